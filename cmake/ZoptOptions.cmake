@@ -1,0 +1,41 @@
+# Finds what zopt is built with and sets flags that all targets share.
+find_package(MLIR 22.1 REQUIRED CONFIG HINTS /usr/lib/llvm-22/lib/cmake/mlir)
+list(APPEND CMAKE_MODULE_PATH ${MLIR_CMAKE_DIR} ${LLVM_CMAKE_DIR})
+include(TableGen)
+include(AddLLVM)
+include(AddMLIR)
+separate_arguments(LLVM_DEFINITIONS_LIST NATIVE_COMMAND ${LLVM_DEFINITIONS})
+# System includes: warnings in LLVM's headers are not ours to mend.
+include_directories(SYSTEM ${MLIR_INCLUDE_DIRS} ${LLVM_INCLUDE_DIRS})
+add_definitions(${LLVM_DEFINITIONS_LIST})
+
+find_package(Threads REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(spdlog REQUIRED)
+
+find_program(ZOPT_CCACHE ccache)
+if(ZOPT_CCACHE)
+  # Paths relative to the checkout, so that several checkouts share results; precompiled headers need the sloppiness.
+  set(ccache_launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${ZOPT_CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${ccache_launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ccache_launcher})
+endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  add_compile_options(-Xclang -fno-pch-timestamp)
+endif()
+find_program(ZOPT_LLD NAMES ld.lld-22 ld.lld HINTS /usr/lib/llvm-22/bin)
+if(ZOPT_LLD AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  add_link_options(--ld-path=${ZOPT_LLD})
+endif()
+
+add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-comment)
+# Files that include MLIR's headers compile without RTTI-less tricks: Debian's MLIR has RTTI on and exceptions off.
+if(ZOPT_SANITIZE_ADDRESS)
+  add_compile_options(-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+if(ZOPT_SANITIZE_THREAD)
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread)
+endif()

@@ -1,0 +1,72 @@
+//===- KernelGeneration.h - kernels for train ops ----------------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Writes the `plan.kernel`s of one train op for operands at given layouts. Everything that is not a contraction or pure movement that became a view is a generated kernel.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_CONVERSION_KERNELGENERATION_H
+#define ZOPT_CONVERSION_KERNELGENERATION_H
+
+#include "zopt/Dialect/Plan/Plan.h"
+#include "zopt/Dialect/Train/Train.h"
+#include "zopt/Dialect/Zero/Zero.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace zopt {
+
+/// How a tensor lies in its buffer: element (i, j, ...) is at i * strides[0] + j * strides[1] + ... elements from the view's first element.
+struct TensorLayout {
+  mlir::Type elementType;
+  llvm::SmallVector<int64_t> shape;
+  llvm::SmallVector<int64_t> strides;
+
+  static TensorLayout contiguous(mlir::RankedTensorType type);
+  bool isContiguous() const;
+};
+
+/// One launch of a kernel. `arguments` index the list operands ++ results ++ workspaces of the op that it implements.
+struct KernelLaunch {
+  mlir::FlatSymbolRefAttr kernel;
+  llvm::SmallVector<unsigned> arguments;
+  llvm::SmallVector<int64_t> writes; // indices in `arguments`
+  int64_t extent = 1;
+  int64_t grain = 1;
+};
+
+struct KernelPlan {
+  llvm::SmallVector<KernelLaunch> launches; // in order
+  llvm::SmallVector<int64_t> workspaces;    // bytes of each temporary buffer that the launches share
+};
+
+/// Generates and deduplicates kernels. Each distinct kernel stands once in `module`.
+class KernelGenerator {
+public:
+  explicit KernelGenerator(mlir::ModuleOp module);
+
+  /// What layouts `op` can read: true where operand `index` may have any strides with a unit (or zero) stride on the last axis or any strides at all; false where it must be contiguous.
+  static bool acceptsStrides(mlir::Operation *op, unsigned index);
+
+  /// Kernels for `op`. `layouts` has one entry an operand, then one a result (contiguous unless acceptsStrides). Null operands are skipped. Emits an error on ops that have no kernel.
+  mlir::FailureOr<KernelPlan> generate(mlir::Operation *op, llvm::ArrayRef<TensorLayout> layouts);
+
+  /// The kernel of plan.update for an optimizer and a bucket's types; see PlanOps.td for its arguments.
+  mlir::FlatSymbolRefAttr getUpdateKernel(train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster);
+
+  /// Sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
+  mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);
+
+private:
+  mlir::ModuleOp module;
+  llvm::StringMap<mlir::FlatSymbolRefAttr> kernels; // by the text of the kernel's body
+};
+
+} // namespace zopt
+
+#endif // ZOPT_CONVERSION_KERNELGENERATION_H

@@ -1,0 +1,189 @@
+//===- PlanOps.td - ops of plan ------------------------------*- tablegen -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_DIALECT_PLAN_OPS_TD
+#define ZOPT_DIALECT_PLAN_OPS_TD
+
+include "zopt/Dialect/Plan/PlanAttributes.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/FunctionInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+
+class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
+
+//===----------------------------------------------------------------------===//
+// Declarations
+//===----------------------------------------------------------------------===//
+
+def Plan_TargetOp : Plan_Op<"target"> {
+  let summary = "what a final plan depends on";
+  let description = [{
+    `target` is `cpu` (later `cuda`); `features` are the CPU features (or the chip) that kernels and libraries were chosen for; `libraries` are their versions. zrun refuses a plan
+    whose world, features or libraries are not the machine's, naming both.
+  }];
+  let arguments = (ins StrAttr:$target, I64Attr:$world_size, I64Attr:$threads, I64Attr:$micro_batch, I64Attr:$accum_steps, StrAttr:$triple, StrAttr:$cpu, StrAttr:$features, StrArrayAttr:$libraries);
+  let assemblyFormat = "$target attr-dict";
+}
+
+def Plan_ArenaOp : Plan_Op<"arena", [Symbol]> {
+  let summary = "all memory of a tier";
+  let arguments = (ins SymbolNameAttr:$sym_name, Plan_Tier:$tier, I64Attr:$bytes);
+  let assemblyFormat = "$sym_name $tier $bytes attr-dict";
+}
+
+def Plan_BufferOp : Plan_Op<"buffer", [Symbol]> {
+  let summary = "bytes at an offset of an arena";
+  let description = [{
+    On rank r the buffer starts at offset + r * rank_stride. `persistent` ones live for the whole run; the others from their first writer to their last reader in a
+    sequence. (C1) offset is a multiple of 64; (C2) the buffer lies inside its arena for every rank.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$arena, I64Attr:$offset, I64Attr:$bytes, Plan_MemoryClass:$memory_class, DefaultValuedAttr<I64Attr, "0">:$rank_stride, UnitAttr:$persistent);
+  let assemblyFormat = "$sym_name `in` $arena `at` $offset `bytes` $bytes `for` $memory_class attr-dict";
+}
+
+def Plan_KernelOp : Plan_Op<"kernel", [IsolatedFromAbove, FunctionOpInterface, Symbol]> {
+  let summary = "a generated kernel";
+  let description = [{
+    The body is MLIR in the upstream dialects (scf, arith, math, vector, memref). The last two arguments are `index`: the half-open range of outer iterations to run; iterations are
+    independent, so that any split over threads gives the same bits. The other arguments are memrefs with static layout.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type, OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs);
+  let regions = (region AnyRegion:$body);
+  let hasCustomAssemblyFormat = 1;
+  let extraClassDeclaration = [{
+    ::llvm::ArrayRef<::mlir::Type> getArgumentTypes() { return getFunctionType().getInputs(); }
+    ::llvm::ArrayRef<::mlir::Type> getResultTypes() { return getFunctionType().getResults(); }
+    ::mlir::Region *getCallableRegion() { return &getBody(); }
+  }];
+}
+
+def Plan_ReturnOp : Plan_Op<"return", [Pure, Terminator, ReturnLike, HasParent<"KernelOp">]> {
+  let summary = "ends a kernel";
+  let assemblyFormat = "attr-dict";
+}
+
+def Plan_InputOp : Plan_Op<"input", [Symbol]> {
+  let summary = "a tensor of the micro-batch that the data fills";
+  let description = [{`limit`: values must lie in [-limit, limit) (indices) or, for labels, [0, limit) or equal `ignore_index`; 0: not checked.}];
+  let arguments = (ins SymbolNameAttr:$sym_name, Plan_InputKind:$kind, FlatSymbolRefAttr:$buffer, TypeAttr:$type, DefaultValuedAttr<I64Attr, "0">:$limit, OptionalAttr<I64Attr>:$ignore_index);
+  let assemblyFormat = "$sym_name $kind `from` $buffer `:` $type attr-dict";
+}
+
+def Plan_OutputOp : Plan_Op<"output", [Symbol]> {
+  let summary = "a tensor that a forward plan gives back";
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$buffer, TypeAttr:$type);
+  let assemblyFormat = "$sym_name `from` $buffer `:` $type attr-dict";
+}
+
+def Plan_PlacedBucketOp : Plan_Op<"placed_bucket"> {
+  let summary = "where a zero.bucket lives on a rank";
+  let description = [{
+    `padded` elements are a multiple of world * 128; `slice` = padded / world. `parameters` holds padded or slice elements of the compute type by the bucket's placement; `master` (where the
+    compute type is not the state's) and `slots` hold padded or slice elements by the optimizer's placement; `gradient` is the reduced gradient that norm and update read: padded elements if
+    `gradient_whole`, else the slice.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$bucket, I64Attr:$padded, I64Attr:$slice, FlatSymbolRefAttr:$parameters, OptionalAttr<FlatSymbolRefAttr>:$master, FlatSymbolRefArrayAttr:$slots,
+    OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<TypeAttr>:$gradient_type, UnitAttr:$gradient_whole);
+  let assemblyFormat = "$bucket `padded` $padded `slice` $slice `parameters` $parameters attr-dict";
+}
+
+def Plan_PlacedStateOp : Plan_Op<"placed_state"> {
+  let summary = "where a state that is in no bucket lives: scalars and buffers, replicated";
+  let arguments = (ins FlatSymbolRefAttr:$state, FlatSymbolRefAttr:$buffer);
+  let assemblyFormat = "$state `in` $buffer attr-dict";
+}
+
+//===----------------------------------------------------------------------===//
+// Commands
+//===----------------------------------------------------------------------===//
+
+def Plan_SequenceOp : Plan_Op<"sequence", [Symbol, NoTerminator, SingleBlock]> {
+  let summary = "commands in order";
+  let arguments = (ins SymbolNameAttr:$sym_name);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name $body attr-dict";
+}
+
+class Plan_Command<string mnemonic> : Plan_Op<mnemonic, [HasParent<"SequenceOp">]>;
+
+def Plan_LaunchOp : Plan_Command<"launch"> {
+  let summary = "runs a kernel over `extent` outer iterations";
+  let description = [{`buffers` are the kernel's memref arguments in order, `element_offsets` (empty: zeros) where in each buffer it starts; `writes` indexes those that it writes. `grain`: least iterations worth a thread.}];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, FlatSymbolRefArrayAttr:$buffers, DenseI64ArrayAttr:$byte_offsets, DenseI64ArrayAttr:$writes, I64Attr:$extent, I64Attr:$grain);
+  let assemblyFormat = "$kernel $buffers `offsets` $byte_offsets `writes` $writes `extent` $extent `grain` $grain attr-dict";
+}
+
+def Plan_MatmulOp : Plan_Command<"matmul"> {
+  let summary = "out = scale * lhs x rhs + bias, by the target's library";
+  let description = [{Products accumulate in fp32. `scratch` is the library's workspace. Byte offsets are lhs, rhs, out, bias.}];
+  let arguments = (ins FlatSymbolRefAttr:$lhs, FlatSymbolRefAttr:$rhs, FlatSymbolRefAttr:$out, OptionalAttr<FlatSymbolRefAttr>:$bias, OptionalAttr<FlatSymbolRefAttr>:$scratch,
+    Plan_MatmulOperandAttr:$lhs_operand, Plan_MatmulOperandAttr:$rhs_operand, Plan_MatmulOperandAttr:$out_operand, OptionalAttr<Plan_MatmulOperandAttr>:$bias_operand, F64Attr:$scale, DenseI64ArrayAttr:$byte_offsets);
+  let assemblyFormat = "$lhs `x` $rhs `->` $out attr-dict";
+}
+
+def Plan_CopyOp : Plan_Command<"copy"> {
+  let summary = "copies bytes";
+  let arguments = (ins FlatSymbolRefAttr:$source, I64Attr:$source_offset, FlatSymbolRefAttr:$destination, I64Attr:$destination_offset, I64Attr:$bytes);
+  let assemblyFormat = "$source `at` $source_offset `to` $destination `at` $destination_offset `bytes` $bytes attr-dict";
+}
+
+def Plan_ZeroOp : Plan_Command<"zero"> {
+  let summary = "sets bytes to 0; with `first_micro_step` only in the first micro-step of a step";
+  let arguments = (ins FlatSymbolRefAttr:$buffer, I64Attr:$offset, I64Attr:$bytes, UnitAttr:$first_micro_step);
+  let assemblyFormat = "$buffer `at` $offset `bytes` $bytes attr-dict";
+}
+
+def Plan_AllGatherOp : Plan_Command<"all_gather"> {
+  let summary = "starts: every rank's `bytes_per_rank` bytes of `source`, in rank order, into `destination` (in place where source is a slice of it)";
+  let arguments = (ins I64Attr:$id, FlatSymbolRefAttr:$source, FlatSymbolRefAttr:$destination, I64Attr:$bytes_per_rank, StrAttr:$label);
+  let assemblyFormat = "$id $source `into` $destination `bytes_per_rank` $bytes_per_rank `label` $label attr-dict";
+}
+
+def Plan_ReduceScatterOp : Plan_Command<"reduce_scatter"> {
+  let summary = "starts: sums `source` [world * elements_per_rank] over ranks, in rank order, in fp32; rank r gets part r in `destination`";
+  let description = [{`workspace` receives the ranks' parts. The sum is rounded once to `destination_type`; with `accumulate` it is added to the destination, except in the first micro-step, which sets it.}];
+  let arguments = (ins I64Attr:$id, FlatSymbolRefAttr:$source, FlatSymbolRefAttr:$destination, FlatSymbolRefAttr:$workspace, I64Attr:$elements_per_rank, TypeAttr:$source_type, TypeAttr:$destination_type, UnitAttr:$accumulate, StrAttr:$label);
+  let assemblyFormat = "$id $source `into` $destination `workspace` $workspace `elements_per_rank` $elements_per_rank $source_type `->` $destination_type `label` $label attr-dict";
+}
+
+def Plan_AllReduceOp : Plan_Command<"all_reduce"> {
+  let summary = "starts: sums `buffer` [world * elements_per_rank] over ranks in place: reduce-scatter, then all-gather";
+  let arguments = (ins I64Attr:$id, FlatSymbolRefAttr:$buffer, FlatSymbolRefAttr:$workspace, I64Attr:$elements_per_rank, TypeAttr:$type, StrAttr:$label);
+  let assemblyFormat = "$id $buffer `workspace` $workspace `elements_per_rank` $elements_per_rank $type `label` $label attr-dict";
+}
+
+def Plan_AllReduceScalarsOp : Plan_Command<"all_reduce_scalars"> {
+  let summary = "sums `count` elements over ranks, in rank order, in f64, rounded to the type; complete when it returns";
+  let arguments = (ins FlatSymbolRefAttr:$source, FlatSymbolRefAttr:$destination, I64Attr:$count, TypeAttr:$type, StrAttr:$label);
+  let assemblyFormat = "$source `into` $destination `count` $count $type `label` $label attr-dict";
+}
+
+def Plan_WaitOp : Plan_Command<"wait"> {
+  let summary = "completes the collective started with this id";
+  let arguments = (ins I64Attr:$id);
+  let assemblyFormat = "$id attr-dict";
+}
+
+def Plan_GradientNormOp : Plan_Command<"gradient_norm"> {
+  let summary = "global L2 norm of the placed buckets' reduced gradients";
+  let description = [{For each bucket `kernels[i]` writes the sum of squares of every 128-element block in f64 into `workspace`; the runtime sums the blocks exactly, over ranks too where gradients are sliced.}];
+  let arguments = (ins FlatSymbolRefArrayAttr:$buckets, FlatSymbolRefArrayAttr:$kernels, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norm, TypeAttr:$type);
+  let assemblyFormat = "$buckets `by` $kernels `workspace` $workspace `into` $norm $type attr-dict";
+}
+
+def Plan_UpdateOp : Plan_Command<"update"> {
+  let summary = "runs an optimizer kernel on the part of a bucket that the rank owns";
+  let description = [{
+    One launch per run of segments with equal decay, clipped to the slice. Kernel arguments in order: gradient, parameters (of the compute type), master (if there is one), slots, then the
+    scalars scale, lr, step, finite, decay (memref<1>); its outer iteration is a block of 128 elements.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite, DenseF64ArrayAttr:$decays);
+  let assemblyFormat = "$bucket `by` $kernel `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays attr-dict";
+}
+
+#endif // ZOPT_DIALECT_PLAN_OPS_TD

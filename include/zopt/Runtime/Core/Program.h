@@ -1,0 +1,188 @@
+//===- Program.h - what a rank executes, as plain data -----------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The only header that the compiler and the runtime share. A Program is a final plan without MLIR: a flat list of commands with resolved offsets, the tables that map logical tensors to
+// buckets, and the names of the kernels in the shared object beside it. One Program serves every rank. Sizes are in bytes or elements as the names say; offsets count from an arena's start.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_RUNTIME_CORE_PROGRAM_H
+#define ZOPT_RUNTIME_CORE_PROGRAM_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace zopt::runtime {
+
+/// Changes whenever a field does: a cached Program of another version is compiled anew.
+constexpr int kProgramVersion = 1;
+
+enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool };
+enum class Tier { Device, Host, File };
+enum class MemoryClass { Parameters, Gradients, Optimizer, Gathered, Activations, Workspace, Communication, Inputs, Buffers };
+
+int64_t sizeOf(DataType type);
+
+struct Arena {
+  std::string name;
+  Tier tier = Tier::Device;
+  int64_t bytes = 0;
+};
+
+/// Bytes [offset + rank * rankStride, ... + bytes) of an arena.
+struct Buffer {
+  std::string name;
+  int32_t arena = 0;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  int64_t rankStride = 0;
+  MemoryClass memoryClass = MemoryClass::Workspace;
+  bool persistent = false;
+};
+
+/// `buffers` index, or -1.
+using BufferId = int32_t;
+
+/// Where a state's first value comes from: bytes of a weight file, or a splat where `file` is -1.
+struct InitialValue {
+  int32_t file = -1; // index in Program::weightFiles
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  DataType type = DataType::F32;
+  double splat = 0;
+};
+
+struct WeightFile {
+  std::string path; // relative to the plan's folder
+  int64_t size = -1;
+  std::string fingerprint; // see Runtime/Core/Fingerprint.h; empty: not checked
+};
+
+enum class Role { Parameter, Buffer, Optimizer, Gradient, Scalar };
+
+/// A logical tensor that lives across steps. In a bucket (`bucket` >= 0) it is `elements` elements at `offset`; otherwise it has a buffer of its own, the same on every rank.
+struct State {
+  std::string name;
+  Role role = Role::Parameter;
+  DataType type = DataType::F32;
+  std::vector<int64_t> shape;
+  bool trained = false;
+  InitialValue init;
+  std::string sourceName;                // the exporter's, where it differs
+  std::vector<int64_t> sourcePermutation; // takes this layout to the source's
+  std::vector<std::string> tied;         // further initializers that hold the same parameter
+  int32_t bucket = -1;
+  int64_t offset = 0; // elements, in the bucket
+  BufferId buffer = -1;
+};
+
+struct Bucket {
+  std::string name;
+  int64_t paddedElements = 0;
+  int64_t sliceElements = 0; // paddedElements / world
+  DataType computeType = DataType::F32;
+  DataType masterType = DataType::F32;
+  DataType gradientType = DataType::F32; // of the reduced gradient that norm and update read
+  bool parametersSharded = false;
+  bool optimizerSharded = false;
+  bool gradientWhole = true; // `gradient` holds paddedElements, not the slice
+  bool trained = true;
+  BufferId parameters = -1; // paddedElements, or sliceElements where sharded; sharded-optimizer ranks own [rank * sliceElements, +sliceElements)
+  BufferId master = -1;     // where the compute type is not the master type
+  BufferId gradient = -1;
+  std::vector<BufferId> slots; // optimizer state, in the optimizer's order
+  std::vector<std::string> slotNames;
+};
+
+enum class InputKind { Input, Label };
+struct Input {
+  std::string name;
+  InputKind kind = InputKind::Input;
+  DataType type = DataType::I64;
+  std::vector<int64_t> shape; // the first is the micro-batch
+  BufferId buffer = -1;
+  int64_t limit = 0; // 0: not checked
+  bool hasIgnoreIndex = false;
+  int64_t ignoreIndex = -100;
+};
+struct Output {
+  std::string name;
+  DataType type = DataType::F32;
+  std::vector<int64_t> shape;
+  BufferId buffer = -1;
+};
+
+struct MatmulOperand {
+  DataType type = DataType::F32;
+  std::vector<int64_t> shape;   // batch..., rows, columns; batch sizes of 1 broadcast
+  std::vector<int64_t> strides; // elements
+};
+
+struct Command {
+  enum class Kind { Launch, Matmul, Copy, Zero, AllGather, ReduceScatter, AllReduce, AllReduceScalars, Wait, GradientNorm, Update };
+  Kind kind = Kind::Launch;
+  std::string location; // ONNX node or pass that it comes from, for messages and traces
+
+  // Launch, Update: index in Program::kernels. GradientNorm: `kernels`, one a bucket.
+  int32_t kernel = -1;
+  std::vector<int32_t> kernels;
+  // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1). Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
+  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm. Update: scale, lr, step, finite.
+  std::vector<BufferId> buffers;
+  std::vector<int64_t> byteOffsets; // one a buffer, or empty for zeros
+  std::vector<int32_t> writes;      // Launch: indices in `buffers` of those written
+  int64_t extent = 0;               // Launch: outer iterations
+  int64_t grain = 1;                // Launch: least iterations worth a thread
+  int64_t bytes = 0;                // Copy, Zero: bytes. AllGather: bytes a rank
+  int64_t elements = 0;             // ReduceScatter, AllReduce: elements a rank. AllReduceScalars: count
+  int64_t id = 0;                   // collectives and Wait
+  DataType type = DataType::F32;    // collectives: source type. GradientNorm: type of the norm
+  DataType destinationType = DataType::F32;
+  bool accumulate = false;     // ReduceScatter: add to the destination except in the first micro-step
+  bool firstMicroStep = false; // Zero: only then
+  std::vector<int32_t> buckets; // Update: one; GradientNorm: all trained ones
+  std::vector<double> decays;   // Update: one a segment of the bucket, in order
+  double scale = 1;
+  MatmulOperand lhs, rhs, out, bias;
+};
+
+/// The range of bytes that a command reads or writes can be derived from the fields above; Runtime/Core/Memory.h does, to measure the high-water mark of live bytes.
+struct Sequence {
+  std::string name; // micro_step, apply_step, or forward
+  std::vector<Command> commands;
+};
+
+struct Program {
+  int version = kProgramVersion;
+  std::string planHash;   // xxh3 of the final plan's text: ranks compare it
+  std::string model;      // for messages
+  std::string mode;       // train | gradient | forward
+  std::string target;     // cpu
+  std::string cpu, features;
+  std::vector<std::string> libraries;
+  int64_t worldSize = 1, threads = 1, microBatch = 1, accumSteps = 1;
+  int64_t sequenceLength = 0; // tokens a sample, 0 where there is none
+  bool lossAverageGlobal = true;
+  double learningRate = 1e-3;
+  std::vector<Arena> arenas;
+  std::vector<Buffer> buffers;
+  std::vector<WeightFile> weightFiles;
+  std::vector<State> states;
+  std::vector<Bucket> buckets;
+  std::vector<Input> inputs;
+  std::vector<Output> outputs;
+  std::vector<std::string> kernels; // symbols in the shared object: void symbol(char *const *arguments, int64_t begin, int64_t end)
+  std::string sharedObject;         // file name, beside the Program
+  std::vector<Sequence> sequences;
+  // Scalars, as states: zopt.lr, zopt.step (written by the runtime before each step, f32), zopt.loss, zopt.norm, zopt.finite (read after it).
+  std::vector<std::pair<std::string, int64_t>> peakByClass; // planned bytes a class at the planned peak
+};
+
+} // namespace zopt::runtime
+
+#endif // ZOPT_RUNTIME_CORE_PROGRAM_H
