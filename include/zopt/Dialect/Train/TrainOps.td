@@ -134,10 +134,13 @@ def Train_AccumulateOp : Train_Op<"accumulate", [MemoryEffects<[MemRead, MemWrit
   let assemblyFormat = "$state `,` $value attr-dict `:` type($value)";
 }
 
-def Train_BackwardOp : Train_Op<"backward", [MemoryEffects<[MemRead, MemWrite]>]> {
+def Train_BackwardOp : Train_Op<"backward", [MemoryEffects<[MemRead, MemWrite]>, AllTypesMatch<["loss", "seed"]>]> {
   let summary = "the point where backward begins";
-  let description = [{Stands once in @micro_step. A value defined before and used after it is a residual.}];
-  let assemblyFormat = "attr-dict";
+  let description = [{
+    Stands once in @micro_step. `seed` is the cotangent of `loss` (a scalar). `zopt-autodiff` puts the backward graph behind it. A value defined before and used after it is a residual.
+  }];
+  let arguments = (ins Train_Scalar:$loss, Train_Scalar:$seed);
+  let assemblyFormat = "$loss `seed` $seed attr-dict `:` type($loss)";
 }
 
 def Train_GradientNormOp : Train_Op<"gradient_norm", [MemoryEffects<[MemRead]>]> {

@@ -1,0 +1,13 @@
+//===- TrainingPasses.td - from a forward graph to a training step ---*- tablegen -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_TRANSFORMS_TRAININGPASSES_TD
+#define ZOPT_TRANSFORMS_TRAININGPASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+#endif // ZOPT_TRANSFORMS_TRAININGPASSES_TD
