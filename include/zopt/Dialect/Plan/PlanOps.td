@@ -28,6 +28,7 @@ def Plan_TargetOp : Plan_Op<"target"> {
   }];
   let arguments = (ins StrAttr:$target, I64Attr:$world_size, I64Attr:$threads, I64Attr:$micro_batch, I64Attr:$accum_steps, StrAttr:$triple, StrAttr:$cpu, StrAttr:$features, StrArrayAttr:$libraries);
   let assemblyFormat = "$target attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_ArenaOp : Plan_Op<"arena", [Symbol]> {
@@ -44,6 +45,7 @@ def Plan_BufferOp : Plan_Op<"buffer", [Symbol]> {
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$arena, I64Attr:$offset, I64Attr:$bytes, Plan_MemoryClass:$memory_class, DefaultValuedAttr<I64Attr, "0">:$rank_stride, UnitAttr:$persistent);
   let assemblyFormat = "$sym_name `in` $arena `at` $offset `bytes` $bytes `for` $memory_class attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_KernelOp : Plan_Op<"kernel", [IsolatedFromAbove, FunctionOpInterface, Symbol]> {
@@ -60,6 +62,7 @@ def Plan_KernelOp : Plan_Op<"kernel", [IsolatedFromAbove, FunctionOpInterface, S
     ::llvm::ArrayRef<::mlir::Type> getResultTypes() { return getFunctionType().getResults(); }
     ::mlir::Region *getCallableRegion() { return &getBody(); }
   }];
+  let hasVerifier = 1;
 }
 
 def Plan_ReturnOp : Plan_Op<"return", [Pure, Terminator, ReturnLike, HasParent<"KernelOp">]> {
@@ -90,6 +93,7 @@ def Plan_PlacedBucketOp : Plan_Op<"placed_bucket"> {
   let arguments = (ins FlatSymbolRefAttr:$bucket, I64Attr:$padded, I64Attr:$slice, FlatSymbolRefAttr:$parameters, OptionalAttr<FlatSymbolRefAttr>:$master, FlatSymbolRefArrayAttr:$slots,
     OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<TypeAttr>:$gradient_type, UnitAttr:$gradient_whole);
   let assemblyFormat = "$bucket `padded` $padded `slice` $slice `parameters` $parameters attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_PlacedStateOp : Plan_Op<"placed_state"> {
@@ -102,20 +106,22 @@ def Plan_PlacedStateOp : Plan_Op<"placed_state"> {
 // Commands
 //===----------------------------------------------------------------------===//
 
-def Plan_SequenceOp : Plan_Op<"sequence", [Symbol, NoTerminator, SingleBlock]> {
+def Plan_SequenceOp : Plan_Op<"sequence", [Symbol, NoTerminator, NoRegionArguments, SingleBlock]> {
   let summary = "commands in order";
   let arguments = (ins SymbolNameAttr:$sym_name);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name $body attr-dict";
+  let hasVerifier = 1;
 }
 
 class Plan_Command<string mnemonic> : Plan_Op<mnemonic, [HasParent<"SequenceOp">]>;
 
 def Plan_LaunchOp : Plan_Command<"launch"> {
   let summary = "runs a kernel over `extent` outer iterations";
-  let description = [{`buffers` are the kernel's memref arguments in order, `element_offsets` (empty: zeros) where in each buffer it starts; `writes` indexes those that it writes. `grain`: least iterations worth a thread.}];
+  let description = [{`buffers` are the kernel's memref arguments in order, `byte_offsets` (empty: zeros) where in each buffer it starts; `writes` indexes those that it writes. `grain`: least iterations worth a thread.}];
   let arguments = (ins FlatSymbolRefAttr:$kernel, FlatSymbolRefArrayAttr:$buffers, DenseI64ArrayAttr:$byte_offsets, DenseI64ArrayAttr:$writes, I64Attr:$extent, I64Attr:$grain);
   let assemblyFormat = "$kernel $buffers `offsets` $byte_offsets `writes` $writes `extent` $extent `grain` $grain attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_MatmulOp : Plan_Command<"matmul"> {
@@ -124,24 +130,28 @@ def Plan_MatmulOp : Plan_Command<"matmul"> {
   let arguments = (ins FlatSymbolRefAttr:$lhs, FlatSymbolRefAttr:$rhs, FlatSymbolRefAttr:$out, OptionalAttr<FlatSymbolRefAttr>:$bias, OptionalAttr<FlatSymbolRefAttr>:$scratch,
     Plan_MatmulOperandAttr:$lhs_operand, Plan_MatmulOperandAttr:$rhs_operand, Plan_MatmulOperandAttr:$out_operand, OptionalAttr<Plan_MatmulOperandAttr>:$bias_operand, F64Attr:$scale, DenseI64ArrayAttr:$byte_offsets);
   let assemblyFormat = "$lhs `x` $rhs `->` $out attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_CopyOp : Plan_Command<"copy"> {
   let summary = "copies bytes";
   let arguments = (ins FlatSymbolRefAttr:$source, I64Attr:$source_offset, FlatSymbolRefAttr:$destination, I64Attr:$destination_offset, I64Attr:$bytes);
   let assemblyFormat = "$source `at` $source_offset `to` $destination `at` $destination_offset `bytes` $bytes attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_ZeroOp : Plan_Command<"zero"> {
   let summary = "sets bytes to 0; with `first_micro_step` only in the first micro-step of a step";
   let arguments = (ins FlatSymbolRefAttr:$buffer, I64Attr:$offset, I64Attr:$bytes, UnitAttr:$first_micro_step);
   let assemblyFormat = "$buffer `at` $offset `bytes` $bytes attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_AllGatherOp : Plan_Command<"all_gather"> {
   let summary = "starts: every rank's `bytes_per_rank` bytes of `source`, in rank order, into `destination` (in place where source is a slice of it)";
   let arguments = (ins I64Attr:$id, FlatSymbolRefAttr:$source, FlatSymbolRefAttr:$destination, I64Attr:$bytes_per_rank, StrAttr:$label);
   let assemblyFormat = "$id $source `into` $destination `bytes_per_rank` $bytes_per_rank `label` $label attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_ReduceScatterOp : Plan_Command<"reduce_scatter"> {
@@ -149,12 +159,14 @@ def Plan_ReduceScatterOp : Plan_Command<"reduce_scatter"> {
   let description = [{`workspace` receives the ranks' parts. The sum is rounded once to `destination_type`; with `accumulate` it is added to the destination, except in the first micro-step, which sets it.}];
   let arguments = (ins I64Attr:$id, FlatSymbolRefAttr:$source, FlatSymbolRefAttr:$destination, FlatSymbolRefAttr:$workspace, I64Attr:$elements_per_rank, TypeAttr:$source_type, TypeAttr:$destination_type, UnitAttr:$accumulate, StrAttr:$label);
   let assemblyFormat = "$id $source `into` $destination `workspace` $workspace `elements_per_rank` $elements_per_rank $source_type `->` $destination_type `label` $label attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_AllReduceOp : Plan_Command<"all_reduce"> {
   let summary = "starts: sums `buffer` [world * elements_per_rank] over ranks in place: reduce-scatter, then all-gather";
   let arguments = (ins I64Attr:$id, FlatSymbolRefAttr:$buffer, FlatSymbolRefAttr:$workspace, I64Attr:$elements_per_rank, TypeAttr:$type, StrAttr:$label);
   let assemblyFormat = "$id $buffer `workspace` $workspace `elements_per_rank` $elements_per_rank $type `label` $label attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_AllReduceScalarsOp : Plan_Command<"all_reduce_scalars"> {
@@ -174,6 +186,7 @@ def Plan_GradientNormOp : Plan_Command<"gradient_norm"> {
   let description = [{For each bucket `kernels[i]` writes the sum of squares of every 128-element block in f64 into `workspace`; the runtime sums the blocks exactly, over ranks too where gradients are sliced.}];
   let arguments = (ins FlatSymbolRefArrayAttr:$buckets, FlatSymbolRefArrayAttr:$kernels, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norm, TypeAttr:$type);
   let assemblyFormat = "$buckets `by` $kernels `workspace` $workspace `into` $norm $type attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_UpdateOp : Plan_Command<"update"> {

@@ -40,7 +40,8 @@ def Zero_BucketOp : Zero_Op<"bucket", [Symbol, DeclareOpInterfaceMethods<SymbolU
 
     Constraints:
     - (C1) segments do not overlap, ascend, and start at multiples of 128; each names a parameter state with as many elements.
-    - (C2) a parameter is in one bucket.
+    - (C2) a parameter is in one bucket (zopt-verify-explicit).
+    - (C4) states of one bucket have one element type; sharded parameters or gradients come with sharded optimizer state.
     - (C3) a frozen bucket has no `optimizer`; the others name a train.optimizer.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$group, Zero_Placement:$parameter_placement, Zero_Placement:$gradient_placement, Zero_Placement:$optimizer_placement,
@@ -70,7 +71,7 @@ def Zero_AllGatherOp : Zero_CollectiveOp<"all_gather"> {
   let results = (outs Zero_GatheredType:$gathered);
   let assemblyFormat = "$bucket attr-dict `:` type($gathered)";
 }
-def Zero_ViewOp : Zero_Op<"view", [Pure]> {
+def Zero_ViewOp : Zero_Op<"view", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a parameter inside a gathered bucket";
   let description = [{(C1) the parameter is a segment of the bucket; (C2) the result has its shape and the bucket's compute type.}];
   let arguments = (ins Zero_GatheredType:$gathered, FlatSymbolRefAttr:$parameter);

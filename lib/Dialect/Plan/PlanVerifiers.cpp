@@ -1,0 +1,156 @@
+//===- PlanVerifiers.cpp - what ops of plan check about themselves -------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Local checks and the assembly of plan.kernel. What a command does to the bytes that it names is zopt-verify-plan's.
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Dialect/Plan/Plan.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/Interfaces/FunctionImplementation.h"
+
+using namespace mlir;
+using namespace zopt::plan;
+
+//===----------------------------------------------------------------------===//
+// Declarations
+//===----------------------------------------------------------------------===//
+
+LogicalResult TargetOp::verify() {
+  if (getWorldSize() < 1 || getThreads() < 1 || getMicroBatch() < 1 || getAccumSteps() < 1)
+    return emitOpError("expects positive world_size, threads, micro_batch and accum_steps, but got ")
+           << getWorldSize() << ", " << getThreads() << ", " << getMicroBatch() << ", " << getAccumSteps();
+  return success();
+}
+
+LogicalResult BufferOp::verify() {
+  if (getBytes() < 0 || getOffset() < 0 || getRankStride() < 0)
+    return emitOpError("expects bytes, offset and rank_stride of at least 0, but got ") << getBytes() << ", " << getOffset() << ", " << getRankStride();
+  if (getOffset() % kBufferAlignment != 0 || getRankStride() % kBufferAlignment != 0)
+    return emitOpError("starts at ") << getOffset() << " with rank_stride " << getRankStride() << ", which are not multiples of " << kBufferAlignment;
+  return success();
+}
+
+ParseResult KernelOp::parse(OpAsmParser &parser, OperationState &result) {
+  auto buildType = [](Builder &builder, ArrayRef<Type> arguments, ArrayRef<Type> results, function_interface_impl::VariadicFlag,
+                      std::string &) { return builder.getFunctionType(arguments, results); };
+  return function_interface_impl::parseFunctionOp(parser, result, /*allowVariadic=*/false, getFunctionTypeAttrName(result.name), buildType,
+                                                  getArgAttrsAttrName(result.name), getResAttrsAttrName(result.name));
+}
+
+void KernelOp::print(OpAsmPrinter &printer) {
+  function_interface_impl::printFunctionOp(printer, *this, /*isVariadic=*/false, getFunctionTypeAttrName(), getArgAttrsAttrName(), getResAttrsAttrName());
+}
+
+LogicalResult KernelOp::verify() {
+  ArrayRef<Type> inputs = getFunctionType().getInputs();
+  if (!getFunctionType().getResults().empty())
+    return emitOpError("has results, but a kernel writes through its arguments");
+  if (getBody().empty())
+    return emitOpError("has no body");
+  if (inputs.size() < 2 || !inputs.back().isIndex() || !inputs[inputs.size() - 2].isIndex())
+    return emitOpError("expects two 'index' arguments last: the range of iterations to run");
+  for (Type type : inputs.drop_back(2)) {
+    auto memref = dyn_cast<MemRefType>(type);
+    if (!memref || !memref.hasStaticShape())
+      return emitOpError("expects arguments to be memrefs of static shape, but got ") << type;
+  }
+  return success();
+}
+
+LogicalResult PlacedBucketOp::verify() {
+  if (getPadded() <= 0 || getSlice() <= 0 || getPadded() % getSlice() != 0)
+    return emitOpError("expects padded to be a multiple of slice, but got ") << getPadded() << " and " << getSlice();
+  if (getGradient().has_value() != getGradientType().has_value())
+    return emitOpError("expects gradient and gradient_type together");
+  return success();
+}
+
+LogicalResult SequenceOp::verify() {
+  for (Operation &op : getBody().front())
+    if (op.getDialect() != getOperation()->getDialect())
+      return emitOpError("holds '") << op.getName() << "', which is not a command";
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Commands
+//===----------------------------------------------------------------------===//
+
+LogicalResult LaunchOp::verify() {
+  if (!getByteOffsets().empty() && getByteOffsets().size() != getBuffers().size())
+    return emitOpError("has ") << getBuffers().size() << " buffers, but " << getByteOffsets().size() << " offsets";
+  for (int64_t index : getWrites())
+    if (index < 0 || index >= static_cast<int64_t>(getBuffers().size()))
+      return emitOpError("writes buffer ") << index << " of " << getBuffers().size();
+  if (getExtent() < 0 || getGrain() < 1)
+    return emitOpError("expects an extent of at least 0 and a grain of at least 1, but got ") << getExtent() << " and " << getGrain();
+  return success();
+}
+
+LogicalResult MatmulOp::verify() {
+  if (getByteOffsets().size() != 4)
+    return emitOpError("expects four byte offsets (lhs, rhs, out, bias), but got ") << getByteOffsets().size();
+  if (getBias().has_value() != getBiasOperand().has_value())
+    return emitOpError("expects bias and bias_operand together");
+  for (MatmulOperandAttr operand : {getLhsOperand(), getRhsOperand(), getOutOperand()}) {
+    if (operand.getShape().size() != operand.getStrides().size() || operand.getShape().size() < 2)
+      return emitOpError("expects operands with at least two axes and one stride an axis, but got ") << operand;
+    if (!isa<FloatType>(operand.getElementType()))
+      return emitOpError("expects float operands, but got ") << operand;
+  }
+  ArrayRef<int64_t> lhs = getLhsOperand().getShape(), rhs = getRhsOperand().getShape(), out = getOutOperand().getShape();
+  if (lhs.size() != out.size() || rhs.size() != out.size())
+    return emitOpError("expects operands of one rank, but got ") << lhs.size() << ", " << rhs.size() << " and " << out.size();
+  size_t rank = out.size();
+  if (lhs[rank - 2] != out[rank - 2] || rhs[rank - 1] != out[rank - 1] || lhs[rank - 1] != rhs[rank - 2])
+    return emitOpError("has sizes that do not agree: ") << getLhsOperand() << " x " << getRhsOperand() << " -> " << getOutOperand();
+  for (size_t axis = 0; axis + 2 < rank; ++axis)
+    if ((lhs[axis] != 1 && lhs[axis] != out[axis]) || (rhs[axis] != 1 && rhs[axis] != out[axis]))
+      return emitOpError("has batch sizes that do not broadcast: ") << getLhsOperand() << " x " << getRhsOperand() << " -> " << getOutOperand();
+  return success();
+}
+
+LogicalResult CopyOp::verify() {
+  if (getBytes() < 0 || getSourceOffset() < 0 || getDestinationOffset() < 0)
+    return emitOpError("expects bytes and offsets of at least 0, but got ") << getBytes() << ", " << getSourceOffset() << ", " << getDestinationOffset();
+  return success();
+}
+
+LogicalResult ZeroOp::verify() {
+  if (getBytes() < 0 || getOffset() < 0)
+    return emitOpError("expects bytes and an offset of at least 0, but got ") << getBytes() << ", " << getOffset();
+  return success();
+}
+
+LogicalResult AllGatherOp::verify() {
+  if (getBytesPerRank() <= 0)
+    return emitOpError("expects positive bytes_per_rank, but got ") << getBytesPerRank();
+  return success();
+}
+
+LogicalResult ReduceScatterOp::verify() {
+  if (getElementsPerRank() <= 0)
+    return emitOpError("expects positive elements_per_rank, but got ") << getElementsPerRank();
+  if (!isa<FloatType>(getSourceType()) || !isa<FloatType>(getDestinationType()))
+    return emitOpError("expects float types, but got ") << getSourceType() << " and " << getDestinationType();
+  return success();
+}
+
+LogicalResult AllReduceOp::verify() {
+  if (getElementsPerRank() <= 0)
+    return emitOpError("expects positive elements_per_rank, but got ") << getElementsPerRank();
+  if (!isa<FloatType>(getType()))
+    return emitOpError("expects a float type, but got ") << getType();
+  return success();
+}
+
+LogicalResult GradientNormOp::verify() {
+  if (getBuckets().size() != getKernels().size())
+    return emitOpError("expects one kernel a bucket, but got ") << getKernels().size() << " for " << getBuckets().size();
+  return success();
+}
