@@ -21,7 +21,8 @@ def Train_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
       "bool", "isDifferentiable", (ins "unsigned":$index), "", "return ::llvm::isa<::mlir::FloatType>(::mlir::getElementTypeOrSelf($_op->getOperand(index).getType()));">,
     InterfaceMethod<[{
       Builds the vector-Jacobian product. `cotangents` has one entry a result (null: no cotangent flows in), `needed` one flag an operand. Returns one value an
-      operand, null where not needed; each has its operand's shape and element type. May read operands and results of the forward op: what it reads is a residual.
+      operand, null where not needed or where the derivative is zero everywhere; each has its operand's shape and element type. May read operands and results of the
+      forward op: what it reads is a residual. An empty vector: an error was emitted.
     }], "::llvm::SmallVector<::mlir::Value>", "buildVJP",
       (ins "::mlir::OpBuilder &":$builder, "::llvm::ArrayRef<::mlir::Value>":$cotangents, "::llvm::ArrayRef<bool>":$needed)>,
     InterfaceMethod<[{

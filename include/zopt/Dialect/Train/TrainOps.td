@@ -23,10 +23,11 @@ def Train_Tensor : StaticShapeTensorOf<[AnyFloat, AnyInteger]>;
 def Train_FloatTensor : StaticShapeTensorOf<[AnyFloat]>;
 def Train_IntTensor : StaticShapeTensorOf<[AnySignlessInteger]>;
 def Train_BoolTensor : StaticShapeTensorOf<[I1]>;
-def Train_Scalar : StaticShapeTensorOf<[AnyFloat]>;
+def Train_Scalar : 0DTensorOf<[AnyFloat]>;
 
-def Differentiable : DeclareOpInterfaceMethods<Train_DifferentiableOpInterface, ["isDifferentiable"]>;
-def DifferentiableAll : DeclareOpInterfaceMethods<Train_DifferentiableOpInterface>;
+// Every float operand is differentiable, or the op says itself which are.
+def Differentiable : DeclareOpInterfaceMethods<Train_DifferentiableOpInterface>;
+def DifferentiableInPart : DeclareOpInterfaceMethods<Train_DifferentiableOpInterface, ["isDifferentiable"]>;
 
 // An op whose result element depends only on the operand elements at the same (broadcast) position. `zopt-fuse-elementwise` fuses these.
 def ElementwiseTrait : NativeOpTrait<"Elementwise"> { let cppNamespace = "::zopt::train"; }
@@ -395,7 +396,7 @@ class Train_ReduceOp<string mnemonic, string text> : Train_Op<mnemonic, [Pure, D
   let summary = text;
   let description = [{
     (C1) `axes` are sorted, unique, in range; (C2) the result's shape is the input's with those axes 1 (`keepdims`) or dropped. The order of the sum depends on the
-    shape alone.
+    shape alone. The sum is fp32 (f64 for f64) and rounds once to the result's type, which may be another float type than the input's.
   }];
   let arguments = (ins Train_Tensor:$input, DenseI64ArrayAttr:$axes, UnitAttr:$keepdims);
   let results = (outs Train_Tensor:$result);
@@ -424,7 +425,7 @@ class Train_RowGradOp<string mnemonic, string text> : Train_Op<mnemonic, [Pure, 
 def Train_SoftmaxGradOp : Train_RowGradOp<"softmax_grad", "y * (dy - sum(dy * y)) over the last axis">;
 def Train_LogSoftmaxGradOp : Train_RowGradOp<"log_softmax_grad", "dy - e^y * sum(dy) over the last axis">;
 
-def Train_LayerNormOp : Train_Op<"layer_norm", [Pure, AllTypesMatch<["mean", "rstd"]>, AttrSizedOperandSegments, DifferentiableAll]> {
+def Train_LayerNormOp : Train_Op<"layer_norm", [Pure, AllTypesMatch<["mean", "rstd"]>, AttrSizedOperandSegments, Differentiable]> {
   let summary = "(x - mean) * rstd * gamma + beta over the last axis";
   let description = [{
     Normalizes the last axis: rstd = 1 / sqrt(var + epsilon), population variance. `mean` and `rstd` are fp32 (f64 for f64 input), of the input's shape without the last axis.
@@ -437,17 +438,21 @@ def Train_LayerNormOp : Train_Op<"layer_norm", [Pure, AllTypesMatch<["mean", "rs
 }
 def Train_LayerNormGradOp : Train_Op<"layer_norm_grad", [Pure, AllTypesMatch<["mean", "rstd"]>, AllTypesMatch<["input", "result"]>]> {
   let summary = "dx of layer_norm";
+  let description = [{(C1) gamma, mean, rstd and the cotangent have the shapes that `layer_norm` on the input gives.}];
   let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$mean, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent);
   let results = (outs Train_FloatTensor:$result);
   let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `mean` $mean `rstd` $rstd `cotangent` $cotangent attr-dict `:` type($input) `,` type($mean) `,` type($cotangent)";
+  let hasVerifier = 1;
 }
 def Train_LayerNormParameterGradOp : Train_Op<"layer_norm_parameter_grad", [Pure, AllTypesMatch<["mean", "rstd"]>]> {
   let summary = "dgamma = sum over rows of dy * (x - mean) * rstd and dbeta = sum of dy, in fp32, in row order";
+  let description = [{(C1) mean, rstd and the cotangent have the shapes that `layer_norm` on the input gives; (C2) the results are vectors of the last axis' size.}];
   let arguments = (ins Train_FloatTensor:$input, Train_FloatTensor:$mean, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent);
   let results = (outs Train_FloatTensor:$gamma_grad, Train_FloatTensor:$beta_grad);
   let assemblyFormat = "$input `mean` $mean `rstd` $rstd `cotangent` $cotangent attr-dict `:` type($input) `,` type($mean) `,` type($cotangent) `->` type($gamma_grad) `,` type($beta_grad)";
+  let hasVerifier = 1;
 }
-def Train_RMSNormOp : Train_Op<"rms_norm", [Pure, DifferentiableAll]> {
+def Train_RMSNormOp : Train_Op<"rms_norm", [Pure, Differentiable]> {
   let summary = "x * rstd * gamma over the last axis, rstd = 1 / sqrt(mean(x^2) + epsilon)";
   let description = [{(C1) gamma is a vector of the last axis' size; (C2) result has the input's type; rstd as in layer_norm.}];
   let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, F64Attr:$epsilon);
@@ -457,18 +462,22 @@ def Train_RMSNormOp : Train_Op<"rms_norm", [Pure, DifferentiableAll]> {
 }
 def Train_RMSNormGradOp : Train_Op<"rms_norm_grad", [Pure]> {
   let summary = "dx of rms_norm";
+  let description = [{(C1) gamma, rstd and the cotangent have the shapes that `rms_norm` on the input gives; (C2) the result has the input's type.}];
   let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent);
   let results = (outs Train_FloatTensor:$result);
   let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `rstd` $rstd `cotangent` $cotangent attr-dict `:` type($input) `,` type($rstd) `,` type($cotangent) `->` type($result)";
+  let hasVerifier = 1;
 }
 def Train_RMSNormParameterGradOp : Train_Op<"rms_norm_parameter_grad", [Pure]> {
   let summary = "dgamma = sum over rows of dy * x * rstd, in fp32, in row order";
+  let description = [{(C1) rstd and the cotangent have the shapes that `rms_norm` on the input gives; (C2) the result is a vector of the last axis' size.}];
   let arguments = (ins Train_FloatTensor:$input, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent);
   let results = (outs Train_FloatTensor:$gamma_grad);
   let assemblyFormat = "$input `rstd` $rstd `cotangent` $cotangent attr-dict `:` type($input) `,` type($rstd) `,` type($cotangent) `->` type($gamma_grad)";
+  let hasVerifier = 1;
 }
 
-def Train_CrossEntropyOp : Train_Op<"cross_entropy", [Pure, AllTypesMatch<["loss", "count"]>, DifferentiableAll]> {
+def Train_CrossEntropyOp : Train_Op<"cross_entropy", [Pure, AllTypesMatch<["loss", "count"]>, Differentiable]> {
   let summary = "sum over rows of -log softmax(logits)[label], the number of counted rows, and each row's log-sum-exp";
   let description = [{
     logits [..., C], labels [...]. A row whose label is `ignore_index` counts for nothing. With label smoothing e the row's loss is
@@ -483,21 +492,23 @@ def Train_CrossEntropyOp : Train_Op<"cross_entropy", [Pure, AllTypesMatch<["loss
 }
 def Train_CrossEntropyGradOp : Train_Op<"cross_entropy_grad", [Pure]> {
   let summary = "(softmax(logits) - smoothed one-hot) * scale, 0 in ignored rows";
+  let description = [{(C1) labels and lse have the logits' shape without the last axis; (C2) the result has the logits' type.}];
   let arguments = (ins Train_FloatTensor:$logits, Train_IntTensor:$labels, Train_FloatTensor:$lse, Train_Scalar:$scale, DefaultValuedAttr<I64Attr, "-100">:$ignore_index, DefaultValuedAttr<F64Attr, "0.0">:$label_smoothing);
   let results = (outs Train_FloatTensor:$result);
   let assemblyFormat = "$logits `,` $labels `,` $lse `,` $scale attr-dict `:` type($logits) `,` type($labels) `,` type($lse) `,` type($scale) `->` type($result)";
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//
 // Contractions
 //===----------------------------------------------------------------------===//
 
-def Train_MatmulOp : Train_Op<"matmul", [Pure, DeclareOpInterfaceMethods<Train_CostOpInterface>, DifferentiableAll]> {
+def Train_MatmulOp : Train_Op<"matmul", [Pure, DeclareOpInterfaceMethods<Train_CostOpInterface>, Differentiable]> {
   let summary = "batched matrix product with transpose flags, scale and bias";
   let description = [{
     result = scale * op(lhs) x op(rhs) + bias; lhs [.., m, k] ([.., k, m] with transpose_lhs), rhs [.., k, n] ([.., n, k] with transpose_rhs). Leading axes broadcast as
     NumPy does; bias is a vector [n]. Products accumulate in fp32 (f64 for f64), the result is rounded once to its own element type, which may be wider than the operands'.
-    (C1) ranks are at least 2 and inner sizes agree; (C2) the result has the broadcast batch shape and [m, n].
+    (C1) ranks are at least 2 and inner sizes agree; (C2) the result has the broadcast batch shape and [m, n]; (C3) lhs and rhs have one element type.
   }];
   let arguments = (ins Train_FloatTensor:$lhs, Train_FloatTensor:$rhs, Optional<Train_FloatTensor>:$bias, UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs, DefaultValuedAttr<F64Attr, "1.0">:$scale);
   let results = (outs Train_FloatTensor:$result);
@@ -505,7 +516,7 @@ def Train_MatmulOp : Train_Op<"matmul", [Pure, DeclareOpInterfaceMethods<Train_C
   let hasVerifier = 1;
 }
 
-def Train_AttentionOp : Train_Op<"attention", [Pure, DeclareOpInterfaceMethods<Train_CostOpInterface>, DifferentiableAll]> {
+def Train_AttentionOp : Train_Op<"attention", [Pure, DeclareOpInterfaceMethods<Train_CostOpInterface>, DifferentiableInPart]> {
   let summary = "softmax(scale * q k^T + mask) v";
   let description = [{
     q [B, H, T, D], k and v [B, G, S, D'] with H a multiple of G (grouped queries: head h reads group h / (H/G)). `causal`: position t sees s <= t + (S - T). An optional `mask`
@@ -520,28 +531,32 @@ def Train_AttentionOp : Train_Op<"attention", [Pure, DeclareOpInterfaceMethods<T
 }
 def Train_AttentionGradOp : Train_Op<"attention_grad", [Pure, DeclareOpInterfaceMethods<Train_CostOpInterface>]> {
   let summary = "cotangents of attention's query, key and value, from (q, k, v, result, lse)";
+  let description = [{(C1) shapes agree as in `attention`; (C2) each result has its operand's shape.}];
   let arguments = (ins Train_FloatTensor:$query, Train_FloatTensor:$key, Train_FloatTensor:$value, Optional<Train_Tensor>:$mask, Train_FloatTensor:$output, Train_FloatTensor:$lse, Train_FloatTensor:$cotangent, F64Attr:$scale, UnitAttr:$causal);
   let results = (outs Train_FloatTensor:$query_grad, Train_FloatTensor:$key_grad, Train_FloatTensor:$value_grad);
   let assemblyFormat = "$query `,` $key `,` $value (`mask` $mask^ `:` type($mask))? `output` $output `lse` $lse `cotangent` $cotangent attr-dict `:` type($query) `,` type($key) `,` type($value) `,` type($output) `,` type($lse) `,` type($cotangent) `->` type($query_grad) `,` type($key_grad) `,` type($value_grad)";
+  let hasVerifier = 1;
 }
 
 // What attention is decomposed into where no library has it (CPU).
 def Train_AttentionProbabilitiesOp : Train_Op<"attention_probabilities", [Pure]> {
   let summary = "masked softmax of scores over the last axis, and each row's log-sum-exp";
-  let description = [{scores [B, H, T, S] (already scaled); `causal` and `mask` as in train.attention. `result` has its own element type; a row that sees nothing gives 0 and lse -inf.}];
+  let description = [{scores [B, H, T, S] (already scaled); `causal` and `mask` as in train.attention. `result` has its own element type; a row that sees nothing gives 0 and lse -inf. (C1) the result has the scores' shape and lse the scores' without the last axis; (C2) the mask broadcasts to the scores.}];
   let arguments = (ins Train_FloatTensor:$scores, Optional<Train_Tensor>:$mask, UnitAttr:$causal);
   let results = (outs Train_FloatTensor:$result, Train_FloatTensor:$lse);
   let assemblyFormat = "$scores (`mask` $mask^ `:` type($mask))? attr-dict `:` type($scores) `->` type($result) `,` type($lse)";
+  let hasVerifier = 1;
 }
 def Train_AttentionScoresGradOp : Train_Op<"attention_scores_grad", [Pure]> {
   let summary = "p = exp(masked scores - lse) and ds = p * (dp - sum over the last axis of (output * cotangent))";
-  let description = [{scores and dp [B, H, T, S]; output and cotangent [B, H, T, D]. Gives the probabilities (rounded to their type) and the cotangent of the scores.}];
+  let description = [{scores and dp [B, H, T, S]; output and cotangent [B, H, T, D]. Gives the probabilities (rounded to their type) and the cotangent of the scores. (C1) dp and both results have the scores' shape, lse the scores' without the last axis; (C2) output and cotangent agree and have the scores' leading axes.}];
   let arguments = (ins Train_FloatTensor:$scores, Optional<Train_Tensor>:$mask, Train_FloatTensor:$lse, Train_FloatTensor:$probability_grad, Train_FloatTensor:$output, Train_FloatTensor:$cotangent, UnitAttr:$causal);
   let results = (outs Train_FloatTensor:$probabilities, Train_FloatTensor:$scores_grad);
   let assemblyFormat = "$scores (`mask` $mask^ `:` type($mask))? `lse` $lse `dp` $probability_grad `output` $output `cotangent` $cotangent attr-dict `:` type($scores) `,` type($lse) `,` type($probability_grad) `,` type($output) `,` type($cotangent) `->` type($probabilities) `,` type($scores_grad)";
+  let hasVerifier = 1;
 }
 
-def Train_RotaryOp : Train_Op<"rotary", [Pure, AllTypesMatch<["cos", "sin"]>, AllTypesMatch<["input", "result"]>, Differentiable]> {
+def Train_RotaryOp : Train_Op<"rotary", [Pure, AllTypesMatch<["cos", "sin"]>, AllTypesMatch<["input", "result"]>, DifferentiableInPart]> {
   let summary = "rotary position embedding of the last axis";
   let description = [{
     input [B, H, T, D]; cos and sin broadcast to [B, 1, T, D/2]. With halves (x1, x2) = split of the last axis (`interleaved`: even and odd elements):

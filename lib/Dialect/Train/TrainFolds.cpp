@@ -1,0 +1,77 @@
+//===- TrainFolds.cpp - local simplifications ----------------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A fold never changes a bit: it removes ops that move or convert nothing and joins two of the same kind.
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Dialect/Train/TrainBuilders.h"
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::train;
+
+OpFoldResult ConstantOp::fold(FoldAdaptor) { return getValue(); }
+
+/// Whether every value of `from` has an exact counterpart in `to`.
+static bool widens(Type from, Type to) {
+  auto a = dyn_cast<FloatType>(from), b = dyn_cast<FloatType>(to);
+  if (!a || !b)
+    return false;
+  return APFloat::isRepresentableBy(a.getFloatSemantics(), b.getFloatSemantics());
+}
+
+OpFoldResult CastOp::fold(FoldAdaptor) {
+  if (getInput().getType() == getResult().getType())
+    return getInput();
+  // Widening and back again is the identity; narrowing and back again rounds.
+  if (auto inner = getInput().getDefiningOp<CastOp>()) {
+    Type source = getTensorType(inner.getInput()).getElementType();
+    if (inner.getInput().getType() == getResult().getType() && widens(source, getTensorType(getInput()).getElementType()))
+      return inner.getInput();
+  }
+  return {};
+}
+
+OpFoldResult ReshapeOp::fold(FoldAdaptor) {
+  if (getInput().getType() == getResult().getType())
+    return getInput();
+  if (auto inner = getInput().getDefiningOp<ReshapeOp>()) {
+    if (inner.getInput().getType() == getResult().getType())
+      return inner.getInput();
+    getInputMutable().assign(inner.getInput());
+    return getResult();
+  }
+  return {};
+}
+
+OpFoldResult TransposeOp::fold(FoldAdaptor) {
+  bool identity = true;
+  for (auto [index, axis] : llvm::enumerate(getPermutation()))
+    identity &= axis == static_cast<int64_t>(index);
+  if (identity)
+    return getInput();
+  if (auto inner = getInput().getDefiningOp<TransposeOp>()) {
+    SmallVector<int64_t> permutation;
+    for (int64_t axis : getPermutation())
+      permutation.push_back(inner.getPermutation()[axis]);
+    setPermutation(permutation);
+    getInputMutable().assign(inner.getInput());
+    return getResult();
+  }
+  return {};
+}
+
+OpFoldResult BroadcastOp::fold(FoldAdaptor) {
+  if (getInput().getType() == getResult().getType())
+    return getInput();
+  if (auto inner = getInput().getDefiningOp<BroadcastOp>()) {
+    getInputMutable().assign(inner.getInput());
+    return getResult();
+  }
+  return {};
+}
