@@ -1,0 +1,61 @@
+"""I7 on whole models: gradients of step 0 against PyTorch's float64 ones (grads0.safetensors), and that bf16 is really bf16."""
+import numpy as np
+
+import tensors
+from harness import MODELS, add, compile_plan, memoize, reference, scratch, succeed
+
+CASES = [(m, "cross_entropy", "") for m in ("gpt2-tiny", "gpt2-tiny-ts", "llama-tiny", "llama-tiny-raw", "llama-tiny-op23", "mlp-tiny")]
+CASES += [("mlp-tiny", "mse", "-mse"), ("mlp-tiny", "bce_with_logits", "-bce")]
+
+
+@memoize
+def gradients(model, loss, suffix, precision, stage, ranks):
+    details = reference(model, f"reference{suffix}.json")
+    micro = details["runs"]["fp32-adamw"]["global_batch"] // ranks
+    flags = ["--mode=gradient", f"--loss={loss}", f"--zero-stage={stage}", f"--micro-batch={micro}"]
+    if precision != "fp32":
+        flags.append(f"--{precision}")
+    if details.get("tied_copies"):
+        flags.append("--tie-weights")
+    plan = compile_plan(model, *flags)
+    folder = scratch("gradients")
+    succeed(["zrun", plan, "--nproc", ranks, "--comm=local", "--threads", 1, "--data", MODELS / model / f"batch{suffix}.safetensors", "--steps", 1,
+             "--gradients-out", folder / "g.safetensors", "--metrics", folder / "metrics.jsonl"])
+    return tensors.load(folder / "g.safetensors")
+
+
+def expected_gradients(model, suffix):
+    return tensors.load(MODELS / model / f"grads0{suffix}.safetensors")
+
+
+def total_norm(g):
+    return float(np.sqrt(sum(np.sum(np.square(t.astype(np.float64))) for t in g.values())))
+
+
+def check(model, loss, suffix, precision, stage, ranks, relative, absolute):
+    ours, theirs = gradients(model, loss, suffix, precision, stage, ranks), expected_gradients(model, suffix)
+    assert ours.keys() == theirs.keys(), f"gradients missing: {sorted(theirs.keys() - ours.keys())}, not expected: {sorted(ours.keys() - theirs.keys())}"
+    whole = total_norm(theirs)
+    for name, g in theirs.items():
+        assert ours[name].shape == g.shape, f"gradient of '{name}' has shape {ours[name].shape}, PyTorch's {g.shape}"
+        error = float(np.linalg.norm((ours[name].astype(np.float64) - g.astype(np.float64)).ravel()))
+        bound = relative * float(np.linalg.norm(g.astype(np.float64).ravel())) + absolute * whole
+        assert error <= bound, f"gradient of '{name}' is off by {error:.3g}, more than {bound:.3g}"
+
+
+for model, loss, suffix in CASES:
+    for stage, ranks in ((0, 1), (3, 4)):
+        add(f"I7/{model}/{loss}/fp32/stage{stage}-ranks{ranks}", check, model, loss, suffix, "fp32", stage, ranks, 1e-5, 1e-7)
+    # float64 throughout; PyTorch's were stored as float32.
+    add(f"I7/{model}/{loss}/fp64", check, model, loss, suffix, "fp64", 0, 1, 1e-7, 1e-9)
+
+
+def check_really_bf16(model):
+    """bf16 gradients are near fp32's, yet differ by more than fp32 rounding could."""
+    g32, g16 = gradients(model, "cross_entropy", "", "fp32", 0, 1), gradients(model, "cross_entropy", "", "bf16", 0, 1)
+    distance = total_norm({n: g16[n].astype(np.float64) - g32[n] for n in g32}) / total_norm(g32)
+    assert 1e-4 < distance < 5e-2, f"bf16 gradients differ from fp32's by {distance:.3g} relative, expected between 1e-4 and 5e-2"
+
+
+for model in ("gpt2-tiny", "mlp-tiny", "llama-tiny"):
+    add(f"I7/{model}/really-bf16", check_really_bf16, model)
