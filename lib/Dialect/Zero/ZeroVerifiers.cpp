@@ -78,9 +78,8 @@ LogicalResult BucketOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
     if (segment.getOffset() < end)
       return emitOpError("segment ") << segment.getParameter() << " starts at " << segment.getOffset() << ", before the end of the one before it at " << end;
     end = segment.getOffset() + segment.getElements();
-    if (state.getTrained() != getOptimizer().has_value())
-      return emitOpError("segment ") << segment.getParameter() << " is " << (state.getTrained() ? "trained" : "frozen") << ", but the bucket has "
-                                     << (getOptimizer() ? "an" : "no") << " optimizer";
+    if (!getFrozen() && !state.getTrained())
+      return emitOpError("segment ") << segment.getParameter() << " names a parameter that is not trained, but the bucket is not frozen";
     if (!stateType)
       stateType = type.getElementType();
     else if (stateType != type.getElementType())
@@ -88,8 +87,12 @@ LogicalResult BucketOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
   }
 
   if (FlatSymbolRefAttr optimizer = getOptimizerAttr()) {
+    if (getFrozen())
+      return emitOpError("is frozen, but has optimizer ") << optimizer;
     if (!lookup<train::OptimizerOp>(*this, symbolTable, optimizer))
       return failure();
+  }
+  if (!getFrozen()) {
     if (getParameterPlacement() == Placement::sharded && getOptimizerPlacement() != Placement::sharded)
       return emitOpError("has sharded parameters but replicated optimizer state");
     if (getGradientPlacement() == Placement::sharded && getOptimizerPlacement() != Placement::sharded)
@@ -143,7 +146,7 @@ LogicalResult ReduceGradientsOp::verifySymbolUses(SymbolTableCollection &symbolT
   auto bucket = lookup<BucketOp>(*this, symbolTable, getBucketAttr());
   if (!bucket)
     return failure();
-  if (!bucket.getOptimizer())
+  if (bucket.getFrozen())
     return emitOpError("reduces ") << getBucketAttr() << ", which is frozen";
   ArrayAttr segments = bucket.getSegments();
   if (segments.size() != getGradients().size())
@@ -177,7 +180,7 @@ LogicalResult GradientNormOp::verifySymbolUses(SymbolTableCollection &symbolTabl
     auto bucket = lookup<BucketOp>(*this, symbolTable, name);
     if (!bucket)
       return failure();
-    if (!bucket.getOptimizer())
+    if (bucket.getFrozen())
       return emitOpError("refers to ") << name << ", which is frozen and has no gradient";
   }
   return success();
@@ -187,7 +190,7 @@ LogicalResult PublishOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
   auto bucket = lookup<BucketOp>(*this, symbolTable, getBucketAttr());
   if (!bucket)
     return failure();
-  if (!bucket.getOptimizer() || bucket.getParameterPlacement() != Placement::replicated || bucket.getOptimizerPlacement() != Placement::sharded)
+  if (bucket.getFrozen() || bucket.getParameterPlacement() != Placement::replicated || bucket.getOptimizerPlacement() != Placement::sharded)
     return emitOpError("publishes ") << getBucketAttr() << ", which expects replicated parameters and sharded optimizer state";
   return success();
 }
@@ -201,7 +204,7 @@ LogicalResult UpdateOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
   if (!bucket)
     return failure();
   if (!bucket.getOptimizer())
-    return emitOpError("updates ") << getBucketAttr() << ", which is frozen";
+    return emitOpError("updates ") << getBucketAttr() << ", which has no optimizer";
   if (bucket.getSegments().size() != getDecays().size())
     return emitOpError("expects one decay a segment: ") << getBucketAttr() << " has " << bucket.getSegments().size() << ", but got " << getDecays().size();
   return success();

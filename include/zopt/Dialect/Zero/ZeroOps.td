@@ -31,7 +31,7 @@ def Zero_BucketOp : Zero_Op<"bucket", [Symbol, DeclareOpInterfaceMethods<SymbolU
   let description = [{
     `compute_type` is the element type that forward and backward read (the gathered one), `gradient_type` the one in which gradients are produced and travel. Masters and optimizer
     slots have the states' own type (fp32; f64 under --fp64); where `compute_type` differs from it, a master exists beside the parameter and is placed like the optimizer state.
-    A frozen bucket has no `optimizer`, gradients or master.
+    A `frozen` bucket (every bucket in forward mode) has no `optimizer`, gradients or master. A trained one lacks the `optimizer` in gradient mode only.
 
     ```mlir
     zero.bucket @bucket0 on @data parameters sharded gradients sharded optimizer sharded compute bf16 gradient bf16 {optimizer = @adamw,
@@ -42,10 +42,10 @@ def Zero_BucketOp : Zero_Op<"bucket", [Symbol, DeclareOpInterfaceMethods<SymbolU
     - (C1) segments do not overlap, ascend, and start at multiples of 128; each names a parameter state with as many elements.
     - (C2) a parameter is in one bucket (zopt-verify-explicit).
     - (C4) states of one bucket have one element type; sharded parameters or gradients come with sharded optimizer state.
-    - (C3) a frozen bucket has no `optimizer`; the others name a train.optimizer.
+    - (C3) a frozen bucket has no `optimizer`; the others hold trained states, and what they name is a train.optimizer.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$group, Zero_Placement:$parameter_placement, Zero_Placement:$gradient_placement, Zero_Placement:$optimizer_placement,
-    TypeAttr:$compute_type, TypeAttr:$gradient_type, OptionalAttr<FlatSymbolRefAttr>:$optimizer, Zero_SegmentArrayAttr:$segments);
+    TypeAttr:$compute_type, TypeAttr:$gradient_type, OptionalAttr<FlatSymbolRefAttr>:$optimizer, Zero_SegmentArrayAttr:$segments, UnitAttr:$frozen);
   let assemblyFormat = "$sym_name `on` $group `parameters` $parameter_placement `gradients` $gradient_placement `optimizer` $optimizer_placement `compute` $compute_type `gradient` $gradient_type attr-dict";
   let extraClassDeclaration = [{
     /// Elements up to the end of the last segment, a multiple of 128, before padding to the world.
