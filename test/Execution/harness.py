@@ -49,10 +49,10 @@ class Test:
 tests = []
 
 
-def add(name, function, *arguments, alone=False):
-    """Registers `function(*arguments)` as the test `name`."""
+def add(name, function, *arguments, alone=False, **named):
+    """Registers `function(*arguments, **named)` as the test `name`."""
     assert all(t.name != name for t in tests), f"two tests are named {name}"
-    tests.append(Test(name, functools.partial(function, *arguments), alone))
+    tests.append(Test(name, functools.partial(function, *arguments, **named), alone))
 
 
 def test(name, **options):
