@@ -4,10 +4,70 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+//
+// Order: zopt-verify-forward, zopt-add-loss, zopt-mixed-precision, zopt-autodiff, zopt-add-optimizer, zopt-verify-step.
+// zopt-decompose-attention stands behind them, for targets without a library for attention.
+//
+//===----------------------------------------------------------------------===//
 
 #ifndef ZOPT_TRANSFORMS_TRAININGPASSES_TD
 #define ZOPT_TRANSFORMS_TRAININGPASSES_TD
 
 include "mlir/Pass/PassBase.td"
+
+def VerifyForwardPass : Pass<"zopt-verify-forward", "::mlir::ModuleOp"> {
+  let summary = "checks that a module is a forward graph (train.level = \"forward\")";
+  let description = [{
+    One `@forward` of train ops on static tensors, whose arguments and results carry `train.name`; states exist and each parameter is read once; nothing of a step is there
+    yet. Changes nothing.
+  }];
+}
+
+def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
+  let summary = "turns @forward into @micro_step: outputs become the loss";
+  let description = [{
+    Expects a forward graph. Renames `@forward` to `@micro_step`, adds the label argument, computes the loss as a sum over label positions, adds loss and count to the states
+    `@zopt.loss_sum` and `@zopt.count`, and ends in `train.backward` with the seed that makes the gradient that of the mean (DESIGN: Scaling).
+
+    | loss | labels | the sum over |
+    |---|---|---|
+    | cross_entropy | integers, the logits' shape without the class axis | rows whose label is not ignore-index |
+    | mse, l1, bce_with_logits | floats of the logits' shape | all elements |
+    | output, output:NAME | none: the graph's own output (a single element) is the loss, taken as the micro-batch's mean | 1 |
+
+    `loss-average=global` seeds with 1 / (label positions * ranks * micro-steps), and `@apply_step` corrects for ignored labels. `micro-batch` seeds with 1 / (own count * ranks *
+    micro-steps): the mean of micro-batch means; a micro-batch without a counted label adds nothing. Ops of the loss carry `train.loss`, so that `zopt-mixed-precision` leaves
+    them in full precision. Leaves the module attributes `train.loss_average` and, where labels may be ignored and the average is global, `train.label_positions`. Never
+    changes the forward arithmetic.
+  }];
+  let options = [
+    Option<"loss", "loss", "std::string", "\"cross_entropy\"", "cross_entropy, mse, bce_with_logits, l1, output or output:NAME">,
+    Option<"logits", "logits", "std::string", "\"\"", "output that feeds the loss (the first float output)">,
+    Option<"labels", "labels", "std::string", "\"labels\"", "name of the label tensor in the data">,
+    Option<"ignoreIndex", "ignore-index", "int64_t", "-100", "label of rows that do not count">,
+    Option<"labelSmoothing", "label-smoothing", "double", "0.0", "cross_entropy: share of the label spread over all classes">,
+    Option<"classAxis", "class-axis", "int64_t", "-1", "cross_entropy: axis of the classes">,
+    Option<"lossAverage", "loss-average", "std::string", "\"global\"", "global or micro-batch">,
+  ];
+  let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect"];
+}
+
+def AutodiffPass : Pass<"zopt-autodiff", "::mlir::ModuleOp"> {
+  let summary = "writes the backward graph behind train.backward";
+  let description = [{
+    Expects a `@micro_step` that ends in `train.backward`. Reverse-mode, source to source, through DifferentiableOpInterface: values that depend on a trained parameter and
+    that the loss depends on are *active*; the ops between are walked backwards, and what reaches a trained parameter is added to its gradient by `train.accumulate`, right
+    behind the last op that contributes. Contributions to one value are added in the order of the walk. Slices that tile a value give one concat instead of a sum of padded
+    zeros.
+
+    `grad-dtype` is the type in which gradients of parameters are produced: ops that sum in fp32 and round once (matmul, reduce_sum, gather_grad, gradients of norms) produce
+    it directly, others are cast. Empty: the type in which the parameter is read.
+
+    A trained parameter that the loss does not depend on is not trained any more, and a remark says so. Active ops without a derivative are errors, all at once. Never changes
+    what stands before `train.backward`.
+  }];
+  let options = [Option<"gradDtype", "grad-dtype", "std::string", "\"\"", "f32, bf16, f16 or f64; empty: the type in which a parameter is read">];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
 
 #endif // ZOPT_TRANSFORMS_TRAININGPASSES_TD

@@ -1,0 +1,68 @@
+//===- StepStates.h - names that the passes of a step agree on ---*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Functions, states and attributes of the step level (docs/Levels.md).
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_TRANSFORMS_STEPSTATES_H
+#define ZOPT_LIB_TRANSFORMS_STEPSTATES_H
+
+#include "zopt/Dialect/Train/Train.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace zopt {
+
+// Functions.
+constexpr llvm::StringLiteral kForward = "forward";
+constexpr llvm::StringLiteral kMicroStep = "micro_step";
+constexpr llvm::StringLiteral kApplyStep = "apply_step";
+
+// Scalar states. Set by micro-steps:
+constexpr llvm::StringLiteral kLossSum = "zopt.loss_sum";
+constexpr llvm::StringLiteral kCount = "zopt.count";
+// set by the runtime before a step:
+constexpr llvm::StringLiteral kLearningRate = "zopt.lr";
+constexpr llvm::StringLiteral kStep = "zopt.step";
+// set by @apply_step and read by the runtime:
+constexpr llvm::StringLiteral kLoss = "zopt.loss";
+constexpr llvm::StringLiteral kNorm = "zopt.norm";
+constexpr llvm::StringLiteral kFinite = "zopt.finite";
+constexpr llvm::StringLiteral kGradientScale = "zopt.gradient_scale";
+
+// Attributes.
+constexpr llvm::StringLiteral kLevel = "train.level";
+constexpr llvm::StringLiteral kMode = "train.mode";
+constexpr llvm::StringLiteral kName = "train.name";
+constexpr llvm::StringLiteral kLabel = "train.label";
+constexpr llvm::StringLiteral kLimit = "train.limit";
+constexpr llvm::StringLiteral kIgnoreIndex = "train.ignore_index";
+constexpr llvm::StringLiteral kLossAverage = "train.loss_average";
+constexpr llvm::StringLiteral kLabelPositions = "train.label_positions";
+constexpr llvm::StringLiteral kLearningRateAttribute = "train.learning_rate";
+constexpr llvm::StringLiteral kLossMark = "train.loss"; // on ops that compute the loss, between zopt-add-loss and zopt-mixed-precision
+
+/// Adds a state in front of the module's first function.
+inline train::StateOp createState(mlir::ModuleOp module, llvm::StringRef name, mlir::RankedTensorType type, train::Role role, double init) {
+  auto builder = mlir::OpBuilder::atBlockEnd(module.getBody());
+  auto functions = module.getOps<mlir::func::FuncOp>();
+  if (!functions.empty())
+    builder.setInsertionPoint(*functions.begin());
+  return train::StateOp::create(builder, module.getLoc(), builder.getStringAttr(name), mlir::TypeAttr::get(type),
+                                train::RoleAttr::get(module.getContext(), role), builder.getFloatAttr(type.getElementType(), init),
+                                /*trained=*/mlir::UnitAttr(), /*source_name=*/mlir::StringAttr(), /*source_permutation=*/mlir::DenseI64ArrayAttr(),
+                                /*tied=*/mlir::ArrayAttr(), /*no_decay=*/mlir::UnitAttr());
+}
+
+inline train::StateOp createScalarState(mlir::ModuleOp module, llvm::StringRef name, mlir::Type elementType, double init) {
+  return createState(module, name, mlir::RankedTensorType::get({}, elementType), train::Role::scalar, init);
+}
+
+} // namespace zopt
+
+#endif // ZOPT_LIB_TRANSFORMS_STEPSTATES_H

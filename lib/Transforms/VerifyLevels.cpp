@@ -1,0 +1,114 @@
+//===- VerifyLevels.cpp - what each level promises -----------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The gates between levels. Each says every problem that it finds, so that a module edited by hand is repaired in one go.
+//
+//===----------------------------------------------------------------------===//
+
+#include "StepStates.h"
+#include "zopt/Transforms/Passes.h"
+
+namespace zopt {
+#define GEN_PASS_DEF_VERIFYFORWARDPASS
+#include "zopt/Transforms/Passes.h.inc"
+} // namespace zopt
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::train;
+
+/// Whether the module says that it is at `level`; reports otherwise.
+static bool checkLevel(ModuleOp module, StringRef level) {
+  auto actual = module->getAttrOfType<StringAttr>(kLevel);
+  if (actual && actual.getValue() == level)
+    return true;
+  InFlightDiagnostic diagnostic = module.emitError() << "module is not at the " << level << " level: " << kLevel << " is ";
+  if (actual)
+    diagnostic << "'" << actual.getValue() << "'";
+  else
+    diagnostic << "not set";
+  return false;
+}
+
+/// A function of one block without dynamic types.
+static bool checkFunction(ModuleOp module, StringRef name, func::FuncOp &function) {
+  function = module.lookupSymbol<func::FuncOp>(name);
+  if (!function) {
+    module.emitError() << "module has no @" << name;
+    return false;
+  }
+  if (!function.getBody().hasOneBlock()) {
+    function.emitError() << "@" << name << " has " << function.getBody().getBlocks().size() << " blocks, expected 1";
+    return false;
+  }
+  return true;
+}
+
+/// Every input is a static tensor with a name of its own.
+static bool checkArguments(func::FuncOp function) {
+  bool valid = true;
+  llvm::StringSet<> names;
+  for (auto [index, type] : llvm::enumerate(function.getArgumentTypes())) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (!tensor || !tensor.hasStaticShape()) {
+      function.emitError() << "argument " << index << " is " << type << ", expected a static tensor";
+      valid = false;
+    }
+    auto name = function.getArgAttrOfType<StringAttr>(index, kName);
+    if (!name) {
+      function.emitError() << "argument " << index << " has no " << kName;
+      valid = false;
+    } else if (!names.insert(name.getValue()).second) {
+      function.emitError() << "two arguments are named '" << name.getValue() << "'";
+      valid = false;
+    }
+  }
+  return valid;
+}
+
+namespace {
+
+class VerifyForwardPass : public zopt::impl::VerifyForwardPassBase<VerifyForwardPass> {
+public:
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    func::FuncOp forward;
+    bool valid = checkLevel(module, "forward");
+    if (!checkFunction(module, kForward, forward))
+      return signalPassFailure();
+    valid &= checkArguments(forward);
+    if (forward.getNumResults() == 0) {
+      forward.emitError("@forward has no result");
+      valid = false;
+    }
+    for (unsigned i = 0; i < forward.getNumResults(); ++i)
+      if (!forward.getResultAttrOfType<StringAttr>(i, kName)) {
+        forward.emitError() << "result " << i << " has no " << kName;
+        valid = false;
+      }
+
+    llvm::StringSet<> read;
+    for (Operation &op : forward.getBody().front().without_terminator()) {
+      if (!isa<TrainDialect>(op.getDialect()) || isa<AccumulateOp, WriteStateOp, BackwardOp, UpdateOp, GradientNormOp>(op)) {
+        op.emitOpError("does not belong in a forward graph");
+        valid = false;
+      }
+      if (auto readState = dyn_cast<ReadStateOp>(op)) {
+        auto state = module.lookupSymbol<StateOp>(readState.getStateAttr().getAttr());
+        if (state && state.getRole() == Role::parameter && !read.insert(readState.getState()).second) {
+          op.emitOpError() << "reads parameter " << readState.getStateAttr() << " a second time";
+          valid = false;
+        }
+      }
+    }
+    if (!valid)
+      signalPassFailure();
+    markAllAnalysesPreserved();
+  }
+};
+
+} // namespace
