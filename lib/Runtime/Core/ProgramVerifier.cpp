@@ -258,7 +258,9 @@ private:
       const Bucket &bucket = program.buckets[command.buckets[0]];
       if (!isBuffer(bucket.gradient))
         return inputError(what, " reads the gradient of bucket '", bucket.name, "', which has none");
-      if (!bucket.optimizerSharded && !bucket.gradientWhole)
+      if (command.buffers.size() > 4)
+        ZOPT_RETURN_IF_FAILED(holds(command.buffers[4], offsetOf(command, 4), bucket.paddedElements * sizeOf(bucket.gradientType), what));
+      else if (!bucket.optimizerSharded && !bucket.gradientWhole)
         return inputError(what, " updates the whole of bucket '", bucket.name, "' from a slice of its gradient");
       size_t segments = 0;
       for (const State &state : program.states)

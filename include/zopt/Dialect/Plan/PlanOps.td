@@ -193,9 +193,11 @@ def Plan_UpdateOp : Plan_Command<"update"> {
   let summary = "runs an optimizer kernel on the part of a bucket that the rank owns";
   let description = [{
     One launch per run of segments with equal decay, clipped to the slice. Kernel arguments in order: gradient, parameters (of the compute type), master (if there is one), slots, then the
-    scalars scale, lr, step, finite, decay (memref<1>); its outer iteration is a block of 128 elements.
+    scalars scale, lr, step, finite, decay (memref<1>); its outer iteration is a block of 128 elements. `gradient`, where given, holds all padded elements and is read instead of the placed
+    bucket's: where every rank updates everything from accumulators that are slices, they are gathered first.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite, DenseF64ArrayAttr:$decays);
+  let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite, DenseF64ArrayAttr:$decays,
+    OptionalAttr<FlatSymbolRefAttr>:$gradient);
   let assemblyFormat = "$bucket `by` $kernel `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays attr-dict";
 }
 

@@ -132,7 +132,8 @@ struct Command {
   int32_t kernel = -1;
   std::vector<int32_t> kernels;
   // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1). Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
-  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm. Update: scale, lr, step, finite.
+  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm. Update: scale, lr, step, finite
+  // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type).
   std::vector<BufferId> buffers;
   std::vector<int64_t> byteOffsets; // one a buffer, or empty for zeros
   std::vector<int32_t> writes;      // Launch: indices in `buffers` of those written
