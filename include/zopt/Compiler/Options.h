@@ -44,7 +44,7 @@ struct BatchOptions {
 };
 
 /// What turns a portable plan into a final one.
-struct SpecializeOptions {
+struct FinalPlanOptions {
   int64_t worldSize = 1;
   int64_t threads = 0; ///< 0: max(1, cores / worldSize)
   std::string target = "cpu";

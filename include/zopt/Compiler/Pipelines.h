@@ -21,7 +21,7 @@ namespace zopt {
 std::string buildStepPipeline(const StepOptions &options, const BatchOptions &batch);
 
 /// Passes from a portable plan to a final one, comma-separated.
-std::string buildSpecializePipeline(const SpecializeOptions &options);
+std::string buildSpecializePipeline(const FinalPlanOptions &options);
 
 /// Registers every pass of zopt with MLIR's pass registry. Idempotent.
 void registerAllPasses();

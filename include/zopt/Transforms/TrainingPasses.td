@@ -23,6 +23,19 @@ def VerifyForwardPass : Pass<"zopt-verify-forward", "::mlir::ModuleOp"> {
   }];
 }
 
+def SetBatchPass : Pass<"zopt-set-batch", "mlir::ModuleOp"> {
+  let summary = "Write on the module how the global batch is made";
+  let description = [{
+    Expects the forward level. Sets `train.mode`, `train.accum_steps` and `train.global_batch`; what is absent is fixed by specialization (global = micro * accum * ranks). Refuses
+    a global batch that no number of ranks can make. Never touches a function. Numerics: bitwise.
+  }];
+  let options = [
+    Option<"gradAccum", "grad-accum", "int64_t", /*default=*/"0", "Micro-steps a step; 0: fixed by specialization">,
+    Option<"globalBatch", "global-batch", "int64_t", /*default=*/"0", "Samples a step over all ranks; 0: follows from the others">,
+    Option<"mode", "mode", "std::string", /*default=*/"\"train\"", "train, gradient or forward">,
+  ];
+}
+
 def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
   let summary = "turns @forward into @micro_step: outputs become the loss";
   let description = [{

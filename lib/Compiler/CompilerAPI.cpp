@@ -1,0 +1,233 @@
+//===- CompilerAPI.cpp - the compiler as a library ------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Compiler/CompilerAPI.h"
+#include "zopt/Compiler/Compile.h"
+#include "zopt/Compiler/Pipelines.h"
+#include "zopt/Conversion/PlanToProgram.h"
+#include "zopt/Dialect/Plan/Plan.h"
+#include "zopt/Runtime/Core/ProgramFile.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/Support/xxhash.h"
+#include "llvm/TargetParser/Host.h"
+#include <cstdlib>
+#include <cstring>
+
+using namespace mlir;
+using namespace zopt;
+
+namespace {
+/// What ends a compilation: the exit code that zrun gives and the lines that it prints.
+struct Failure {
+  int code = 1;
+  std::string text;
+};
+
+/// Identifies the compiler in the cache: a new build never reads what an old one wrote.
+std::string compilerFingerprint() {
+  std::string path = llvm::sys::fs::getMainExecutable(nullptr, reinterpret_cast<void *>(&zoptCompile));
+  llvm::sys::fs::file_status status;
+  if (llvm::sys::fs::status(path, status))
+    return "unknown";
+  return llvm::formatv("{0}:{1}:{2}", path, status.getSize(), llvm::sys::toTimeT(status.getLastModificationTime()));
+}
+
+/// Writes `text` to `path` whole or not at all.
+std::optional<Failure> writeWhole(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
+  llvm::SmallString<256> temporary(path);
+  temporary += llvm::formatv(".{0}.tmp", llvm::sys::Process::getProcessId()).str();
+  std::error_code error;
+  {
+    llvm::raw_fd_ostream stream(temporary, error);
+    if (!error) {
+      write(stream);
+      stream.close();
+      error = stream.error();
+      stream.clear_error();
+    }
+  }
+  if (!error)
+    error = llvm::sys::fs::rename(temporary, path);
+  if (!error)
+    return std::nullopt;
+  llvm::sys::fs::remove(temporary);
+  return Failure{3, llvm::formatv("{0}: error: cannot write: {1}", path, error.message())};
+}
+
+class Compilation {
+public:
+  Compilation(llvm::StringRef planPath, llvm::StringRef cacheDirectory) : planPath(planPath), cacheDirectory(cacheDirectory) {}
+
+  std::optional<Failure> run(llvm::StringRef optionsJson);
+  std::string programPath;
+
+private:
+  std::optional<Failure> readOptions(llvm::StringRef json);
+  std::optional<Failure> specialize(ModuleOp module);
+  std::optional<Failure> checkFinal(ModuleOp module);
+  std::optional<Failure> emit(ModuleOp module, llvm::StringRef stem);
+
+  std::string planPath, cacheDirectory, savePlan;
+  FinalPlanOptions options;
+  bool threadsNamed = false;
+  std::string diagnostics;
+};
+} // namespace
+
+std::optional<Failure> Compilation::readOptions(llvm::StringRef json) {
+  llvm::Expected<llvm::json::Value> value = llvm::json::parse(json);
+  if (!value) {
+    llvm::consumeError(value.takeError());
+    return Failure{2, "compiler options are not JSON"};
+  }
+  const llvm::json::Object *object = value->getAsObject();
+  if (!object)
+    return Failure{2, "compiler options are not a JSON object"};
+  options.worldSize = object->getInteger("world_size").value_or(1);
+  options.threads = object->getInteger("threads").value_or(0);
+  threadsNamed = options.threads > 0;
+  if (!threadsNamed)
+    options.threads = defaultThreads(options.worldSize);
+  options.target = object->getString("target").value_or("cpu").str();
+  savePlan = object->getString("save_plan").value_or("").str();
+  return std::nullopt;
+}
+
+std::optional<Failure> Compilation::specialize(ModuleOp module) {
+  if (failed(runPipeline(module, "builtin.module(" + buildSpecializePipeline(options) + ")")))
+    return Failure{1, diagnostics};
+  return std::nullopt;
+}
+
+/// A final plan runs as it stands, or is refused with both values and the remedy.
+std::optional<Failure> Compilation::checkFinal(ModuleOp module) {
+  auto targets = module.getOps<plan::TargetOp>();
+  if (targets.empty())
+    return Failure{1, planPath + ": error: a final plan has a plan.target, but this one has none"};
+  plan::TargetOp target = *targets.begin();
+  if ((int64_t)target.getWorldSize() != options.worldSize)
+    return Failure{1, llvm::formatv("{0}: error: this final plan is for {1} ranks, but {2} were started; run it with --nproc {1}, or specialize the portable plan anew", planPath,
+                                    (int64_t)target.getWorldSize(), options.worldSize)};
+  if (target.getTarget() != options.target)
+    return Failure{1, llvm::formatv("{0}: error: this final plan is for target {1}, but {2} was asked for", planPath, target.getTarget(), options.target)};
+  if (threadsNamed && (int64_t)target.getThreads() != options.threads)
+    return Failure{1, llvm::formatv("{0}: error: this final plan is for {1} threads a rank, but {2} were asked for; its library workspaces depend on them", planPath, (int64_t)target.getThreads(),
+                                    options.threads)};
+  llvm::StringMap<bool> host = llvm::sys::getHostCPUFeatures();
+  llvm::SmallVector<llvm::StringRef> wanted, missing;
+  target.getFeatures().split(wanted, ',', -1, false);
+  for (llvm::StringRef feature : wanted)
+    if (feature.consume_front("+") && !host.lookup(feature))
+      missing.push_back(feature);
+  if (!missing.empty())
+    return Failure{1, llvm::formatv("{0}: error: this final plan needs CPU features that this machine lacks: {1}; specialize the portable plan here", planPath, llvm::join(missing, ", "))};
+  if (failed(runPipeline(module, "builtin.module(zopt-verify-plan)")))
+    return Failure{1, diagnostics};
+  return std::nullopt;
+}
+
+std::optional<Failure> Compilation::emit(ModuleOp module, llvm::StringRef stem) {
+  runtime::Program program;
+  if (failed(convertPlanToProgram(module, program)))
+    return Failure{1, diagnostics};
+  std::string text;
+  {
+    llvm::raw_string_ostream stream(text);
+    module.print(stream);
+  }
+  program.planHash = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(text));
+  program.sharedObject = (stem + ".so").str();
+  llvm::SmallString<256> object(cacheDirectory), file(cacheDirectory);
+  llvm::sys::path::append(object, program.sharedObject);
+  llvm::sys::path::append(file, stem + ".program");
+  if (failed(compileKernels(module, object)))
+    return Failure{3, diagnostics};
+  // The Program is written last: where it is, its shared object is too.
+  runtime::Status status = runtime::writeProgram(program, file.str().str());
+  if (status.failed())
+    return Failure{3, status.message()};
+  programPath = file.str().str();
+  return std::nullopt;
+}
+
+std::optional<Failure> Compilation::run(llvm::StringRef optionsJson) {
+  if (std::optional<Failure> failure = readOptions(optionsJson))
+    return failure;
+  llvm::ErrorOr<std::unique_ptr<llvm::MemoryBuffer>> buffer = llvm::MemoryBuffer::getFile(planPath);
+  if (!buffer)
+    return Failure{1, llvm::formatv("{0}: error: cannot read: {1}", planPath, buffer.getError().message())};
+  if (std::error_code error = llvm::sys::fs::create_directories(cacheDirectory))
+    return Failure{3, llvm::formatv("{0}: error: cannot create: {1}", cacheDirectory, error.message())};
+
+  std::string key = llvm::formatv("{0}|{1}|{2}|{3}|{4}|{5}|{6}", (*buffer)->getBuffer(), options.worldSize, options.threads, threadsNamed, options.target, llvm::sys::getHostCPUName(),
+                                  compilerFingerprint());
+  std::string stem = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(key));
+  llvm::SmallString<256> cached(cacheDirectory);
+  llvm::sys::path::append(cached, stem + ".program");
+  if (savePlan.empty() && !runtime::readProgram(cached.str().str()).failed()) {
+    programPath = cached.str().str();
+    return std::nullopt;
+  }
+
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  registerAllPasses();
+  MLIRContext context(registry);
+  context.printOpOnDiagnostic(false);
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+      return success();
+    llvm::raw_string_ostream stream(diagnostics);
+    if (!diagnostics.empty())
+      stream << '\n';
+    if (auto location = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
+      stream << location.getFilename().getValue() << ':' << location.getLine() << ':' << location.getColumn();
+    else
+      stream << planPath;
+    stream << ": error: " << diagnostic.str();
+    return success();
+  });
+  ParserConfig config(&context);
+  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>((*buffer)->getBuffer(), config, planPath);
+  if (!module)
+    return Failure{1, diagnostics};
+  std::optional<Failure> failure;
+  llvm::StringRef level = getLevel(*module);
+  if (level == "explicit")
+    failure = specialize(*module);
+  else if (level == "final")
+    failure = checkFinal(*module);
+  else
+    failure = Failure{1, llvm::formatv("{0}: error: a plan is expected (train.level explicit or final), but this module's level is '{1}'; compile it with zopt first", planPath, level)};
+  if (failure)
+    return failure;
+  if (!savePlan.empty())
+    if (std::optional<Failure> failed = writeWhole(savePlan, [&](llvm::raw_ostream &stream) { module->print(stream); }))
+      return failed;
+  return emit(*module, stem);
+}
+
+int zoptCompile(const char *planPath, const char *optionsJson, const char *cacheDirectory, char **programPath, char **error) {
+  Compilation compilation(planPath, cacheDirectory);
+  std::optional<Failure> failure = compilation.run(optionsJson);
+  if (!failure) {
+    *programPath = strdup(compilation.programPath.c_str());
+    return 0;
+  }
+  *error = strdup(failure->text.c_str());
+  return failure->code;
+}

@@ -1,0 +1,472 @@
+//===- Driver.cpp - zopt's command line -----------------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Two ways through: with a pass, a --pass-pipeline or a testing flag zopt is an mlir-opt over our dialects (ONNX input is imported first); otherwise the flags below make the pipeline.
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Compiler/Driver.h"
+#include "zopt/Compiler/Compile.h"
+#include "zopt/Compiler/MemoryReport.h"
+#include "zopt/Compiler/Pipelines.h"
+#include "zopt/Dialect/Plan/Plan.h"
+#include "zopt/Import/ImportOnnx.h"
+#include "mlir/Debug/Counter.h"
+#include "mlir/IR/AsmState.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Support/FileUtilities.h"
+#include "mlir/Support/Timing.h"
+#include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+using namespace zopt;
+namespace cl = llvm::cl;
+
+namespace {
+
+constexpr int kExitInput = 1, kExitUsage = 2, kExitFile = 3;
+
+/// libLLVM registers flags of its own tools under common names (--threads, ...). Ours win: the library's are taken off the command line.
+template <size_t N>
+const char (&ownName(const char (&name)[N]))[N] {
+  auto &registered = cl::getRegisteredOptions();
+  if (auto it = registered.find(name); it != registered.end())
+    it->second->removeArgument();
+  return name;
+}
+
+/// Every flag of zopt. One object lives for the duration of `zoptMain`, so that nothing is registered before it.
+struct Flags {
+  cl::OptionCategory category{"zopt options"};
+  template <typename T> using Opt = cl::opt<T>;
+
+  Opt<std::string> input{cl::Positional, cl::desc("<model.onnx | module.mlir>"), cl::init("-"), cl::cat(category)};
+  Opt<std::string> output{ownName("o"), cl::desc("output file (- is stdout)"), cl::value_desc("file"), cl::init("-"), cl::cat(category)};
+
+  Opt<std::string> mode{ownName("mode"), cl::desc("train | gradient | forward (train)"), cl::init("train"), cl::cat(category)};
+  Opt<int64_t> zeroStage{ownName("zero-stage"), cl::desc("placement of optimizer state, gradients, parameters: 0..3 (0)"), cl::init(0), cl::cat(category)};
+  Opt<bool> bf16{ownName("bf16"), cl::desc("compute in bf16 with fp32 masters"), cl::cat(category)};
+  Opt<bool> fp64{ownName("fp64"), cl::desc("everything in f64, for tests"), cl::cat(category)};
+  Opt<std::string> gradDtype{ownName("grad-dtype"), cl::desc("bf16 | fp32: type in which gradients are produced and travel (the compute precision)"), cl::cat(category)};
+  Opt<int64_t> microBatch{ownName("micro-batch"), cl::desc("samples a rank and micro-step (1)"), cl::init(0), cl::cat(category)};
+  Opt<int64_t> gradAccum{ownName("grad-accum"), cl::desc("micro-steps a step (1)"), cl::init(0), cl::cat(category)};
+  Opt<int64_t> globalBatch{ownName("global-batch"), cl::desc("samples a step, over all ranks"), cl::init(0), cl::cat(category)};
+  cl::list<std::string> bind{ownName("bind"), cl::desc("values of symbolic dimensions, such as seq=128"), cl::CommaSeparated, cl::cat(category)};
+  Opt<std::string> batchDim{ownName("batch-dim"), cl::desc("symbolic dimension that is the batch"), cl::cat(category)};
+  Opt<std::string> loss{ownName("loss"), cl::desc("cross_entropy | mse | bce_with_logits | l1 | output[:NAME] (cross_entropy)"), cl::init("cross_entropy"), cl::cat(category)};
+  Opt<std::string> logits{ownName("logits"), cl::desc("graph output that feeds the loss (the first float output)"), cl::cat(category)};
+  Opt<std::string> labels{ownName("labels"), cl::desc("the labels' name in the data (labels)"), cl::init("labels"), cl::cat(category)};
+  Opt<int64_t> ignoreIndex{ownName("ignore-index"), cl::desc("label that does not count (-100)"), cl::init(-100), cl::cat(category)};
+  Opt<double> labelSmoothing{ownName("label-smoothing"), cl::desc("0 <= F < 1 (0)"), cl::init(0), cl::cat(category)};
+  Opt<int64_t> classAxis{ownName("class-axis"), cl::desc("axis of the classes in the logits (-1)"), cl::init(-1), cl::cat(category)};
+  Opt<std::string> lossAverage{ownName("loss-average"), cl::desc("global | micro-batch (global)"), cl::init("global"), cl::cat(category)};
+  cl::list<std::string> trainOnly{ownName("train-only"), cl::desc("train only the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
+  cl::list<std::string> freeze{ownName("freeze"), cl::desc("do not train the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
+  Opt<bool> tieWeights{ownName("tie-weights"), cl::desc("train initializers of equal content as one parameter"), cl::cat(category)};
+  Opt<std::string> trainingMode{ownName("training-mode"), cl::desc("keep | train | eval (keep)"), cl::init("keep"), cl::cat(category)};
+  Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd (adamw)"), cl::init("adamw"), cl::cat(category)};
+  Opt<double> lr{ownName("lr"), cl::desc("learning rate (1e-3)"), cl::init(1e-3), cl::cat(category)};
+  Opt<std::string> betas{ownName("betas"), cl::desc("Adam's coefficients (0.9,0.999)"), cl::init("0.9,0.999"), cl::cat(category)};
+  Opt<double> eps{ownName("eps"), cl::desc("Adam's epsilon (1e-8)"), cl::init(1e-8), cl::cat(category)};
+  Opt<double> weightDecay{ownName("weight-decay"), cl::desc("weight decay (0.01)"), cl::init(0.01), cl::cat(category)};
+  Opt<double> momentum{ownName("momentum"), cl::desc("SGD's momentum (0)"), cl::init(0), cl::cat(category)};
+  Opt<double> clip{ownName("clip"), cl::desc("largest global gradient norm; 0: no clipping (0)"), cl::init(0), cl::cat(category)};
+  Opt<std::string> decay{ownName("decay"), cl::desc("all | matrices: what weight decay applies to (all)"), cl::init("all"), cl::cat(category)};
+  Opt<std::string> noDecay{ownName("no-decay"), cl::desc("parameters without weight decay, by REGEX"), cl::cat(category)};
+  Opt<std::string> bucketBytes{ownName("bucket-bytes"), cl::desc("ZeRO bucket size: N | auto (auto)"), cl::init("auto"), cl::cat(category)};
+  Opt<int64_t> persistBytes{ownName("persist-bytes"), cl::desc("parameters up to this size stay replicated (0)"), cl::init(0), cl::cat(category)};
+  Opt<int64_t> nproc{ownName("nproc"), cl::desc("specialize to a final plan for N ranks"), cl::init(0), cl::cat(category)};
+  Opt<std::string> target{ownName("target"), cl::desc("cpu (cpu)"), cl::init("cpu"), cl::cat(category)};
+  Opt<int64_t> threads{ownName("threads"), cl::desc("threads a rank (CPUs / ranks)"), cl::init(0), cl::cat(category)};
+  Opt<bool> noFuse{ownName("no-fuse"), cl::desc("one kernel for each elementwise op; changes no bit"), cl::cat(category)};
+  Opt<bool> noRaise{ownName("no-raise"), cl::desc("keep the exporter's expansions of attention, norms and activations"), cl::cat(category)};
+  cl::opt<std::string> memoryReport{ownName("memory-report"), cl::desc("bytes a rank and class at the planned peak: text or json; with --nproc"), cl::ValueOptional, cl::init("none"), cl::cat(category)};
+  Opt<bool> verifyPlan{ownName("verify-plan"), cl::desc("check a final plan without running it"), cl::cat(category)};
+  Opt<bool> printPipeline{ownName("print-pipeline"), cl::desc("print the pipeline that these flags make, and do nothing else"), cl::cat(category)};
+  Opt<bool> listOps{ownName("list-ops"), cl::desc("list the ONNX operators that import and that differentiate"), cl::cat(category)};
+  Opt<bool> listParameters{ownName("list-parameters"), cl::desc("list every initializer, trained or not, and why"), cl::cat(category)};
+};
+
+/// One line a problem on stderr: `file:node: error: what`.
+LogicalResult printDiagnostic(Diagnostic &diagnostic, StringRef input) {
+  StringRef kind;
+  switch (diagnostic.getSeverity()) {
+  case DiagnosticSeverity::Error:
+    kind = "error";
+    break;
+  case DiagnosticSeverity::Warning:
+    kind = "warning";
+    break;
+  case DiagnosticSeverity::Remark:
+    kind = "remark";
+    break;
+  case DiagnosticSeverity::Note:
+    kind = "note";
+    break;
+  }
+  std::string where = input.str();
+  if (auto file = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
+    where = llvm::formatv("{0}:{1}:{2}", file.getFilename().getValue(), file.getLine(), file.getColumn());
+  else if (auto name = dyn_cast<NameLoc>(diagnostic.getLocation()))
+    where += ":" + name.getName().str();
+  else if (auto fused = diagnostic.getLocation()->findInstanceOf<NameLoc>())
+    where += ":" + fused.getName().str();
+  llvm::errs() << where << ": " << kind << ": " << diagnostic.str() << '\n';
+  return success();
+}
+
+int usageError(const llvm::Twine &text) {
+  llvm::errs() << "zopt: error: " << text << '\n';
+  return kExitUsage;
+}
+
+class Driver {
+public:
+  explicit Driver(Flags &flags) : flags(flags) {}
+
+  /// Turns flags into options; an exit code where they contradict one another.
+  int readFlags();
+  int compile(DialectRegistry &registry);
+  int runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &config);
+
+private:
+  bool inputIsOnnx() const { return StringRef(flags.input).ends_with(".onnx"); }
+  ImportOptions importOptions() const;
+  OwningOpRef<ModuleOp> readInput(MLIRContext &context);
+  int print(ModuleOp module);
+
+  Flags &flags;
+  StepOptions step;
+  BatchOptions batch;
+  FinalPlanOptions specialize;
+};
+
+} // namespace
+
+int Driver::readFlags() {
+  if (flags.mode != "train" && flags.mode != "gradient" && flags.mode != "forward")
+    return usageError("--mode is train, gradient or forward, but got '" + flags.mode + "'");
+  step.mode = flags.mode == "train" ? Mode::Train : flags.mode == "gradient" ? Mode::Gradient : Mode::Forward;
+  if (flags.bf16 && flags.fp64)
+    return usageError("--bf16 and --fp64 exclude each other");
+  step.precision = flags.bf16 ? "bf16" : flags.fp64 ? "f64" : "f32";
+  if (!flags.gradDtype.empty()) {
+    if (flags.gradDtype != "bf16" && flags.gradDtype != "fp32")
+      return usageError("--grad-dtype is bf16 or fp32, but got '" + flags.gradDtype + "'");
+    step.gradientType = flags.gradDtype == "fp32" ? "f32" : "bf16";
+  }
+  if (flags.zeroStage < 0 || flags.zeroStage > 3)
+    return usageError("--zero-stage is 0, 1, 2 or 3, but got " + llvm::Twine(flags.zeroStage));
+  step.zeroStage = flags.zeroStage;
+  int64_t bytes;
+  if (flags.bucketBytes != "auto" && (StringRef(flags.bucketBytes).getAsInteger(10, bytes) || bytes <= 0))
+    return usageError("--bucket-bytes is a positive number or auto, but got '" + flags.bucketBytes + "'");
+  step.bucketBytes = flags.bucketBytes;
+  step.persistBytes = flags.persistBytes;
+  StringRef loss = StringRef(flags.loss).split(':').first;
+  if (!llvm::is_contained({"cross_entropy", "mse", "bce_with_logits", "l1", "output"}, loss))
+    return usageError("--loss is cross_entropy, mse, bce_with_logits, l1 or output[:NAME], but got '" + flags.loss + "'");
+  step.loss = loss.str();
+  step.logits = StringRef(flags.loss).contains(':') ? StringRef(flags.loss).split(':').second.str() : std::string(flags.logits);
+  step.labels = flags.labels;
+  step.ignoreIndex = flags.ignoreIndex;
+  if (flags.labelSmoothing < 0 || flags.labelSmoothing >= 1)
+    return usageError("--label-smoothing is at least 0 and below 1, but got " + std::to_string(flags.labelSmoothing));
+  step.labelSmoothing = flags.labelSmoothing;
+  step.classAxis = flags.classAxis;
+  if (flags.lossAverage != "global" && flags.lossAverage != "micro-batch")
+    return usageError("--loss-average is global or micro-batch, but got '" + flags.lossAverage + "'");
+  step.lossAverage = flags.lossAverage;
+  if (!llvm::is_contained({"adamw", "adam", "sgd"}, StringRef(flags.optimizer)))
+    return usageError("--optimizer is adamw, adam or sgd, but got '" + flags.optimizer + "'");
+  step.optimizer = flags.optimizer;
+  step.learningRate = flags.lr;
+  step.betas = flags.betas;
+  step.epsilon = flags.eps;
+  step.weightDecay = flags.weightDecay;
+  step.momentum = flags.momentum;
+  step.clip = flags.clip;
+  if (flags.decay != "all" && flags.decay != "matrices")
+    return usageError("--decay is all or matrices, but got '" + flags.decay + "'");
+  step.decay = flags.decay;
+  step.noDecay = flags.noDecay;
+  step.raise = !flags.noRaise;
+
+  if (!llvm::is_contained({"keep", "train", "eval"}, StringRef(flags.trainingMode)))
+    return usageError("--training-mode is keep, train or eval, but got '" + flags.trainingMode + "'");
+  if (flags.target != "cpu")
+    return usageError("--target is cpu, but got '" + flags.target + "'");
+  specialize.worldSize = flags.nproc;
+  specialize.threads = flags.threads ? int64_t(flags.threads) : defaultThreads(std::max<int64_t>(1, flags.nproc));
+  specialize.target = flags.target;
+  specialize.fuse = !flags.noFuse;
+  if (flags.memoryReport.getNumOccurrences()) {
+    if (!llvm::is_contained({"", "text", "json"}, StringRef(flags.memoryReport)))
+      return usageError("--memory-report is text or json, but got '" + flags.memoryReport + "'");
+    if (!flags.nproc && inputIsOnnx())
+      return usageError("--memory-report needs --nproc: bytes a rank depend on the number of ranks");
+  }
+
+  // global = micro * accum * ranks: any two, or one with the defaults of the interface.
+  for (auto [flag, value] : {std::pair("--micro-batch", int64_t(flags.microBatch)), std::pair("--grad-accum", int64_t(flags.gradAccum)), std::pair("--global-batch", int64_t(flags.globalBatch))})
+    if (value < 0)
+      return usageError(llvm::Twine(flag) + " is positive, but got " + llvm::Twine(value));
+  if (flags.microBatch)
+    batch.micro = flags.microBatch;
+  if (flags.gradAccum)
+    batch.accum = flags.gradAccum;
+  if (flags.globalBatch) {
+    batch.global = flags.globalBatch;
+    if (batch.accum && !batch.micro) {
+      if (!flags.nproc)
+        return usageError("--global-batch with --grad-accum leaves the micro-batch to the number of ranks: give --micro-batch or --nproc");
+      int64_t parts = *batch.accum * flags.nproc;
+      if (*batch.global % parts)
+        return usageError("--global-batch=" + llvm::Twine(*batch.global) + " is not divisible by --grad-accum=" + llvm::Twine(*batch.accum) + " times --nproc=" + llvm::Twine(flags.nproc));
+      batch.micro = *batch.global / parts;
+    }
+  }
+  if (!batch.accum && !batch.global)
+    batch.accum = 1;
+  return 0;
+}
+
+ImportOptions Driver::importOptions() const {
+  ImportOptions options;
+  options.microBatch = batch.micro.value_or(1);
+  for (const std::string &bind : flags.bind) {
+    auto [name, value] = StringRef(bind).split('=');
+    int64_t size = 0;
+    if (!value.getAsInteger(10, size))
+      options.binds[name] = size;
+  }
+  options.batchDim = flags.batchDim;
+  options.trainOnly.assign(flags.trainOnly.begin(), flags.trainOnly.end());
+  options.freeze.assign(flags.freeze.begin(), flags.freeze.end());
+  options.tieWeights = flags.tieWeights;
+  options.microBatchGiven = batch.micro.has_value();
+  options.trainingMode = flags.trainingMode == "train" ? TrainingMode::Train : flags.trainingMode == "eval" ? TrainingMode::Eval : TrainingMode::Keep;
+  llvm::SmallString<256> directory(flags.output == "-" ? StringRef() : llvm::sys::path::parent_path(flags.output));
+  options.planDirectory = std::string(directory);
+  return options;
+}
+
+OwningOpRef<ModuleOp> Driver::readInput(MLIRContext &context) {
+  if (inputIsOnnx())
+    return importOnnx(flags.input, importOptions(), &context);
+  std::string message;
+  std::unique_ptr<llvm::MemoryBuffer> buffer = openInputFile(flags.input, &message);
+  if (!buffer) {
+    llvm::errs() << flags.input << ": error: " << message << '\n';
+    return nullptr;
+  }
+  return parseSourceString<ModuleOp>(buffer->getBuffer(), ParserConfig(&context), flags.input);
+}
+
+int Driver::print(ModuleOp module) {
+  std::string message;
+  std::unique_ptr<llvm::ToolOutputFile> file;
+  if (flags.output == "-") {
+    module.print(llvm::outs(), OpPrintingFlags().enableDebugInfo(true, false).printNameLocAsPrefix(false));
+    llvm::outs() << '\n';
+    llvm::outs().flush();
+    if (llvm::outs().has_error()) {
+      llvm::errs() << "zopt: error: cannot write to stdout: " << llvm::outs().error().message() << '\n';
+      llvm::outs().clear_error();
+      return kExitFile;
+    }
+    return 0;
+  }
+  // Whole or not at all: written beside the output, then renamed.
+  llvm::SmallString<256> temporary;
+  int descriptor;
+  std::error_code error = llvm::sys::fs::createUniqueFile(flags.output + ".%%%%%%.tmp", descriptor, temporary, llvm::sys::fs::OF_Text, llvm::sys::fs::all_read | llvm::sys::fs::owner_write);
+  if (!error) {
+    llvm::raw_fd_ostream stream(descriptor, /*shouldClose=*/true);
+    module.print(stream, OpPrintingFlags().enableDebugInfo(true, false));
+    stream << '\n';
+    stream.close();
+    error = stream.error();
+    stream.clear_error();
+    if (!error)
+      error = llvm::sys::fs::rename(temporary, flags.output);
+    if (error)
+      llvm::sys::fs::remove(temporary);
+  }
+  if (error) {
+    llvm::errs() << flags.output << ": error: cannot write: " << error.message() << '\n';
+    return kExitFile;
+  }
+  return 0;
+}
+
+int Driver::compile(DialectRegistry &registry) {
+  if (flags.listOps) {
+    listOps(llvm::outs());
+    return 0;
+  }
+  if (flags.printPipeline) {
+    llvm::outs() << "builtin.module(" << buildStepPipeline(step, batch);
+    if (flags.nproc)
+      llvm::outs() << "," << buildSpecializePipeline(specialize);
+    llvm::outs() << ")\n";
+    return 0;
+  }
+
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  context.printOpOnDiagnostic(false);
+  std::string input = flags.input;
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, input); });
+  for (const std::string &bind : flags.bind) {
+    auto [name, value] = StringRef(bind).split('=');
+    int64_t size = 0;
+    if (name.empty() || value.getAsInteger(10, size) || size <= 0)
+      return usageError("--bind takes NAME=SIZE with a positive size, but got '" + bind + "'");
+  }
+  if (flags.listParameters)
+    return failed(listParameters(flags.input, importOptions(), &context, llvm::outs())) ? kExitInput : 0;
+
+  DefaultTimingManager timing;
+  applyDefaultTimingManagerCLOptions(timing);
+  TimingScope root = timing.getRootScope();
+  OwningOpRef<ModuleOp> module;
+  {
+    TimingScope scope = root.nest("import");
+    module = readInput(context);
+  }
+  if (!module)
+    return kExitInput;
+  if (auto micro = (*module)->getAttrOfType<IntegerAttr>("train.micro_batch"); micro && batch.global && batch.accum && *batch.global % (micro.getInt() * *batch.accum)) {
+    llvm::errs() << input << ": error: global batch " << *batch.global << " is not divisible by micro-batch " << micro.getInt() << " times " << *batch.accum << " micro-steps\n";
+    return kExitInput;
+  }
+
+  auto configure = [&](PassManager &manager) -> LogicalResult {
+    manager.enableVerifier(true);
+    if (failed(applyPassManagerCLOptions(manager)))
+      return failure();
+    manager.enableTiming(root);
+    return success();
+  };
+  StringRef level = getLevel(*module);
+  llvm::SmallVector<std::string> parts;
+  if (level == "forward")
+    parts.push_back(buildStepPipeline(step, batch));
+  else if (level != "explicit" && level != "final") {
+    llvm::errs() << input << ": error: a module of level forward, explicit or final is expected, but train.level is '" << level << "'\n";
+    return kExitInput;
+  }
+  if (level == "final")
+    parts.push_back("zopt-verify-plan");
+  else if (flags.nproc)
+    parts.push_back(buildSpecializePipeline(specialize));
+  else if (level == "explicit")
+    parts.push_back("zopt-verify-explicit");
+  if (level == "final" && flags.nproc)
+    for (auto target : module->getOps<plan::TargetOp>())
+      if ((int64_t)target.getWorldSize() != flags.nproc) {
+        llvm::errs() << input << ": error: this final plan is for " << (int64_t)target.getWorldSize() << " ranks, but --nproc is " << flags.nproc << '\n';
+        return kExitInput;
+      }
+  if (failed(runPipeline(*module, "builtin.module(" + llvm::join(parts, ",") + ")", configure)))
+    return kExitInput;
+
+  if (flags.memoryReport.getNumOccurrences()) {
+    if (getLevel(*module) != "final")
+      return usageError("--memory-report needs a final plan: give --nproc");
+    printMemoryReport(*module, flags.memoryReport == "json", llvm::outs());
+    if (!flags.output.getNumOccurrences())
+      return 0;
+  }
+  if (flags.verifyPlan && !flags.output.getNumOccurrences()) {
+    if (getLevel(*module) != "final")
+      return usageError("--verify-plan needs a final plan: give --nproc");
+    return 0;
+  }
+  TimingScope scope = root.nest("print");
+  return print(*module);
+}
+
+int Driver::runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &config) {
+  std::unique_ptr<llvm::MemoryBuffer> buffer;
+  std::string message;
+  if (inputIsOnnx()) {
+    MLIRContext context(registry);
+    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, flags.input); });
+    OwningOpRef<ModuleOp> module = readInput(context);
+    if (!module)
+      return kExitInput;
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    module->print(stream, OpPrintingFlags().enableDebugInfo(true, false));
+    buffer = llvm::MemoryBuffer::getMemBufferCopy(text, flags.input);
+  } else {
+    buffer = openInputFile(flags.input, &message);
+  }
+  if (!buffer) {
+    llvm::errs() << flags.input << ": error: " << message << '\n';
+    return kExitInput;
+  }
+  std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(flags.output, &message);
+  if (!file) {
+    llvm::errs() << flags.output << ": error: " << message << '\n';
+    return kExitFile;
+  }
+  if (failed(MlirOptMain(file->os(), std::move(buffer), registry, config)))
+    return kExitInput;
+  file->keep();
+  return 0;
+}
+
+int zopt::zoptMain(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  registerAllPasses();
+  MlirOptMainConfig::registerCLOptions(registry);
+  registerAsmPrinterCLOptions();
+  registerMLIRContextCLOptions();
+  registerPassManagerCLOptions();
+  registerDefaultTimingManagerCLOptions();
+  tracing::DebugCounter::registerCLOptions();
+  Flags flags;
+  // libLLVM brings hundreds of flags of its own; the help shows zopt's, and --help-hidden MLIR's too.
+  for (auto &entry : cl::getRegisteredOptions())
+    if (!llvm::is_contained(entry.second->Categories, &flags.category) && entry.second->getOptionHiddenFlag() == cl::NotHidden)
+      entry.second->setHiddenFlag(cl::Hidden);
+  std::string parseErrors;
+  llvm::raw_string_ostream errors(parseErrors);
+  if (!cl::ParseCommandLineOptions(argc, argv, "zopt: compiles an ONNX model into a distributed training step\n", &errors)) {
+    llvm::errs() << parseErrors;
+    return kExitUsage;
+  }
+
+  MlirOptMainConfig config = MlirOptMainConfig::createFromCLOptions();
+  Driver driver(flags);
+  if (int code = driver.readFlags())
+    return code;
+  // A pass or a testing flag on the command line makes this an mlir-opt.
+  bool asOptTool = config.shouldListPasses() || config.shouldShowDialects() || config.shouldVerifyDiagnostics() || !config.inputSplitMarker().empty() || config.shouldRunReproducer() ||
+                   config.shouldVerifyRoundtrip() || config.shouldEmitBytecode();
+  if (!asOptTool) {
+    MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+    PassManager manager(&context);
+    if (failed(config.setupPassPipeline(manager)))
+      return kExitUsage;
+    asOptTool = !manager.empty();
+  }
+  return asOptTool ? driver.runAsOptTool(registry, config) : driver.compile(registry);
+}

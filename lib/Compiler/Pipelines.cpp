@@ -1,0 +1,105 @@
+//===- Pipelines.cpp - the compiler's table of contents -------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Compiler/Pipelines.h"
+#include "zopt/Conversion/Passes.h"
+#include "zopt/Transforms/Passes.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace zopt;
+
+namespace {
+/// Joins passes into a pipeline.
+class PipelineText {
+public:
+  void add(llvm::StringRef pass) { passes.push_back(pass.str()); }
+  void add(llvm::StringRef pass, llvm::ArrayRef<std::string> options) { passes.push_back((pass + "{" + llvm::join(options, " ") + "}").str()); }
+  void onFunctions(llvm::ArrayRef<llvm::StringRef> functionPasses) { passes.push_back("func.func(" + llvm::join(functionPasses, ",") + ")"); }
+  std::string str() const { return llvm::join(passes, ","); }
+
+private:
+  llvm::SmallVector<std::string> passes;
+};
+
+/// `name=value` with the value quoted, so that regular expressions survive.
+std::string option(llvm::StringRef name, llvm::StringRef value) { return (name + "=\"" + value + "\"").str(); }
+std::string option(llvm::StringRef name, int64_t value) { return llvm::formatv("{0}={1}", name, value); }
+std::string option(llvm::StringRef name, double value) { return llvm::formatv("{0}={1:E16}", name, value); }
+} // namespace
+
+std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptions &batch) {
+  PipelineText pipeline;
+
+  // Meaning first: what was spelled out in many ops becomes the one op that it means, while the exporter's patterns are still whole.
+  pipeline.onFunctions({"canonicalize", "cse"});
+  if (options.raise)
+    pipeline.onFunctions({"zopt-raise-linear", "zopt-raise-layer-norm", "zopt-raise-rms-norm", "zopt-raise-gelu", "zopt-raise-silu", "zopt-raise-rotary", "zopt-raise-attention", "canonicalize", "cse"});
+  pipeline.add("zopt-verify-forward");
+
+  // The batch is a property of the step, not of the graph: it is written on the module for the passes behind.
+  llvm::SmallVector<std::string> batchOptions;
+  if (batch.accum)
+    batchOptions.push_back(option("grad-accum", *batch.accum));
+  if (batch.global)
+    batchOptions.push_back(option("global-batch", *batch.global));
+  batchOptions.push_back(option("mode", options.mode == Mode::Train ? "train" : options.mode == Mode::Gradient ? "gradient" : "forward"));
+  pipeline.add("zopt-set-batch", batchOptions);
+
+  if (options.mode != Mode::Forward)
+    pipeline.add("zopt-add-loss", {option("loss", options.loss), option("logits", options.logits), option("labels", options.labels), option("ignore-index", options.ignoreIndex),
+                                   option("label-smoothing", options.labelSmoothing), option("class-axis", options.classAxis), option("loss-average", options.lossAverage)});
+  // Before autodiff, so that the backward graph is derived from the ops that really run.
+  if (options.precision != "f32")
+    pipeline.add("zopt-mixed-precision", {option("compute", options.precision)});
+  if (options.mode != Mode::Forward) {
+    pipeline.add("zopt-autodiff", options.gradientType.empty() ? llvm::ArrayRef<std::string>{} : llvm::ArrayRef<std::string>{option("grad-dtype", options.gradientType)});
+    pipeline.onFunctions({"canonicalize", "cse"});
+    pipeline.add("zopt-add-optimizer",
+                 {option("optimizer", options.mode == Mode::Gradient ? "none" : options.optimizer), option("lr", options.learningRate), option("betas", options.betas), option("eps", options.epsilon),
+                  option("weight-decay", options.weightDecay), option("momentum", options.momentum), option("clip", options.clip), option("decay", options.decay), option("no-decay", options.noDecay)});
+    pipeline.add("zopt-verify-step");
+  }
+
+  // A stage is a choice of placements, made here once; nothing behind this line knows it.
+  pipeline.add("zopt-assign-placement", {option("stage", options.zeroStage), option("bucket-bytes", options.bucketBytes), option("persist-bytes", options.persistBytes)});
+  pipeline.add("zopt-materialize-collectives");
+  pipeline.add("zopt-assign-residuals");
+  pipeline.add("zopt-verify-explicit");
+  return pipeline.str();
+}
+
+std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
+  PipelineText pipeline;
+  pipeline.add("zopt-specialize", {option("world-size", options.worldSize)});
+  // Ops that the target has no library for, then one kernel for each connected group of elementwise ops.
+  if (options.target == "cpu")
+    pipeline.add("func.func(zopt-decompose-attention)");
+  pipeline.onFunctions({"canonicalize", "cse"});
+  if (options.fuse)
+    pipeline.add("func.func(zopt-fuse-elementwise)");
+  pipeline.add("zopt-convert-zero-to-plan",
+               {option("world-size", options.worldSize), option("threads", options.threads), option("target", options.target), option("prefetch", int64_t(options.prefetch))});
+  pipeline.add("zopt-verify-plan");
+  return pipeline.str();
+}
+
+void zopt::registerAllPasses() {
+  static bool once = [] {
+    registerTransformsPasses();
+    registerConversionPasses();
+    mlir::registerCanonicalizerPass();
+    mlir::registerCSEPass();
+    mlir::registerSymbolDCEPass();
+    mlir::registerInlinerPass();
+    mlir::registerPrintIRPass();
+    mlir::registerStripDebugInfoPass();
+    return true;
+  }();
+  (void)once;
+}
