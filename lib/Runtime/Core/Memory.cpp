@@ -114,7 +114,8 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
       list.reads(scalar);
     for (int32_t index : command.buckets) {
       const Bucket &bucket = program.buckets[index];
-      list.reads(bucket.gradient);
+      if (command.buffers.size() <= 4) // otherwise the gradient is among them
+        list.reads(bucket.gradient);
       list.updates(bucket.parameters);
       list.updates(bucket.master);
       for (BufferId slot : bucket.slots)

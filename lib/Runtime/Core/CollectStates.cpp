@@ -1,0 +1,94 @@
+//===- CollectStates.cpp - logical tensors from the slices of all ranks ---===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/States.h"
+#include <algorithm>
+
+namespace zopt::runtime {
+
+namespace {
+/// Elements gathered from each rank at a time.
+constexpr int64_t kChunk = int64_t(1) << 16;
+} // namespace
+
+DataType collectedType(const State &state) { return state.type == DataType::F64 ? DataType::F64 : DataType::F32; }
+
+Status collectState(Executor &executor, const State &state, StateValue value, double scale, const std::function<Status(const void *data, int64_t elements)> &sink) {
+  const Program &program = executor.getProgram();
+  Communicator &communicator = executor.getCommunicator();
+  const DataType outType = collectedType(state);
+  const int64_t elements = elementCount(state.shape);
+
+  // Where this rank has elements, how they are typed, and whether each rank has a slice or all.
+  char *base = nullptr;
+  DataType type = state.type;
+  bool sliced = false;
+  int64_t offset = 0, slice = 0;
+  if (state.bucket < 0) {
+    base = state.buffer >= 0 ? executor.address(state.buffer) : nullptr;
+  } else {
+    const Bucket &bucket = program.buckets[state.bucket];
+    offset = state.offset;
+    slice = bucket.sliceElements;
+    if (value == StateValue::Gradient) {
+      base = bucket.gradient >= 0 ? executor.address(bucket.gradient) : nullptr;
+      type = bucket.gradientType;
+      sliced = !bucket.gradientWhole;
+    } else if (bucket.master >= 0) {
+      base = executor.address(bucket.master);
+      type = bucket.masterType;
+      sliced = bucket.optimizerSharded;
+    } else {
+      base = executor.address(bucket.parameters);
+      type = bucket.computeType;
+      sliced = bucket.parametersSharded;
+    }
+  }
+  if (!base)
+    return inputError("state '", state.name, "' has no ", value == StateValue::Gradient ? "gradient" : "memory", " of its own");
+
+  const bool root = communicator.rank() == 0;
+  std::vector<char> converted;
+  auto give = [&](const char *from, int64_t count) -> Status {
+    converted.resize(size_t(count * sizeOf(outType)));
+    convertElements(type, from, outType, converted.data(), count);
+    if (scale != 1)
+      for (int64_t i = 0; i < count; ++i)
+        storeDouble(outType, converted.data(), i, outType == DataType::F32 ? float(loadAsDouble(outType, converted.data(), i)) * float(scale) : loadAsDouble(outType, converted.data(), i) * scale);
+    return sink(converted.data(), count);
+  };
+
+  // A sink that fails on rank 0 must not leave the others waiting: they go on, and the failure is told at the end.
+  Status failure;
+  auto giveOnRoot = [&](const char *from, int64_t count) {
+    if (root && failure.succeeded())
+      failure = give(from, count);
+  };
+  if (!sliced || communicator.size() == 1) {
+    for (int64_t done = 0; root && done < elements; done += kChunk)
+      giveOnRoot(base + (offset + done) * sizeOf(type), std::min(kChunk, elements - done));
+    return failure;
+  }
+  std::vector<char> mine, all;
+  for (int owner = int(offset / slice); owner * slice < offset + elements; ++owner) {
+    int64_t begin = std::max(offset, owner * slice), end = std::min(offset + elements, (owner + 1) * slice);
+    for (int64_t from = begin; from < end; from += kChunk) {
+      int64_t count = std::min(kChunk, end - from);
+      mine.assign(size_t(count * sizeOf(type)), 0);
+      if (communicator.rank() == owner)
+        std::copy_n(base + (from - owner * slice) * sizeOf(type), mine.size(), mine.data());
+      if (root)
+        all.resize(mine.size() * size_t(communicator.size()));
+      ZOPT_RETURN_IF_FAILED(communicator.gatherNow("outputs", mine.data(), all.data(), int64_t(mine.size())));
+      giveOnRoot(all.data() + size_t(owner) * mine.size(), count);
+    }
+  }
+  return failure;
+}
+
+} // namespace zopt::runtime
