@@ -68,7 +68,7 @@ Result<OutputFile> OutputFile::create(const std::string &path) {
   file.descriptor = ::mkostemp(file.temporary.data(), O_CLOEXEC);
   if (file.descriptor < 0) {
     file.temporary.clear();
-    return fileError(path, "create", errno);
+    return Status(Error{ErrorKind::Runtime, -1, path, "create", std::strerror(errno)});
   }
   // mkostemp makes private files; outputs have the permissions that any other new file gets.
   mode_t mask = umask(0);
@@ -139,11 +139,7 @@ Status checkWritable(const std::string &path) {
   if (::stat(path.c_str(), &information) == 0 && S_ISDIR(information.st_mode))
     return inputError(path, ": is a folder");
   Result<OutputFile> file = OutputFile::create(path);
-  if (file.failed()) {
-    const Error &error = file.getStatus().getError();
-    return inputError(path, ": cannot be written: ", error.text);
-  }
-  return success();
+  return file.getStatus();
 }
 
 } // namespace zopt::runtime

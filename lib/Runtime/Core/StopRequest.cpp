@@ -1,0 +1,50 @@
+//===- StopRequest.cpp - signals that end a run ---------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Core/StopRequest.h"
+#include <atomic>
+#include <csignal>
+#include <initializer_list>
+#include <unistd.h>
+
+namespace zopt::runtime {
+
+namespace {
+
+std::atomic<int> code{0};
+static_assert(std::atomic<int>::is_always_lock_free, "handlers write it");
+
+void handle(int signal) {
+  bool interrupt = signal == SIGINT || signal == SIGUSR1;
+  int before = 0;
+  bool first = code.compare_exchange_strong(before, interrupt ? 130 : 143);
+  if (!first && interrupt && before == 130)
+    _exit(130);
+}
+
+} // namespace
+
+void StopRequest::install() {
+  struct sigaction action {};
+  action.sa_handler = handle;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2})
+    sigaction(signal, &action, nullptr);
+  // A closed pipe or a file limit is an error of the call that meets it, not the end of the process.
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
+}
+
+bool StopRequest::requested() { return code.load() != 0; }
+int StopRequest::exitCode() { return code.load(); }
+void StopRequest::request(int exitCode) {
+  int before = 0;
+  code.compare_exchange_strong(before, exitCode);
+}
+
+} // namespace zopt::runtime
