@@ -27,7 +27,7 @@ constexpr llvm::StringLiteral kApplyStep = "apply_step";
 constexpr llvm::StringLiteral kLossSum = "zopt.loss_sum";
 constexpr llvm::StringLiteral kCount = "zopt.count";
 // set by the runtime before a step:
-constexpr llvm::StringLiteral kLearningRate = "zopt.lr";
+constexpr llvm::StringLiteral kRate = "zopt.lr";
 constexpr llvm::StringLiteral kStep = "zopt.step";
 // set by @apply_step and read by the runtime:
 constexpr llvm::StringLiteral kLoss = "zopt.loss";

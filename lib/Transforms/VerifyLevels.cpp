@@ -14,6 +14,7 @@
 
 namespace zopt {
 #define GEN_PASS_DEF_VERIFYFORWARDPASS
+#define GEN_PASS_DEF_VERIFYSTEPPASS
 #include "zopt/Transforms/Passes.h.inc"
 } // namespace zopt
 
@@ -108,6 +109,115 @@ public:
     if (!valid)
       signalPassFailure();
     markAllAnalysesPreserved();
+  }
+};
+
+class VerifyStepPass : public zopt::impl::VerifyStepPassBase<VerifyStepPass> {
+public:
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    func::FuncOp micro, apply;
+    bool valid = checkLevel(module, "step");
+    valid &= checkFunction(module, kMicroStep, micro);
+    valid &= checkFunction(module, kApplyStep, apply);
+    if (!micro || !apply || !valid)
+      return signalPassFailure();
+    valid &= checkArguments(micro);
+    for (func::FuncOp function : {micro, apply})
+      if (function.getNumResults() != 0) {
+        function.emitError() << "@" << function.getSymName() << " has results";
+        valid = false;
+      }
+    valid &= checkMicroStep(module, micro);
+    valid &= checkApplyStep(module, apply);
+    valid &= checkScalars(module);
+    if (!valid)
+      signalPassFailure();
+    markAllAnalysesPreserved();
+  }
+
+private:
+  static bool checkMicroStep(ModuleOp module, func::FuncOp micro) {
+    bool valid = true;
+    BackwardOp backward;
+    llvm::StringSet<> accumulated;
+    for (Operation &op : micro.getBody().front().without_terminator()) {
+      if (isa<UpdateOp, GradientNormOp, WriteStateOp>(op)) {
+        op.emitOpError("does not belong in @micro_step");
+        valid = false;
+      }
+      if (auto start = dyn_cast<BackwardOp>(op)) {
+        if (backward) {
+          op.emitOpError("begins backward a second time");
+          valid = false;
+        }
+        backward = start;
+      }
+      auto accumulate = dyn_cast<AccumulateOp>(op);
+      if (!accumulate)
+        continue;
+      if (!accumulated.insert(accumulate.getState()).second) {
+        op.emitOpError() << "adds to " << accumulate.getStateAttr() << " a second time";
+        valid = false;
+      }
+      auto state = module.lookupSymbol<StateOp>(accumulate.getStateAttr().getAttr());
+      if (state && state.getRole() == Role::parameter && !backward) {
+        op.emitOpError() << "accumulates a gradient before train.backward";
+        valid = false;
+      }
+    }
+    if (!backward) {
+      micro.emitError("@micro_step has no train.backward");
+      valid = false;
+    }
+    for (StateOp state : module.getOps<StateOp>())
+      if (state.getTrained() && !accumulated.contains(state.getSymName())) {
+        state.emitOpError("is trained but @micro_step accumulates no gradient for it");
+        valid = false;
+      }
+    return valid;
+  }
+
+  static bool checkApplyStep(ModuleOp module, func::FuncOp apply) {
+    bool valid = true;
+    unsigned norms = 0;
+    llvm::StringSet<> updated;
+    for (Operation &op : apply.getBody().front().without_terminator()) {
+      if (isa<AccumulateOp, BackwardOp>(op)) {
+        op.emitOpError("does not belong in @apply_step");
+        valid = false;
+      }
+      norms += isa<GradientNormOp>(op);
+      auto update = dyn_cast<UpdateOp>(op);
+      if (update && !updated.insert(update.getParameter()).second) {
+        op.emitOpError() << "updates " << update.getParameterAttr() << " a second time";
+        valid = false;
+      }
+    }
+    if (norms != 1) {
+      apply.emitError() << "@apply_step has " << norms << " train.gradient_norm, expected 1";
+      valid = false;
+    }
+    auto mode = module->getAttrOfType<StringAttr>(kMode);
+    bool updates = !mode || mode.getValue() != "gradient";
+    for (StateOp state : module.getOps<StateOp>())
+      if (state.getTrained() && updated.contains(state.getSymName()) != updates) {
+        state.emitOpError() << (updates ? "is trained but @apply_step does not update it" : "is updated, but the mode is gradient");
+        valid = false;
+      }
+    return valid;
+  }
+
+  static bool checkScalars(ModuleOp module) {
+    bool valid = true;
+    for (StringRef name : {kLossSum, kCount, kRate, kStep, kLoss, kNorm, kFinite, kGradientScale}) {
+      auto state = module.lookupSymbol<StateOp>(name);
+      if (state && state.getRole() == Role::scalar && state.getTensorType().getRank() == 0)
+        continue;
+      module.emitError() << "module has no scalar state '" << name << "'";
+      valid = false;
+    }
+    return valid;
   }
 };
 

@@ -8,7 +8,9 @@
 #ifndef ZOPT_TRANSFORMS_PASSES_H
 #define ZOPT_TRANSFORMS_PASSES_H
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Pass/Pass.h"
 #include "zopt/Dialect/Plan/Plan.h"
 #include "zopt/Dialect/Train/Train.h"

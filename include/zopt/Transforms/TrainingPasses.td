@@ -36,6 +36,14 @@ def SetBatchPass : Pass<"zopt-set-batch", "mlir::ModuleOp"> {
   ];
 }
 
+def VerifyStepPass : Pass<"zopt-verify-step", "::mlir::ModuleOp"> {
+  let summary = "checks that a module is a whole step on one logical device (train.level = \"step\")";
+  let description = [{
+    `@micro_step` starts its backward once, accumulates the gradient of every trained parameter once, behind it, and writes no state; `@apply_step` takes the norm and, unless the
+    mode is gradient, updates every trained parameter once; the scalar states that the runtime sets and reads exist. Changes nothing.
+  }];
+}
+
 def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
   let summary = "turns @forward into @micro_step: outputs become the loss";
   let description = [{
@@ -81,6 +89,34 @@ def AutodiffPass : Pass<"zopt-autodiff", "::mlir::ModuleOp"> {
   }];
   let options = [Option<"gradDtype", "grad-dtype", "std::string", "\"\"", "f32, bf16, f16 or f64; empty: the type in which a parameter is read">];
   let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def AddOptimizerPass : Pass<"zopt-add-optimizer", "::mlir::ModuleOp"> {
+  let summary = "adds @apply_step, the update rule and the optimizer's states";
+  let description = [{
+    Expects a `@micro_step` with gradients (zopt-autodiff) and leaves the step level. Rules are PyTorch's, as scalar arithmetic in a `train.optimizer` (OptimizerRules.cpp).
+    `@apply_step` computes, on device, from what the micro-steps accumulated:
+
+    - the loss: the sum over the counted labels, or the mean of micro-batch means;
+    - ratio = label positions of the global batch / counted labels: exactly 1 where nothing is ignored, left out where nothing can be;
+    - norm = gradient norm * ratio, before clipping; finite = 1 where it is and labels were counted, else 0: nothing changes then;
+    - scale = ratio * min(1, clip / (norm + 1e-6)) for the gradients.
+
+    `optimizer=none` leaves the updates out (`train.mode = "gradient"`). `@zopt.gradient_scale` is the ratio: what an exported gradient is multiplied with.
+    `decay=matrices` decays only parameters of rank 2 and more; `no-decay` exempts parameters by name or source name.
+  }];
+  let options = [
+    Option<"optimizer", "optimizer", "std::string", "\"adamw\"", "adamw, adam, sgd or none">,
+    Option<"learningRate", "lr", "double", "1e-3", "learning rate, until the runtime sets another">,
+    Option<"betas", "betas", "std::string", "\"0.9,0.999\"", "adamw and adam: decay of the averages">,
+    Option<"epsilon", "eps", "double", "1e-8", "adamw and adam: added to the denominator">,
+    Option<"weightDecay", "weight-decay", "double", "0.01", "decoupled for adamw, an L2 penalty for adam and sgd">,
+    Option<"momentum", "momentum", "double", "0.0", "sgd">,
+    Option<"clip", "clip", "double", "0.0", "largest global gradient norm (0: no clipping)">,
+    Option<"decay", "decay", "std::string", "\"all\"", "all or matrices: parameters that decay">,
+    Option<"noDecay", "no-decay", "std::string", "\"\"", "regular expression of parameters that do not decay">,
+  ];
+  let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 
 #endif // ZOPT_TRANSFORMS_TRAININGPASSES_TD

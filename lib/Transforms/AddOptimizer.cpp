@@ -1,0 +1,171 @@
+//===- AddOptimizer.cpp - the second half of a step ----------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "OptimizerRules.h"
+#include "StepStates.h"
+#include "zopt/Dialect/Train/TrainBuilders.h"
+#include "zopt/Transforms/Passes.h"
+#include "llvm/Support/Regex.h"
+
+namespace zopt {
+#define GEN_PASS_DEF_ADDOPTIMIZERPASS
+#include "zopt/Transforms/Passes.h.inc"
+} // namespace zopt
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::train;
+
+namespace {
+
+class AddOptimizerPass : public zopt::impl::AddOptimizerPassBase<AddOptimizerPass> {
+public:
+  using AddOptimizerPassBase::AddOptimizerPassBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto step = module.lookupSymbol<func::FuncOp>(kMicroStep);
+    auto lossSum = module.lookupSymbol<StateOp>(kLossSum);
+    if (!step || !lossSum) {
+      module.emitError() << "module has no @micro_step with a loss (state '" << kLossSum << "')";
+      return signalPassFailure();
+    }
+    OptimizerSettings settings;
+    if (failed(parseSettings(step, settings)))
+      return signalPassFailure();
+    SmallVector<StateOp> trained;
+    for (StateOp state : module.getOps<StateOp>())
+      if (state.getTrained())
+        trained.push_back(state);
+    if (failed(exemptFromDecay(step, trained)))
+      return signalPassFailure();
+
+    type = cast<FloatType>(lossSum.getTensorType().getElementType());
+    Builder builder(&getContext());
+    createScalarState(module, kRate, type, learningRate);
+    createScalarState(module, kStep, type, 0.0);
+    for (StringRef name : {kLoss, kNorm, kFinite})
+      createScalarState(module, name, type, 0.0);
+    createScalarState(module, kGradientScale, type, 1.0);
+
+    OptimizerOp rule;
+    if (optimizer != "none") {
+      rule = createOptimizer(*module.getOps<func::FuncOp>().begin(), optimizer, settings, type);
+      if (!rule) {
+        step.emitError() << "optimizer is '" << optimizer << "', expected adamw, adam, sgd or none";
+        return signalPassFailure();
+      }
+      // Slots in the type of the master, next to one another in the parameters' order.
+      for (StateOp state : trained)
+        for (StringAttr slot : rule.getSlots().getAsRange<StringAttr>())
+          createState(module, (state.getSymName() + "." + slot.getValue()).str(), state.getTensorType(), Role::optimizer, 0.0);
+    }
+    buildApplyStep(step.getLoc(), trained, rule);
+    module->setAttr(kLearningRateAttribute, builder.getF64FloatAttr(learningRate));
+    module->setAttr(kMode, builder.getStringAttr(rule ? "train" : "gradient"));
+    module->setAttr(kLevel, builder.getStringAttr("step"));
+  }
+
+private:
+  LogicalResult parseSettings(func::FuncOp step, OptimizerSettings &settings) {
+    SmallVector<StringRef> parts;
+    StringRef(betas).split(parts, ',');
+    if (parts.size() != 2 || parts[0].trim().getAsDouble(settings.beta1) || parts[1].trim().getAsDouble(settings.beta2))
+      return step.emitError() << "betas are '" << betas << "', expected two numbers";
+    for (double beta : {settings.beta1, settings.beta2})
+      if (!(beta > 0.0 && beta < 1.0))
+        return step.emitError() << "beta " << beta << " is not between 0 and 1";
+    std::pair<StringRef, double> numbers[] = {{"learning rate", learningRate}, {"epsilon", epsilon}, {"weight decay", weightDecay}, {"momentum", momentum}, {"clip", clip}};
+    for (auto [name, number] : numbers)
+      if (!(number >= 0.0) || !std::isfinite(number))
+        return step.emitError() << name << " " << number << " is not a number of at least 0";
+    if (decay != "all" && decay != "matrices")
+      return step.emitError() << "decay is '" << decay << "', expected all or matrices";
+    settings.epsilon = epsilon;
+    settings.momentum = momentum;
+    return success();
+  }
+
+  /// Sets `no_decay` on parameters that are exempt.
+  LogicalResult exemptFromDecay(func::FuncOp step, ArrayRef<StateOp> trained) {
+    llvm::Regex regex(noDecay.empty() ? StringRef("^$") : StringRef(noDecay));
+    std::string error;
+    if (!regex.isValid(error))
+      return step.emitError() << "no-decay '" << noDecay << "' is no regular expression: " << error;
+    bool matched = noDecay.empty();
+    for (StateOp state : trained) {
+      bool exempt = decay == "matrices" && state.getTensorType().getRank() < 2;
+      if (!noDecay.empty() && (regex.match(state.getSymName()) || (state.getSourceName() && regex.match(*state.getSourceName()))))
+        matched = exempt = true;
+      if (exempt)
+        state.setNoDecay(true);
+    }
+    if (!matched)
+      return step.emitError() << "no-decay '" << noDecay << "' matches no trained parameter";
+    return success();
+  }
+
+  void buildApplyStep(Location loc, ArrayRef<StateOp> trained, OptimizerOp rule) {
+    auto builder = OpBuilder::atBlockEnd(getOperation().getBody());
+    auto function = func::FuncOp::create(builder, loc, kApplyStep, builder.getFunctionType({}, {}));
+    builder.setInsertionPointToStart(function.addEntryBlock());
+    auto scalarType = RankedTensorType::get({}, type);
+    auto read = [&](StringRef name) -> Value { return ReadStateOp::create(builder, loc, scalarType, name); };
+    auto number = [&](double value) { return scalar(builder, loc, type, value); };
+
+    Value lossSum = read(kLossSum), count = read(kCount);
+    Value norm = GradientNormOp::create(builder, loc, scalarType);
+    Value world = zero::WorldSizeOp::create(builder, loc, scalarType);
+    Value steps = zero::AccumStepsOp::create(builder, loc, scalarType);
+    Value one = number(1.0), none = number(0.0);
+    Value microSteps = mul(builder, loc, world, steps);
+    // At least 1, so that a step without a counted label divides by no 0; it is skipped below.
+    Value counted = MaxOp::create(builder, loc, scalarType, count, one);
+
+    // The loss of micro-batch averaging is a sum of means already.
+    auto average = getOperation()->getAttrOfType<StringAttr>(kLossAverage);
+    bool global = !average || average.getValue() == "global";
+    Value loss = div(builder, loc, lossSum, global ? counted : microSteps);
+
+    // Backward was seeded with 1 / positions; where labels are ignored, the mean is over fewer.
+    Value ratio;
+    if (auto positions = getOperation()->getAttrOfType<IntegerAttr>(kLabelPositions)) {
+      ratio = div(builder, loc, mul(builder, loc, number(positions.getInt()), microSteps), counted);
+      norm = mul(builder, loc, norm, ratio);
+    }
+
+    // x - x is 0 for finite x alone.
+    Value isFinite = compare(builder, loc, ComparePredicate::eq, sub(builder, loc, norm, norm), none);
+    Value isCounted = compare(builder, loc, ComparePredicate::gt, count, none);
+    Value proceed = AndOp::create(builder, loc, isFinite.getType(), isFinite, isCounted);
+    Value finite = train::cast(builder, loc, proceed, type);
+
+    auto write = [&](StringRef name, Value value) { WriteStateOp::create(builder, loc, name, value); };
+    write(kLoss, loss);
+    write(kNorm, norm);
+    write(kFinite, finite);
+    write(kGradientScale, ratio ? ratio : one);
+
+    if (rule) {
+      Value scale = ratio ? ratio : one;
+      if (clip > 0) {
+        Value limit = div(builder, loc, number(clip), add(builder, loc, norm, number(1e-6)));
+        Value factor = MinOp::create(builder, loc, scalarType, limit, one);
+        scale = ratio ? mul(builder, loc, ratio, factor) : factor;
+      }
+      Value lr = read(kRate), step = read(kStep);
+      for (StateOp state : trained)
+        UpdateOp::create(builder, state.getLoc(), state.getSymName(), rule.getSymName(), scale, lr, step, finite,
+                         APFloat(state.getNoDecay() ? 0.0 : double(weightDecay)));
+    }
+    func::ReturnOp::create(builder, loc);
+  }
+
+  FloatType type; // of scalar states, parameters' masters and the rule
+};
+
+} // namespace

@@ -1,0 +1,28 @@
+//===- OptimizerRules.h - update rules as text -------------------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_TRANSFORMS_OPTIMIZERRULES_H
+#define ZOPT_LIB_TRANSFORMS_OPTIMIZERRULES_H
+
+#include "zopt/Dialect/Train/Train.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace zopt {
+
+/// The numbers that a rule is made with; what a rule does not use is ignored.
+struct OptimizerSettings {
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-8;
+  double momentum = 0;
+};
+
+/// Adds the rule `name` (adamw, adam or sgd) in front of `before`, as scalar arithmetic of `elementType` (f32 or f64). Null, without a message, where there is no such rule.
+train::OptimizerOp createOptimizer(mlir::Operation *before, llvm::StringRef name, const OptimizerSettings &settings, mlir::FloatType elementType);
+
+} // namespace zopt
+
+#endif // ZOPT_LIB_TRANSFORMS_OPTIMIZERRULES_H
