@@ -1,0 +1,91 @@
+//===- Dataset.h - what a run is fed with -----------------------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Fills a Program's inputs from files (safetensors, bytes, tokens) or with synthetic values. Which sample goes where depends on nothing but step, micro-step and process rank:
+//
+//   step s, micro-step a, rank r, row i  <-  position s * globalBatch + (a * world + r) * micro + i,   globalBatch = micro * accumulation * world
+//
+// counted over epochs of `stepsPerEpoch` steps, and the position is the sample's place in file order, or in the epoch's permutation of it. So a resumed run needs to know its step only.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_RUNTIME_DATA_DATASET_H
+#define ZOPT_RUNTIME_DATA_DATASET_H
+
+#include "zopt/Runtime/Core/Program.h"
+#include "zopt/Runtime/Core/Status.h"
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace zopt::runtime {
+
+enum class DataFormat { Auto, Safetensors, Bytes, Tokens };
+/// Elements of a token file without a header.
+enum class TokenType { Auto, UInt16, UInt32 };
+/// What is done with the labels of safetensors: stop where they look unshifted, shift them, or take them as they are.
+enum class LabelShift { Check, Shift, Keep };
+
+struct DatasetOptions {
+  std::vector<std::string> files; ///< in the order of their samples; none: synthetic batches
+  DataFormat format = DataFormat::Auto;
+  TokenType tokenType = TokenType::Auto;
+  LabelShift labelShift = LabelShift::Check;
+  bool shuffle = false;
+  uint64_t seed = 0; ///< of the shuffle and of synthetic values
+};
+
+/// The samples of a run. Const functions may be called from several threads; fill() allocates nothing.
+class Dataset {
+public:
+  /// Opens the files and checks that they have what the Program wants: formats, names, types, shapes, and samples for at least one global batch. `program` is not kept.
+  static Result<std::unique_ptr<Dataset>> open(const Program &program, const DatasetOptions &options);
+  virtual ~Dataset() = default;
+
+  /// Of all files together; 0 for synthetic data.
+  int64_t samples() const { return sampleCount; }
+  int64_t globalBatch() const { return batch; }
+  /// 0 for synthetic data, which has no end. A training run drops what is less than a global batch; a forward run takes it as a last, partial step.
+  int64_t stepsPerEpoch() const;
+  /// Steps and epochs count from 0.
+  int64_t epochOf(int64_t step) const { return stepsPerEpoch() ? step / stepsPerEpoch() : 0; }
+  /// The steps of a whole run, from --steps and --epochs (0: not given): the smaller where both are; one epoch, or 100 steps of synthetic data, where neither is.
+  int64_t totalSteps(int64_t steps, int64_t epochs) const;
+  /// How many rows of this micro-batch are samples: the micro-batch but in a forward run's last step, whose other rows repeat the last sample.
+  int64_t rowsIn(int64_t step, int64_t microStep, int64_t rank) const;
+
+  /// Lines that the user should read before step 1: what is dropped, ignored, made or synthetic.
+  const std::vector<std::string> &notes() const { return noteLines; }
+
+  /// Reads the first global batch: every value is checked, and labels that look unshifted are refused.
+  virtual Status checkFirstBatch() const;
+
+  /// Writes one micro-batch: destinations[i] has room for Program::inputs[i], in its type and shape. Values out of range fail with file, sample (in the file), position and value; the destinations
+  /// are not to be used then.
+  Status fill(int64_t step, int64_t microStep, int64_t rank, void *const *destinations) const;
+
+protected:
+  Dataset(const Program &program, const DatasetOptions &options);
+  /// The place of row `row` in the run's sequence of samples: epoch and position in it.
+  struct Place {
+    int64_t epoch, position;
+  };
+  Place placeOf(int64_t step, int64_t microStep, int64_t rank, int64_t row) const;
+  /// Writes inputs[input] of one micro-batch.
+  virtual Status fillInput(size_t input, int64_t step, int64_t microStep, int64_t rank, void *destination) const = 0;
+
+  std::vector<Input> inputs;
+  int64_t world, micro, accumulation, batch;
+  int64_t sampleCount = 0;
+  bool keepsRemainder; // forward runs
+  std::vector<std::string> noteLines;
+};
+
+} // namespace zopt::runtime
+
+#endif // ZOPT_RUNTIME_DATA_DATASET_H

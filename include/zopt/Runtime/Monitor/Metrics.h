@@ -1,0 +1,88 @@
+//===- Metrics.h - what a run measures, a JSON object a line ----*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The file of --metrics. Each event is one line, written by one call, so that a reader of a running or killed run meets whole lines only. Finite floats are printed in the fewest digits that
+// read back as the same double; others are the strings "nan", "inf", "-inf".
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_RUNTIME_MONITOR_METRICS_H
+#define ZOPT_RUNTIME_MONITOR_METRICS_H
+
+#include "zopt/Runtime/Core/Status.h"
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace zopt::runtime {
+
+/// Bytes a rank, planned or measured, of every tier.
+struct TierBytes {
+  int64_t device = 0, host = 0, file = 0;
+};
+
+struct StartEvent {
+  std::string plan; ///< the plan's hash
+  int64_t ranks = 1;
+  std::string comm, target;
+  TierBytes plannedPeak;
+  int64_t parameters = 0; ///< elements
+  int64_t buckets = 0;
+};
+
+struct StepEvent {
+  int64_t step = 0;  ///< the first is 1
+  int64_t epoch = 0; ///< the first is 0
+  int64_t samples = 0;
+  std::optional<int64_t> tokens; ///< where the model has a sequence; cumulative, as samples are
+  double loss = 0, gradientNorm = 0, learningRate = 0;
+  bool skipped = false;
+  double stepMilliseconds = 0, samplesPerSecond = 0;
+  double tokensPerSecond = 0; ///< written where tokens are
+  std::optional<double> lossScale;
+};
+
+struct EndEvent {
+  int64_t steps = 0;
+  TierBytes measuredPeak;
+  double seconds = 0;
+};
+
+class MetricsFile {
+public:
+  /// A new run replaces the file; a resumed one (`append`) goes on behind its last whole line.
+  static Result<MetricsFile> open(const std::string &path, bool append = false);
+  MetricsFile(MetricsFile &&other) noexcept;
+  MetricsFile &operator=(MetricsFile &&other) noexcept;
+  ~MetricsFile();
+
+  Status write(const StartEvent &event);
+  /// Allocates nothing but in the first call.
+  Status write(const StepEvent &event);
+  Status write(const EndEvent &event);
+  /// Checkpoint, eval, restart, warning: an event with a text.
+  Status writeNote(const std::string &event, const std::string &text);
+
+private:
+  MetricsFile() = default;
+  void begin(const char *event);
+  Status finish();
+
+  std::string path;
+  int descriptor = -1;
+  int64_t bytes = 0; // whole lines in the file
+  std::string line;
+};
+
+/// Appends the JSON of a float: shortest digits that read back exactly, always with a point or an exponent, or one of the strings "nan", "inf", "-inf".
+void appendJson(std::string &text, double value);
+/// Appends a JSON string; bytes that are not UTF-8 become U+FFFD.
+void appendJson(std::string &text, const std::string &value);
+
+} // namespace zopt::runtime
+
+#endif // ZOPT_RUNTIME_MONITOR_METRICS_H

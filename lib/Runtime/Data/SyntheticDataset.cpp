@@ -1,0 +1,76 @@
+//===- SyntheticDataset.cpp - batches of random values --------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "DatasetKinds.h"
+#include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Data/SampleOrder.h"
+#include <cmath>
+
+namespace zopt::runtime {
+
+namespace {
+
+/// Every value is a function of seed, input, sample and element, so it does not depend on ranks or accumulation.
+class SyntheticDataset : public Dataset {
+public:
+  SyntheticDataset(const Program &program, const DatasetOptions &options) : Dataset(program, options) {
+    for (const Input &input : inputs) {
+      uint64_t key = scramble(options.seed + 0x632be59bd9b4e019);
+      for (unsigned char c : input.name)
+        key = scramble(key + c + 1);
+      keys.push_back(key);
+    }
+    noteLines.push_back("no --data: runs synthetic batches of random values");
+  }
+
+protected:
+  Status fillInput(size_t index, int64_t step, int64_t microStep, int64_t rank, void *destination) const override {
+    const Input &input = inputs[index];
+    if (isMadeInput(input)) {
+      makeInput(input, destination);
+      return success();
+    }
+    const int64_t elements = elementCount(input.shape) / micro;
+    for (int64_t row = 0; row < micro; ++row) {
+      const uint64_t sampleKey = scramble(keys[index] + uint64_t(placeOf(step, microStep, rank, row).position) * 0x9e3779b97f4a7c15);
+      for (int64_t k = 0; k < elements; ++k) {
+        uint64_t bits = scramble(sampleKey + uint64_t(k) * 0xd1b54a32d192ed03);
+        int64_t element = row * elements + k;
+        if (isFloat(input.type))
+          storeDouble(input.type, destination, element, input.kind == InputKind::Label ? uniform(bits) : normal(bits));
+        else // where there is no limit, nothing but 0 and 1 is safe
+          storeInteger(input.type, destination, element, below(bits, input.limit > 0 ? input.limit : 2));
+      }
+    }
+    return success();
+  }
+
+private:
+  static int64_t below(uint64_t bits, int64_t limit) {
+    return int64_t(static_cast<unsigned __int128>(bits) * uint64_t(limit) >> 64);
+  }
+  /// In (0, 1), which every loss can take for a label.
+  static double uniform(uint64_t bits) { return (double(bits >> 11) + 0.5) * 0x1p-53; }
+  /// Box and Muller's, from two halves.
+  static double normal(uint64_t bits) {
+    double radius = (double(bits >> 32) + 0.5) * 0x1p-32, angle = double(bits & 0xffffffff) * 0x1p-32;
+    return std::sqrt(-2 * std::log(radius)) * std::cos(6.283185307179586 * angle);
+  }
+
+  std::vector<uint64_t> keys; // one an input
+};
+
+} // namespace
+
+Result<std::unique_ptr<Dataset>> openSyntheticDataset(const Program &program, const DatasetOptions &options) {
+  for (const Input &input : program.inputs)
+    if (isMadeInput(input))
+      ZOPT_RETURN_IF_FAILED(checkMadeInput(program.model, input));
+  return Result<std::unique_ptr<Dataset>>(std::make_unique<SyntheticDataset>(program, options));
+}
+
+} // namespace zopt::runtime
