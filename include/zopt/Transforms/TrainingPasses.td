@@ -73,6 +73,22 @@ def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
   let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect"];
 }
 
+def MixedPrecisionPass : Pass<"zopt-mixed-precision", "::mlir::ModuleOp"> {
+  let summary = "lowers the precision in which a graph computes";
+  let description = [{
+    Runs between zopt-add-loss and zopt-autodiff (or on a forward graph), so that the backward graph is derived from the ops that really run.
+
+    `compute=bf16` or `f16`: parameters are read in the compute type (states keep their own: the masters), float inputs are cast to it, and so is everything that depends on either.
+    In full precision stay the loss (ops marked `train.loss`), statistics (mean, rstd, log-sum-exp), rotary tables and attention masks, and whatever depends only on integers,
+    buffers and constants; that is cast where it meets an activation. Finite constants beyond the compute type's range become its largest finite value, so that an
+    additive mask stays finite. Logits enter the loss in the compute type; cross_entropy computes in fp32 inside.
+
+    `compute=f64`: every float tensor and state is f64 (weights are widened as they are read). `compute=f32` changes nothing. Numerics: changed, as the types say.
+  }];
+  let options = [Option<"compute", "compute", "std::string", "\"f32\"", "f32, bf16, f16 or f64">];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 def AutodiffPass : Pass<"zopt-autodiff", "::mlir::ModuleOp"> {
   let summary = "writes the backward graph behind train.backward";
   let description = [{
@@ -117,6 +133,16 @@ def AddOptimizerPass : Pass<"zopt-add-optimizer", "::mlir::ModuleOp"> {
     Option<"noDecay", "no-decay", "std::string", "\"\"", "regular expression of parameters that do not decay">,
   ];
   let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
+def DecomposeAttentionPass : Pass<"zopt-decompose-attention", "::mlir::func::FuncOp"> {
+  let summary = "attention as matrix products and row kernels, where no library has it";
+  let description = [{
+    train.attention becomes scores = scale q k^T in fp32 (f64 for f64), train.attention_probabilities in the operands' type and a product with v; train.attention_grad computes the
+    scores again and becomes five products and train.attention_scores_grad. The heads of a group (grouped queries) are rows of one product with the group's key and value, so
+    that their gradients are summed inside the products. Leaves no attention op. Numerics: as train.attention defines, the probabilities rounded to the operands' type.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 
 #endif // ZOPT_TRANSFORMS_TRAININGPASSES_TD

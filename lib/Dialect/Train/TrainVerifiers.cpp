@@ -579,8 +579,8 @@ LogicalResult AttentionGradOp::verify() {
   if (failed(verifyShape(*this, "output", shapeOf(getOutput()), result)) ||
       failed(verifyShape(*this, "cotangent", shapeOf(getCotangent()), result)) || failed(verifyStatistic(*this, "lse", getLse(), getQuery())))
     return failure();
-  for (auto [grad, operand] : llvm::zip(getResults(), ValueRange{getQuery(), getKey(), getValue()})) // (C2)
-    if (failed(verifyShape(*this, "result", shapeOf(grad), shapeOf(operand))))
+  for (unsigned i = 0; i < 3; ++i) // (C2)
+    if (failed(verifyShape(*this, "result", shapeOf(getResult(i)), shapeOf(getOperand(i)))))
       return failure();
   return success();
 }
