@@ -19,10 +19,14 @@ def mlir(shape, element="f32"):
     return f"tensor<{'x'.join([*map(str, shape), element])}>"
 
 
-def integers(values):
+def constant(values):
+    """A train.constant of integers, booleans or fp32 numbers."""
     values = np.asarray(values)
-    text = str(values.tolist())
-    return f"train.constant dense<{text}> : {mlir(values.shape, 'i64')}"
+    element, spell = {"i": ("i64", str), "b": ("i1", lambda x: str(bool(x)).lower()), "f": ("f32", lambda x: f"{x:.9e}")}[values.dtype.kind]
+    def write(part):
+        return "[" + ", ".join(map(write, part)) + "]" if part.ndim else spell(part[()])
+    kind = mlir(values.shape, element)
+    return f"train.constant dense<{write(values)}> : {kind} : {kind}"
 
 
 class Case:
@@ -79,9 +83,8 @@ def both_sides(op):
 def select_case(condition, a, b):
     out = np.broadcast_shapes(condition, a, b)
     def body(case, operands):
-        mask = (np.random.default_rng(5).random(condition) < 0.5).tolist()
-        constant = case.emit(f"train.constant dense<{str(mask).lower()}> : {mlir(condition, 'i1')}")
-        return case.emit(f"train.select {constant}, {operands[0]}, {operands[1]} : {mlir(condition, 'i1')}, {mlir(a)}, {mlir(b)} -> {mlir(out)}"), out
+        mask = case.emit(constant(np.random.default_rng(5).random(condition) < 0.5))
+        return case.emit(f"train.select {mask}, {operands[0]}, {operands[1]} : {mlir(condition, 'i1')}, {mlir(a)}, {mlir(b)} -> {mlir(out)}"), out
     return Case(f"select/{mlir(condition, 'i1')}, {mlir(a)}, {mlir(b)}", [a, b], body)
 
 
@@ -89,8 +92,8 @@ def gather_case(shape, indices, axis):
     indices = np.asarray(indices)
     out = (*shape[:axis], *indices.shape, *shape[axis + 1:])
     def body(case, operands):
-        constant = case.emit(integers(indices))
-        return case.emit(f"train.gather {operands[0]}, {constant} {axis} : {mlir(shape)}, {mlir(indices.shape, 'i64')} -> {mlir(out)}"), out
+        index = case.emit(constant(indices))
+        return case.emit(f"train.gather {operands[0]}, {index} {axis} : {mlir(shape)}, {mlir(indices.shape, 'i64')} -> {mlir(out)}"), out
     return Case(f"gather/{mlir(shape)} axis {axis} by {mlir(indices.shape, 'i64')}", [shape], body)
 
 
@@ -124,8 +127,8 @@ def rms_norm(shape, gamma):
 
 def cross_entropy(shape, labels, smoothing):
     def body(case, operands):
-        constant = case.emit(integers(np.asarray(labels).reshape(shape[:-1])))
-        name = case.emit_many(f"train.cross_entropy {operands[0]}, {constant} {{ignore_index = -100 : i64, label_smoothing = {smoothing:e} : f64}} : {mlir(shape)}, {mlir(shape[:-1], 'i64')} -> {mlir(())}, {mlir(shape[:-1])}", 3)
+        row_labels = case.emit(constant(np.asarray(labels).reshape(shape[:-1])))
+        name = case.emit_many(f"train.cross_entropy {operands[0]}, {row_labels} {{ignore_index = -100 : i64, label_smoothing = {smoothing:e} : f64}} : {mlir(shape)}, {mlir(shape[:-1], 'i64')} -> {mlir(())}, {mlir(shape[:-1])}", 3)
         return name, ()
     return Case(f"cross_entropy/{mlir(shape)} smoothing {smoothing} labels {labels}", [shape], body)
 
@@ -142,9 +145,8 @@ def matmul(a, b, ta=False, tb=False, bias=False, scale=1.0):
     return Case(f"matmul/{mlir(a)}, {mlir(b)}{' lhs^T' * ta}{' rhs^T' * tb}{' bias' * bias}{f' scale {scale}' if scale != 1 else ''}", [a, b] + [(n,)] * bias, body)
 
 
-def add_mask(case, values, kind):
-    constant = case.emit(f"train.constant dense<{values}> : {kind}")
-    return f" mask {constant} : {kind}"
+def add_mask(case, values, element):
+    return f" mask {case.emit(constant(values))} : {mlir(values.shape, element)}"
 
 
 def attention(batch, heads, groups, length, keys, width, value_width=None, causal=False, mask=None):
@@ -155,10 +157,10 @@ def attention(batch, heads, groups, length, keys, width, value_width=None, causa
         if mask == "bool":
             visible = np.random.default_rng(3).random((batch, 1, length, keys)) < 0.6
             visible[..., 0] = True
-            text += add_mask(case, str(visible.tolist()).lower(), mlir(visible.shape, "i1"))
+            text += add_mask(case, visible, "i1")
         elif mask == "float":
             added = np.random.default_rng(4).standard_normal((length, keys)).astype(np.float32)
-            text += add_mask(case, str(added.tolist()), mlir(added.shape))
+            text += add_mask(case, added, "f32")
         attributes = f" {{scale = {width ** -0.5:.17e} : f64{', causal' * causal}}}"
         return case.emit_many(f"{text}{attributes} : {mlir(q)}, {mlir(k)}, {mlir(v)} -> {mlir(out)}, {mlir(out[:-1])}", 2), out
     return Case(f"attention/q {mlir(q)} kv {mlir(v)}{' causal' * causal}{f' {mask} mask' if mask else ''}", [q, k, v], body)
@@ -168,16 +170,16 @@ def rotary(shape, flags, table_batch=1):
     half = (table_batch, 1, shape[2], shape[3] // 2)
     def body(case, operands):
         angle = np.random.default_rng(8).random(half)
-        cos, sin = (case.emit(f"train.constant dense<{table.astype(np.float32).tolist()}> : {mlir(half)}") for table in (np.cos(angle), np.sin(angle)))
+        cos, sin = (case.emit(constant(table.astype(np.float32))) for table in (np.cos(angle), np.sin(angle)))
         attributes = f" {{{', '.join(flags)}}}" if flags else ""
         return case.emit(f"train.rotary {operands[0]}, {cos}, {sin}{attributes} : {mlir(shape)}, {mlir(half)}"), shape
     return Case(f"rotary/{mlir(shape)}{''.join(' ' + f for f in flags)}", [shape], body)
 
 
 FAMILIES = {
-    "unary": [c for op in ("neg", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "silu", "softplus", "gelu") for c in unary(op)]
+    "unary": [c for op in ("neg", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "silu", "softplus") for c in unary(op)]
              + [c for op in ("abs", "sign", "relu", "floor", "ceil") for c in unary(op, "away from kinks")] + [c for op in ("log", "sqrt", "rsqrt", "reciprocal") for c in unary(op, "positive")]
-             + list(unary("gelu", attributes=" {approximation = 1 : i32}")),
+             + [c for form in (0, 1) for c in unary("gelu", attributes=f" {{approximate = {form} : i32}}")],
     "binary": [c for op in ("add", "sub", "mul") for c in binary(op)] + list(binary("div", right="positive")) + list(binary("pow", left="positive")) + list(binary("max")) + list(binary("min"))
               + [both_sides(op) for op in ("add", "sub", "mul", "div", "pow", "max", "min")]
               + [select_case((3, 4), (3, 4), (3, 4)), select_case((4,), (3, 1), (3, 4)), select_case((2, 1), (1, 3), ()), select_case((2, 3), (), (3,))],
@@ -234,8 +236,7 @@ def build(cases, rng):
             v = case.emit(f"train.reshape %v{number}_{index} : {mlir((1, *shape))} -> {mlir(shape)}")
             operands.append(case.emit(f"train.add {w}, {v} : {mlir(shape)}, {mlir(shape)} -> {mlir(shape)}"))
         result, shape = case.body(case, operands)
-        weights = rng.standard_normal(shape).astype(np.float32)
-        c = case.emit(f"train.constant dense<{weights.tolist()}> : {mlir(shape)}")
+        c = case.emit(constant(np.asarray(rng.standard_normal(shape), np.float32)))
         product = case.emit(f"train.mul {result}, {c} : {mlir(shape)}, {mlir(shape)} -> {mlir(shape)}")
         total = case.emit(f"train.reduce_sum {product} {list(range(len(shape)))} : {mlir(shape)} -> {mlir(())}") if shape else product
         results.append(case.emit(f"train.reshape {total} : {mlir(())} -> {mlir((1,))}"))
