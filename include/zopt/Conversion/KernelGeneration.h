@@ -45,6 +45,10 @@ struct KernelPlan {
   llvm::SmallVector<int64_t> workspaces;    // bytes of each temporary buffer that the launches share
 };
 
+namespace kernels {
+class KernelBuilder;
+}
+
 /// Generates and deduplicates kernels. Each distinct kernel stands once in `module`.
 class KernelGenerator {
 public:
@@ -63,8 +67,12 @@ public:
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);
 
 private:
+  /// Puts a finished kernel into the module, or finds the one that is equal to it.
+  KernelLaunch finish(kernels::KernelBuilder &kernel);
+
   mlir::ModuleOp module;
-  llvm::StringMap<mlir::FlatSymbolRefAttr> kernels; // by the text of the kernel's body
+  llvm::StringMap<KernelPlan> plans;                // by what an op's kernels depend on
+  llvm::StringMap<mlir::FlatSymbolRefAttr> kernels; // by the text of the kernel, under its family's name
 };
 
 } // namespace zopt

@@ -1,130 +1,35 @@
-//===- CompileKernels.cpp - kernels to a shared object --------------------===//
+//===- CompileKernels.cpp - from plan.kernel to a shared object ------------===//
 //
 // Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-//
-// LLVM dialect -> LLVM IR -> objects, on two threads, -> one shared object through the system's linker.
-//
-//===----------------------------------------------------------------------===//
 
 #include "LowerKernels.h"
 #include "zopt/Conversion/PlanToProgram.h"
-#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "zopt/Dialect/Plan/Plan.h"
+#include "mlir/IR/Threading.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/ADT/ScopeExit.h"
-#include "llvm/IR/LLVMContext.h"
+#include "llvm/Analysis/CGSCCPassManager.h"
+#include "llvm/Analysis/LoopAnalysisManager.h"
 #include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
+#include "llvm/Support/FileUtilities.h"
+#include "llvm/Support/Process.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/TargetSelect.h"
+#include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
-#include "llvm/TargetParser/Triple.h"
-#include <thread>
+#include "llvm/ADT/StringExtras.h"
+#include <mutex>
 
 using namespace mlir;
 using namespace zopt;
 
-namespace {
 /// Kernels are split over this many threads; the split changes no code.
-constexpr size_t kCodegenThreads = 2;
-
-struct Unit {
-  std::unique_ptr<llvm::LLVMContext> context;
-  std::unique_ptr<llvm::Module> module;
-  llvm::SmallString<256> object;
-  std::string error;
-};
-
-std::unique_ptr<llvm::TargetMachine> createTargetMachine(plan::TargetOp target, std::string &error) {
-  llvm::Triple triple(target.getTriple());
-  const llvm::Target *backend = llvm::TargetRegistry::lookupTarget(triple, error);
-  if (!backend)
-    return nullptr;
-  llvm::TargetOptions options;
-  options.AllowFPOpFusion = llvm::FPOpFusion::Strict; // a product and a sum of two ops stay two roundings
-  return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(triple, target.getCpu(), target.getFeatures(), options, llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Default));
-}
-
-/// Kernels are vectorized where they are generated: here only scalar clean-up, loop-invariant motion and unrolling.
-void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopVectorization = false;
-  tuning.SLPVectorization = false;
-  llvm::PassBuilder builder(&machine, tuning);
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager graphs;
-  llvm::ModuleAnalysisManager modules;
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(graphs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, graphs, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
-}
-
-void compile(Unit &unit, plan::TargetOp target) {
-  std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(target, unit.error);
-  if (!machine)
-    return;
-  unit.module->setTargetTriple(machine->getTargetTriple());
-  unit.module->setDataLayout(machine->createDataLayout());
-  for (llvm::Function &function : *unit.module) {
-    if (function.isDeclaration())
-      continue;
-    // Generated code is written for full-width vectors; the default would halve them on CPUs tuned for mixed code.
-    function.addFnAttr("prefer-vector-width", "512");
-    function.addFnAttr("min-legal-vector-width", "512");
-    function.addFnAttr("target-cpu", target.getCpu());
-    function.addFnAttr("target-features", target.getFeatures());
-    function.setUWTableKind(llvm::UWTableKind::None);
-  }
-  optimize(*unit.module, *machine);
-  std::error_code error;
-  llvm::raw_fd_ostream stream(unit.object, error);
-  if (error) {
-    unit.error = (llvm::Twine(unit.object) + ": cannot write: " + error.message()).str();
-    return;
-  }
-  llvm::legacy::PassManager emitter;
-  if (machine->addPassesToEmitFile(emitter, stream, nullptr, llvm::CodeGenFileType::ObjectFile)) {
-    unit.error = "target cannot emit object files";
-    return;
-  }
-  emitter.run(*unit.module);
-  stream.close();
-  if (stream.has_error()) {
-    unit.error = (llvm::Twine(unit.object) + ": cannot write: " + stream.error().message()).str();
-    stream.clear_error();
-  }
-}
-
-LogicalResult link(ModuleOp plan, ArrayRef<Unit> units, StringRef output) {
-  std::string linker;
-  for (StringRef name : {"ld.lld-22", "ld.lld", "ld"})
-    if (auto found = llvm::sys::findProgramByName(name)) {
-      linker = *found;
-      break;
-    }
-  if (linker.empty())
-    return plan.emitError("no linker found: install lld-22 or binutils, or put ld.lld on PATH");
-  SmallVector<StringRef> arguments = {linker, "-shared", "-o", output, "--no-undefined-version", "--build-id=none"};
-  for (const Unit &unit : units)
-    arguments.push_back(unit.object);
-  std::string message;
-  int code = llvm::sys::ExecuteAndWait(linker, arguments, std::nullopt, {}, /*SecondsToWait=*/60, 0, &message);
-  if (code != 0)
-    return plan.emitError("linker ") << linker << " failed with code " << code << (message.empty() ? "" : ": ") << message;
-  return success();
-}
-} // namespace
+static constexpr size_t kCodegenThreads = 2;
 
 std::string zopt::getKernelSymbol(StringRef kernelName) {
   std::string symbol = "zopt_";
@@ -133,77 +38,160 @@ std::string zopt::getKernelSymbol(StringRef kernelName) {
   return symbol;
 }
 
-LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
-  static bool initialized = [] {
+static void initializeTarget() {
+  static std::once_flag once;
+  std::call_once(once, [] {
     llvm::InitializeAllTargets();
     llvm::InitializeAllTargetMCs();
     llvm::InitializeAllAsmPrinters();
-    return true;
-  }();
-  (void)initialized;
+  });
+}
+
+static std::unique_ptr<llvm::TargetMachine> makeMachine(plan::TargetOp target, std::string &error) {
+  llvm::Triple triple(target.getTriple());
+  const llvm::Target *description = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!description)
+    return nullptr;
+  llvm::TargetOptions options;
+  // A product and a sum round twice, as the ops that they come from do.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  return std::unique_ptr<llvm::TargetMachine>(description->createTargetMachine(triple, target.getCpu(), target.getFeatures(), options, llvm::Reloc::PIC_, std::nullopt,
+                                                                               llvm::CodeGenOptLevel::Default));
+}
+
+/// What pays for kernels that are already vectors: redundancy, loop invariants, address arithmetic. Nothing that vectorizes again.
+static void optimizeModule(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager components;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+  llvm::ModulePassManager passes;
+  llvm::cantFail(builder.parsePassPipeline(
+      passes, "function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(loop-rotate,licm),early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)"));
+  passes.run(module, modules);
+}
+
+/// Lowers, optimizes and emits some of the kernels. `error` is set where LLVM fails; MLIR reports by itself.
+static LogicalResult emitObject(ArrayRef<plan::KernelOp> kernels, plan::TargetOp target, SmallVectorImpl<char> &object, std::string &error) {
+  FailureOr<OwningOpRef<ModuleOp>> lowered = lowerKernels(kernels);
+  if (failed(lowered))
+    return failure();
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> module = translateModuleToLLVMIR(**lowered, context, "kernels");
+  if (!module) {
+    error = "kernels do not translate to LLVM IR";
+    return failure();
+  }
+  std::unique_ptr<llvm::TargetMachine> machine = makeMachine(target, error);
+  if (!machine)
+    return failure();
+  module->setTargetTriple(machine->getTargetTriple());
+  module->setDataLayout(machine->createDataLayout());
+  optimizeModule(*module, *machine);
+  llvm::raw_svector_ostream stream(object);
+  llvm::legacy::PassManager passes;
+  if (machine->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile)) {
+    error = ("target " + target.getTriple() + " has no object files").str();
+    return failure();
+  }
+  passes.run(*module);
+  return success();
+}
+
+/// Links objects into a shared object beside `path`, then renames it to `path`.
+static bool linkObjects(ArrayRef<SmallString<0>> objects, StringRef path, std::string &error) {
+  std::string linker;
+  for (StringRef name : {"ld.lld-22", "ld.lld", "ld"})
+    if (linker.empty())
+      if (auto found = llvm::sys::findProgramByName(name))
+        linker = *found;
+  if (linker.empty()) {
+    error = "no linker: ld.lld-22, ld.lld or ld must be on PATH";
+    return false;
+  }
+  std::string temporary = (path + ".tmp" + llvm::Twine(llvm::sys::Process::getProcessId())).str();
+  std::vector<std::string> files;
+  std::vector<llvm::FileRemover> removers(objects.size() + 1);
+  removers.back().setFile(temporary);
+  for (auto [index, object] : llvm::enumerate(objects)) {
+    files.push_back(temporary + "." + std::to_string(index) + ".o");
+    removers[index].setFile(files.back());
+    std::error_code code;
+    llvm::raw_fd_ostream stream(files.back(), code);
+    stream << object;
+    stream.close();
+    if (code || stream.has_error()) {
+      error = files.back() + ": " + (code ? code : stream.error()).message();
+      stream.clear_error();
+      return false;
+    }
+  }
+  SmallVector<StringRef> arguments = {linker, "-shared", "--build-id=none", "-o", temporary};
+  arguments.append(files.begin(), files.end());
+  std::string message;
+  std::optional<StringRef> redirects[] = {std::nullopt, std::nullopt, std::nullopt};
+  int status = llvm::sys::ExecuteAndWait(linker, arguments, std::nullopt, redirects, 0, 0, &message);
+  if (status != 0) {
+    error = linker + " failed with " + std::to_string(status) + (message.empty() ? "" : ": " + message);
+    return false;
+  }
+  if (std::error_code code = llvm::sys::fs::rename(temporary, path)) {
+    error = (path + ": " + code.message()).str();
+    return false;
+  }
+  return true;
+}
+
+LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
+  initializeTarget();
+  MLIRContext *context = finalPlan.getContext();
+  loadLoweringDialects(context);
   auto targets = finalPlan.getOps<plan::TargetOp>();
   if (targets.empty())
     return finalPlan.emitError("a final plan has a plan.target, but this one has none");
   plan::TargetOp target = *targets.begin();
-  MLIRContext *context = finalPlan.getContext();
-  DialectRegistry registry;
-  registerBuiltinDialectTranslation(registry);
-  registerLLVMDialectTranslation(registry);
-  context->appendDialectRegistry(registry);
 
-  // Neighbours alternate between the units, since kernels of one kind stand together and cost the same.
-  SmallVector<SmallVector<plan::KernelOp>> groups(kCodegenThreads);
-  size_t next = 0;
-  for (auto kernel : finalPlan.getOps<plan::KernelOp>())
-    groups[next++ % kCodegenThreads].push_back(kernel);
-  std::vector<Unit> units;
-  auto removeTemporaries = llvm::make_scope_exit([&] {
-    for (Unit &unit : units)
-      if (!unit.object.empty())
-        llvm::sys::fs::remove(unit.object);
-  });
-  for (auto &group : groups) {
-    if (group.empty())
-      continue;
-    OwningOpRef<ModuleOp> lowered = lowerKernels(group);
-    if (!lowered)
-      return finalPlan.emitError("kernels cannot be lowered");
-    Unit unit;
-    unit.context = std::make_unique<llvm::LLVMContext>();
-    unit.module = translateModuleToLLVMIR(*lowered, *unit.context, "zopt-kernels");
-    if (!unit.module)
-      return finalPlan.emitError("kernels cannot be translated to LLVM IR");
-    int descriptor;
-    if (std::error_code error = llvm::sys::fs::createUniqueFile(path + ".%%%%%%.o", descriptor, unit.object))
-      return finalPlan.emitError("cannot write beside ") << path << ": " << error.message();
-    llvm::sys::fs::file_t file = llvm::sys::fs::convertFDToNativeFile(descriptor);
-    llvm::sys::fs::closeFile(file);
-    units.push_back(std::move(unit));
+  // Largest kernels first, each to the part with the least work: a fixed split.
+  struct Sized {
+    plan::KernelOp kernel;
+    int64_t size;
+  };
+  SmallVector<Sized> kernels;
+  for (auto kernel : finalPlan.getOps<plan::KernelOp>()) {
+    int64_t size = 0;
+    kernel->walk([&](Operation *) { ++size; });
+    kernels.push_back({kernel, size});
   }
-  std::vector<std::thread> workers;
-  for (Unit &unit : units)
-    workers.emplace_back([&unit, target] { compile(unit, target); });
-  for (std::thread &worker : workers)
-    worker.join();
-  for (Unit &unit : units)
-    if (!unit.error.empty())
-      return finalPlan.emitError(unit.error);
-  if (units.empty())
+  llvm::stable_sort(kernels, [](const Sized &a, const Sized &b) { return a.size > b.size; });
+  if (kernels.empty())
     return finalPlan.emitError("a plan without kernels cannot run");
+  size_t count = std::max<size_t>(1, std::min(kCodegenThreads, kernels.size()));
+  SmallVector<SmallVector<plan::KernelOp>> parts(count);
+  SmallVector<int64_t> work(count, 0);
+  for (const Sized &sized : kernels) {
+    size_t least = std::min_element(work.begin(), work.end()) - work.begin();
+    parts[least].push_back(sized.kernel);
+    work[least] += sized.size;
+  }
 
-  llvm::SmallString<256> temporary;
-  int descriptor;
-  if (std::error_code error = llvm::sys::fs::createUniqueFile(path + ".%%%%%%.so", descriptor, temporary))
-    return finalPlan.emitError("cannot write beside ") << path << ": " << error.message();
-  llvm::sys::fs::file_t file = llvm::sys::fs::convertFDToNativeFile(descriptor);
-  llvm::sys::fs::closeFile(file);
-  if (failed(link(finalPlan, units, temporary))) {
-    llvm::sys::fs::remove(temporary);
+  std::vector<SmallString<0>> objects(count);
+  std::vector<std::string> errors(count);
+  LogicalResult result = failableParallelForEachN(context, 0, count, [&](size_t part) {
+    return emitObject(parts[part], target, objects[part], errors[part]);
+  });
+  for (const std::string &error : errors)
+    if (!error.empty())
+      finalPlan.emitError("cannot compile kernels: ") << error;
+  if (failed(result))
     return failure();
-  }
-  if (std::error_code error = llvm::sys::fs::rename(temporary, path)) {
-    llvm::sys::fs::remove(temporary);
-    return finalPlan.emitError("cannot write ") << path << ": " << error.message();
-  }
+  std::string error;
+  if (!linkObjects(objects, path, error))
+    return finalPlan.emitError("cannot link kernels: ") << error;
   return success();
 }

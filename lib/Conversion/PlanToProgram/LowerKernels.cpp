@@ -1,4 +1,4 @@
-//===- LowerKernels.cpp - plan.kernel to the LLVM dialect -----------------===//
+//===- LowerKernels.cpp - from plan.kernel to the LLVM dialect -------------===//
 //
 // Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -9,112 +9,137 @@
 #include "zopt/Conversion/PlanToProgram.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
-#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
 #include "mlir/Conversion/IndexToLLVM/IndexToLLVM.h"
+#include "mlir/Conversion/LLVMCommon/ConversionTarget.h"
+#include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
-#include "mlir/Conversion/MathToLibm/MathToLibm.h"
 #include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
-#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
-#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
-#include "mlir/Conversion/VectorToSCF/VectorToSCF.h"
-#include "mlir/Dialect/Arith/Transforms/Passes.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/MemRef/Transforms/Passes.h"
-#include "mlir/Pass/PassManager.h"
-#include "mlir/Transforms/Passes.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Transforms/DialectConversion.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
 
 using namespace mlir;
 using namespace zopt;
 
-namespace {
-/// Prefix of a kernel's body, which its exported wrapper calls.
-constexpr StringLiteral kBodyPrefix = "body.";
-
-/// Copies a kernel into `module` as a private function.
-void addBody(OpBuilder &builder, plan::KernelOp kernel) {
-  auto function = func::FuncOp::create(builder, kernel.getLoc(), (kBodyPrefix + kernel.getSymName()).str(), kernel.getFunctionType());
-  function.setPrivate();
-  IRMapping mapping;
-  kernel.getBody().cloneInto(&function.getBody(), mapping);
-  function.walk([](plan::ReturnOp op) {
-    OpBuilder atReturn(op);
-    func::ReturnOp::create(atReturn, op.getLoc());
-    op.erase();
-  });
+void zopt::loadLoweringDialects(MLIRContext *context) {
+  DialectRegistry registry;
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  context->appendDialectRegistry(registry);
+  context->loadDialect<LLVM::LLVMDialect, cf::ControlFlowDialect, arith::ArithDialect, vector::VectorDialect, memref::MemRefDialect, scf::SCFDialect>();
 }
 
-/// `void symbol(ptr arguments, i64 begin, i64 end)`: loads one pointer an argument and calls the body, whose memrefs are bare pointers by now.
-LogicalResult addWrapper(OpBuilder &builder, ModuleOp module, plan::KernelOp kernel) {
-  auto body = module.lookupSymbol<LLVM::LLVMFuncOp>((kBodyPrefix + kernel.getSymName()).str());
-  if (!body)
-    return kernel.emitError("kernel has no lowered body");
-  Location loc = kernel.getLoc();
-  auto pointer = LLVM::LLVMPointerType::get(builder.getContext());
-  auto i64 = builder.getI64Type();
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), {pointer, i64, i64});
-  auto wrapper = LLVM::LLVMFuncOp::create(builder, loc, getKernelSymbol(kernel.getSymName()), type);
-  OpBuilder::InsertionGuard guard(builder);
-  Block *entry = wrapper.addEntryBlock(builder);
-  builder.setInsertionPointToStart(entry);
-  SmallVector<Value> arguments;
-  unsigned memrefs = body.getNumArguments() - 2;
-  for (unsigned i = 0; i < memrefs; ++i) {
-    Value slot = LLVM::GEPOp::create(builder, loc, pointer, pointer, entry->getArgument(0), ArrayRef<LLVM::GEPArg>{int32_t(i)});
-    arguments.push_back(LLVM::LoadOp::create(builder, loc, pointer, slot));
+/// The descriptor of an argument that starts at `pointer`. A first size that is not static is never read: addresses need strides alone.
+static FailureOr<Value> makeDescriptor(OpBuilder &builder, Location loc, const LLVMTypeConverter &converter, MemRefType type, Value pointer) {
+  SmallVector<int64_t> strides;
+  int64_t offset;
+  if (failed(type.getStridesAndOffset(strides, offset)))
+    return failure();
+  auto descriptor = MemRefDescriptor::poison(builder, loc, converter.convertType(type));
+  descriptor.setAllocatedPtr(builder, loc, pointer);
+  descriptor.setAlignedPtr(builder, loc, pointer);
+  descriptor.setConstantOffset(builder, loc, offset);
+  for (unsigned axis = 0; axis < strides.size(); ++axis) {
+    descriptor.setConstantSize(builder, loc, axis, type.isDynamicDim(axis) ? 0 : type.getDimSize(axis));
+    descriptor.setConstantStride(builder, loc, axis, strides[axis]);
   }
-  arguments.push_back(entry->getArgument(1));
-  arguments.push_back(entry->getArgument(2));
-  LLVM::CallOp::create(builder, loc, body, arguments);
-  LLVM::ReturnOp::create(builder, loc, ValueRange{});
-  body.setLinkage(LLVM::Linkage::Internal);
+  return static_cast<Value>(descriptor);
+}
+
+/// The kernel as `void kernel(ptr arguments, i64 begin, i64 end)`, its body still in the upstream dialects.
+static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &converter, plan::KernelOp kernel) {
+  Location loc = kernel.getLoc();
+  if (!llvm::hasSingleElement(kernel.getBody()))
+    return kernel.emitOpError("expects a body of one block with structured control flow");
+  MLIRContext *context = builder.getContext();
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  Type i64 = builder.getI64Type();
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64, i64});
+  OpBuilder::InsertionGuard guard(builder);
+  auto function = LLVM::LLVMFuncOp::create(builder, loc, getKernelSymbol(kernel.getSymName()), type);
+  function.setArgAttr(0, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
+  function.setArgAttr(0, LLVM::LLVMDialect::getReadonlyAttrName(), builder.getUnitAttr());
+  // 512-bit vectors are used where the processor has them, also where its tuning prefers narrower ones.
+  function.setPassthroughAttr(builder.getArrayAttr({builder.getStrArrayAttr({"prefer-vector-width", "512"}), builder.getStrArrayAttr({"min-legal-vector-width", "512"}),
+                                                    builder.getStringAttr("nounwind")}));
+  Block *entry = function.addEntryBlock(builder);
+  builder.setInsertionPointToStart(entry);
+
+  IRMapping map;
+  Block &body = kernel.getBody().front();
+  ArrayRef<BlockArgument> arguments = body.getArguments();
+  for (auto [index, argument] : llvm::enumerate(arguments.drop_back(2))) {
+    Value slot = LLVM::GEPOp::create(builder, loc, pointer, pointer, entry->getArgument(0), ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(index)});
+    Value start = LLVM::LoadOp::create(builder, loc, pointer, slot);
+    auto memref = cast<MemRefType>(argument.getType());
+    FailureOr<Value> descriptor = makeDescriptor(builder, loc, converter, memref, start);
+    if (failed(descriptor))
+      return kernel.emitOpError("has an argument whose layout is not strided: ") << memref;
+    map.map(argument, UnrealizedConversionCastOp::create(builder, loc, memref, *descriptor).getResult(0));
+  }
+  for (unsigned bound = 0; bound < 2; ++bound)
+    map.map(arguments[arguments.size() - 2 + bound], UnrealizedConversionCastOp::create(builder, loc, builder.getIndexType(), entry->getArgument(1 + bound)).getResult(0));
+  for (Operation &op : body) {
+    if (isa<plan::ReturnOp>(op))
+      LLVM::ReturnOp::create(builder, loc, ValueRange());
+    else
+      builder.clone(op, map);
+  }
   return success();
 }
 
-void buildLowering(OpPassManager &manager) {
-  // bf16 is integer arithmetic from here on, so that its rounding is the same with and without avx512_bf16 (whose vcvtneps2bf16 flushes denormals).
-  arith::ArithExpandOpsPassOptions expand;
-  expand.includeBf16 = true;
-  manager.addPass(arith::createArithExpandOpsPass(expand));
-  manager.addPass(createCanonicalizerPass());
-  manager.addPass(createCSEPass());
-  manager.addPass(createConvertVectorToSCFPass());
-  manager.addPass(createSCFToControlFlowPass());
-  manager.addPass(memref::createExpandStridedMetadataPass());
-  manager.addPass(createConvertVectorToLLVMPass());
-  manager.addPass(createConvertMathToLLVMPass());
-  manager.addPass(createConvertMathToLibmPass());
-  manager.addPass(createFinalizeMemRefToLLVMConversionPass());
-  manager.addPass(createConvertIndexToLLVMPass());
-  manager.addPass(createConvertControlFlowToLLVMPass());
-  manager.addPass(createArithToLLVMConversionPass());
-  ConvertFuncToLLVMPassOptions function;
-  function.useBarePtrCallConv = true;
-  manager.addPass(createConvertFuncToLLVMPass(function));
-  manager.addPass(createUBToLLVMConversionPass());
-  manager.addPass(createReconcileUnrealizedCastsPass());
-}
-} // namespace
-
-OwningOpRef<ModuleOp> zopt::lowerKernels(ArrayRef<plan::KernelOp> kernels) {
-  if (kernels.empty())
-    return nullptr;
-  plan::KernelOp first = kernels.front();
-  MLIRContext *context = first->getContext();
-  OwningOpRef<ModuleOp> module(ModuleOp::create(first->getLoc()));
+FailureOr<OwningOpRef<ModuleOp>> zopt::lowerKernels(ArrayRef<plan::KernelOp> kernels) {
+  MLIRContext *context = kernels.front()->getContext();
+  OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
+  LowerToLLVMOptions options(context);
+  LLVMTypeConverter converter(context, options);
   OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
   for (plan::KernelOp kernel : kernels)
-    addBody(builder, kernel);
-  PassManager manager(context, ModuleOp::getOperationName());
-  manager.enableVerifier(false);
-  buildLowering(manager);
-  if (failed(manager.run(*module)))
-    return nullptr;
-  builder.setInsertionPointToEnd(module->getBody());
-  for (plan::KernelOp kernel : kernels)
-    if (failed(addWrapper(builder, *module, kernel)))
-      return nullptr;
+    if (failed(importKernel(builder, converter, kernel)))
+      return failure();
+
+  {
+    RewritePatternSet patterns(context);
+    populateMathExpansionPatterns(patterns);
+    walkAndApplyPatterns(*module, std::move(patterns));
+  }
+  {
+    RewritePatternSet patterns(context);
+    populateSCFToControlFlowConversionPatterns(patterns);
+    ConversionTarget target(*context);
+    target.addIllegalDialect<scf::SCFDialect>();
+    target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
+    if (failed(applyPartialConversion(*module, target, std::move(patterns))))
+      return failure();
+  }
+  RewritePatternSet patterns(context);
+  arith::populateArithToLLVMConversionPatterns(converter, patterns);
+  index::populateIndexToLLVMConversionPatterns(converter, patterns);
+  cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
+  populateMathToLLVMConversionPatterns(converter, patterns);
+  populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
+  populateVectorToLLVMConversionPatterns(converter, patterns);
+  ub::populateUBToLLVMConversionPatterns(converter, patterns);
+  LLVMConversionTarget target(*context);
+  target.addLegalOp<ModuleOp, UnrealizedConversionCastOp>();
+  if (failed(applyFullConversion(*module, target, std::move(patterns))))
+    return failure();
+  // What remains of the casts around arguments folds away.
+  SmallVector<UnrealizedConversionCastOp> casts;
+  module->walk([&](UnrealizedConversionCastOp cast) { casts.push_back(cast); });
+  reconcileUnrealizedCasts(casts);
   return module;
 }

@@ -56,8 +56,10 @@ LogicalResult KernelOp::verify() {
     return emitOpError("expects two 'index' arguments last: the range of iterations to run");
   for (Type type : inputs.drop_back(2)) {
     auto memref = dyn_cast<MemRefType>(type);
-    if (!memref || !memref.hasStaticShape())
-      return emitOpError("expects arguments to be memrefs of static shape, but got ") << type;
+    // Blocks of a bucket are as many as the launch says.
+    bool isStatic = memref && (memref.hasStaticShape() || (memref.getRank() > 0 && llvm::none_of(memref.getShape().drop_front(), ShapedType::isDynamic)));
+    if (!isStatic)
+      return emitOpError("expects arguments to be memrefs whose sizes, but for the first, are static, but got ") << type;
   }
   return success();
 }

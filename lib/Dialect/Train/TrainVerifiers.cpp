@@ -250,7 +250,7 @@ LogicalResult FusedOp::verify() {
   if (!llvm::equal(yield.getOperandTypes(), getOutputs().getTypes()))
     return emitOpError("body does not yield the result types");
   for (Operation &op : body.without_terminator()) // (C1)
-    if (!op.hasTrait<Elementwise>() && !isa<ConstantOp>(op))
+    if (!op.hasTrait<Elementwise>() && !isa<ConstantOp, IotaOp, BroadcastOp>(op))
       return emitOpError() << "holds '" << op.getName() << "', which is not elementwise";
   if (getOutputs().empty())
     return emitOpError("has no result");

@@ -1,0 +1,132 @@
+//===- CrossEntropy.cpp - kernels of cross_entropy and its gradient --------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Families.h"
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::kernels;
+
+using Combine = KernelBuilder::Combine;
+
+/// The label of a row, whether it counts, and the label as an index. The runtime has checked the data's labels; the clamp keeps any other inside the row.
+static std::tuple<Value, Value> loadLabel(KernelBuilder &kernel, const View &labels, ValueRange at, int64_t ignoreIndex, int64_t classes) {
+  OpBuilder &b = kernel.builder;
+  Value label = kernel.loadScalar(labels, at);
+  Value counted = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::ne, label, kernel.constant(b.getIntegerAttr(label.getType(), ignoreIndex)));
+  Value place = arith::IndexCastOp::create(b, kernel.loc, b.getIndexType(), label);
+  place = arith::MaxSIOp::create(b, kernel.loc, place, kernel.index(0));
+  return {counted, arith::MinSIOp::create(b, kernel.loc, place, kernel.index(classes - 1))};
+}
+
+/// Two kernels: every row's loss, count (0 or 1) and log-sum-exp; then the sums of losses and counts, in f64, in an order that depends on the number of rows alone, rounded once. Bytes moved: the
+/// logits once (a row stays in the cache for its second pass).
+LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntropyOp op) {
+  const TensorLayout &logits = context.operand(0);
+  Type type = train::getComputeType(logits.elementType);
+  double smoothing = op.getLabelSmoothing().convertToDouble();
+  Rows rows(logits.shape, {rowAccess(0, logits), perRowAccess(1, context.operand(1)), perRowAccess(context.resultArgument(2), context.result(2), true)});
+  int64_t count = rows.count(), bytes = count * type.getIntOrFloatBitWidth() / 8;
+  unsigned lossArgument = context.addWorkspace(bytes), countArgument = context.addWorkspace(bytes);
+  {
+    KernelBuilder kernel(context.context(), "cross_entropy_rows");
+    OpBuilder &b = kernel.builder;
+    SmallVector<View> views;
+    for (const Access &access : rows.accesses)
+      views.push_back(kernel.argument(access, rows.shape()));
+    View losses = kernel.linear(lossArgument, type, count, /*write=*/true), counts = kernel.linear(countArgument, type, count, /*write=*/true);
+    Value outer = kernel.begin(count, grainFor(rows.n));
+    SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
+    at.push_back(kernel.index(0));
+    auto [counted, place] = loadLabel(kernel, views[1], at, op.getIgnoreIndex(), rows.n);
+    auto load = [&](Value i, Lanes lanes) {
+      at.back() = i;
+      return kernel.loadCompute(views[0], at, lanes);
+    };
+    SmallVector<Combine> kinds = {Combine::Max};
+    if (smoothing != 0)
+      kinds.push_back(Combine::Sum);
+    SmallVector<Value> first = kernel.reduceRow(rows.n, kinds, type, [&](Value i, Lanes lanes) { return SmallVector<Value>(kinds.size(), load(i, lanes)); });
+    Value maxes = kernel.broadcast(first[0]);
+    Value sum = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {kernel.expF(kernel.subF(load(i, lanes), maxes))}; })[0];
+    Value lse = kernel.addF(first[0], kernel.logF(sum));
+    at.back() = place;
+    Value loss = kernel.subF(lse, kernel.loadComputeScalar(views[0], at));
+    if (smoothing != 0) {
+      Value mean = kernel.divF(first[1], kernel.scalar(rows.n, type));
+      loss = kernel.addF(kernel.mulF(kernel.scalar(1 - smoothing, type), loss), kernel.mulF(kernel.scalar(smoothing, type), kernel.subF(lse, mean)));
+    }
+    Value zero = kernel.scalar(0, type);
+    kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, counted, loss, zero), losses, outer);
+    kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, counted, kernel.scalar(1, type), zero), counts, outer);
+    at.back() = kernel.index(0);
+    kernel.storeRoundedScalar(lse, views[2], at);
+    context.add(kernel);
+  }
+  KernelBuilder kernel(context.context(), "cross_entropy_sums");
+  View losses = kernel.linear(lossArgument, type, count), counts = kernel.linear(countArgument, type, count);
+  View loss = kernel.linear(context.resultArgument(0), context.result(0).elementType, 1, /*write=*/true);
+  View counted = kernel.linear(context.resultArgument(1), context.result(1).elementType, 1, /*write=*/true);
+  kernel.begin(1, 1);
+  Type f64 = kernel.builder.getF64Type();
+  SmallVector<Value> sums = kernel.reduceRow(count, {Combine::Sum, Combine::Sum}, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> {
+    return {kernel.convert(kernel.load(losses, i, lanes), f64), kernel.convert(kernel.load(counts, i, lanes), f64)};
+  });
+  kernel.storeRoundedScalar(sums[0], loss, kernel.index(0));
+  kernel.storeRoundedScalar(sums[1], counted, kernel.index(0));
+  context.add(kernel);
+  return success();
+}
+
+/// Bytes moved: logits and result once.
+LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEntropyGradOp op) {
+  const TensorLayout &logits = context.operand(0), &scaleLayout = context.operand(3);
+  Type type = train::getComputeType(logits.elementType);
+  double smoothing = op.getLabelSmoothing().convertToDouble();
+  Rows rows(logits.shape, {rowAccess(0, logits), perRowAccess(1, context.operand(1)), perRowAccess(2, context.operand(2)),
+                           rowAccess(context.resultArgument(0), context.result(0), true)});
+  KernelBuilder kernel(context.context(), "cross_entropy_grad");
+  OpBuilder &b = kernel.builder;
+  SmallVector<View> views;
+  for (const Access &access : rows.accesses)
+    views.push_back(kernel.argument(access, rows.shape()));
+  View scaleView = kernel.linear(3, scaleLayout.elementType, 1);
+  Value outer = kernel.begin(rows.count(), grainFor(rows.n));
+  SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
+  at.push_back(kernel.index(0));
+  auto [counted, place] = loadLabel(kernel, views[1], at, op.getIgnoreIndex(), rows.n);
+  Value lse = kernel.convert(kernel.loadScalar(views[2], at), type);
+  Value scale = kernel.convert(kernel.loadScalar(scaleView, kernel.index(0)), type);
+  Value uniform = kernel.scalar(smoothing / rows.n, type), target = kernel.scalar(1 - smoothing, type);
+
+  auto branch = scf::IfOp::create(b, kernel.loc, counted, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  // The row without the label's share, then the label's element over it: read before the row is written, which may be in place.
+  at.back() = place;
+  Value labelProbability = kernel.expF(kernel.subF(kernel.loadComputeScalar(views[0], at), lse));
+  Value lses = kernel.broadcast(lse), scales = kernel.broadcast(scale), uniforms = kernel.broadcast(uniform);
+  kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
+    at.back() = i;
+    Value p = kernel.expF(kernel.subF(kernel.loadCompute(views[0], at, lanes), lses));
+    if (smoothing != 0)
+      p = kernel.subF(p, uniforms);
+    kernel.storeRounded(kernel.mulF(p, scales), views[3], at, lanes);
+  });
+  if (smoothing != 0)
+    labelProbability = kernel.subF(labelProbability, uniform);
+  at.back() = place;
+  kernel.storeRoundedScalar(kernel.mulF(kernel.subF(labelProbability, target), scale), views[3], at);
+
+  b.setInsertionPointToStart(branch.elseBlock());
+  kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
+    at.back() = i;
+    kernel.storeRounded(kernel.splat(0, type), views[3], at, lanes);
+  });
+  context.add(kernel);
+  return success();
+}

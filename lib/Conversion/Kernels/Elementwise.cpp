@@ -1,0 +1,215 @@
+//===- Elementwise.cpp - kernels of elementwise ops ------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Families.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::kernels;
+
+/// A longer row is cut into chunks of this many elements, so that one row can be split over threads.
+static constexpr int64_t kChunk = 2048;
+
+namespace {
+
+/// A value that is computed from the position instead of being read: start + step * (index along the axis), as an access without memory.
+struct Iota {
+  SmallVector<int64_t> strides;
+  int64_t start;
+  Type elementType;
+};
+
+/// The kernel's index space after collapsing, and how an outer iteration maps to it.
+struct Space {
+  SmallVector<int64_t> shape;
+  int64_t chunk, chunks;
+
+  explicit Space(ArrayRef<int64_t> collapsed) : shape(collapsed) {
+    int64_t row = shape.back();
+    chunk = row <= 2 * kChunk ? row : kChunk;
+    chunks = (row + chunk - 1) / chunk;
+  }
+  int64_t extent() const { return countElements(ArrayRef(shape).drop_back()) * chunks; }
+
+  /// Calls `body` with the coordinates of every block of 16 lanes of outer iteration `outer`.
+  void forBlocks(KernelBuilder &kernel, Value outer, function_ref<void(ValueRange, Lanes)> body) const {
+    SmallVector<int64_t> outerShape(ArrayRef(shape).drop_back());
+    if (chunks > 1 || outerShape.empty())
+      outerShape.push_back(chunks);
+    SmallVector<Value> coordinates = kernel.delinearize(outer, outerShape);
+    Value low;
+    if (chunks > 1)
+      low = kernel.mul(coordinates.back(), chunk);
+    if (outerShape.size() == shape.size())
+      coordinates.pop_back();
+    coordinates.push_back(Value());
+    auto run = [&](Value i, Lanes lanes) {
+      coordinates.back() = i;
+      body(coordinates, lanes);
+    };
+    if (chunks > 1)
+      kernel.forLanesOfChunk(low, chunk, shape.back(), run);
+    else
+      kernel.forLanes(shape.back(), run);
+  }
+};
+
+} // namespace
+
+/// The 16 values of an iota at a block.
+static Value emitIota(KernelBuilder &kernel, const Iota &iota, ValueRange coordinates) {
+  OpBuilder &b = kernel.builder;
+  Value base = kernel.index(iota.start);
+  for (size_t axis = 0; axis < iota.strides.size(); ++axis)
+    if (iota.strides[axis] != 0)
+      base = kernel.add(base, kernel.mul(coordinates[axis], iota.strides[axis]));
+  Type i64 = b.getI64Type();
+  Value value = kernel.broadcast(arith::IndexCastOp::create(b, kernel.loc, i64, base));
+  if (int64_t inner = iota.strides.back(); inner != 0) {
+    Value lanes = kernel.laneNumbers(i64);
+    value = arith::AddIOp::create(b, kernel.loc, value, arith::MulIOp::create(b, kernel.loc, lanes, kernel.splatInt(inner, i64)));
+  }
+  if (auto floating = dyn_cast<FloatType>(iota.elementType)) {
+    Type compute = train::getComputeType(floating);
+    return kernel.convert(arith::SIToFPOp::create(b, kernel.loc, VectorType::get({kLanes}, compute), value), floating);
+  }
+  if (iota.elementType == i64)
+    return value;
+  return arith::TruncIOp::create(b, kernel.loc, VectorType::get({kLanes}, iota.elementType), value);
+}
+
+/// `iotas` are appended to the values loaded.
+static void generate(Context &context, StringRef name, ArrayRef<int64_t> shape, ArrayRef<Access> accesses, ArrayRef<Iota> iotas, ElementwiseBody body) {
+  // Iotas collapse like memory: both are linear in the coordinates.
+  SmallVector<int64_t> collapsed(shape);
+  SmallVector<Access> all(accesses);
+  for (const Iota &iota : iotas)
+    all.push_back(Access{0, iota.elementType, iota.strides});
+  collapseAxes(collapsed, all);
+
+  KernelBuilder kernel(context.context(), name);
+  SmallVector<View> reads, writes;
+  for (const Access &access : ArrayRef(all).take_front(accesses.size()))
+    (access.write ? writes : reads).push_back(kernel.argument(access, collapsed));
+  Space space(collapsed);
+  Value outer = kernel.begin(space.extent(), grainFor(space.chunk));
+  space.forBlocks(kernel, outer, [&](ValueRange coordinates, Lanes lanes) {
+    SmallVector<Value> loaded;
+    for (const View &view : reads)
+      loaded.push_back(kernel.load(view, coordinates, lanes));
+    for (auto [iota, access] : llvm::zip(iotas, ArrayRef(all).drop_front(accesses.size())))
+      loaded.push_back(emitIota(kernel, Iota{access.strides, iota.start, iota.elementType}, coordinates));
+    SmallVector<Value> stored = body(kernel, loaded);
+    for (auto [value, view] : llvm::zip(stored, writes))
+      kernel.store(value, view, coordinates, lanes);
+  });
+  context.add(kernel);
+}
+
+void kernels::generateElementwise(Context &context, StringRef name, ArrayRef<int64_t> shape, ArrayRef<Access> accesses, ElementwiseBody body) {
+  generate(context, name, shape, accesses, {}, body);
+}
+
+static Iota makeIota(train::IotaOp op, ArrayRef<int64_t> shape) {
+  auto type = cast<RankedTensorType>(op.getType());
+  SmallVector<int64_t> strides(shape.size(), 0);
+  size_t axis = shape.size() - type.getRank() + op.getAxis();
+  if (shape[axis] != 1 && type.getDimSize(op.getAxis()) != 1)
+    strides[axis] = op.getStep();
+  return Iota{strides, static_cast<int64_t>(op.getStart()), type.getElementType()};
+}
+
+/// A splat as a vector; null where the constant is none.
+static Value emitSplat(KernelBuilder &kernel, train::ConstantOp op) {
+  auto elements = dyn_cast<DenseElementsAttr>(op.getValue());
+  if (!elements || !elements.isSplat())
+    return {};
+  auto type = VectorType::get({kLanes}, elements.getElementType());
+  return kernel.constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(type, elements.getSplatValue<Attribute>()))));
+}
+
+static LogicalResult generateFused(Context &context, train::FusedOp op) {
+  ArrayRef<int64_t> shape = context.result(0).shape;
+  SmallVector<Access> accesses;
+  SmallVector<Iota> iotas;
+  SmallVector<Value> read;
+  for (auto [index, argument] : llvm::enumerate(op.getBody().getArguments())) {
+    accesses.push_back(broadcastAccess(index, context.operand(index), shape));
+    read.push_back(argument);
+  }
+  for (train::IotaOp iota : op.getBody().getOps<train::IotaOp>()) {
+    iotas.push_back(makeIota(iota, shape));
+    read.push_back(iota.getResult());
+  }
+  for (unsigned index = 0; index < op.getNumResults(); ++index)
+    accesses.push_back(broadcastAccess(context.resultArgument(index), context.result(index), shape, /*write=*/true));
+  for (Operation &inner : op.getBody().getOps())
+    if (auto constant = dyn_cast<train::ConstantOp>(inner); constant && !isa<SplatElementsAttr>(constant.getValue()))
+      return constant.emitOpError("is not a splat and cannot be part of a fused kernel");
+
+  Operation *unknown = nullptr;
+  generate(context, "fused", shape, accesses, iotas, [&](KernelBuilder &kernel, ArrayRef<Value> loaded) {
+    DenseMap<Value, Value> values;
+    for (auto [value, lanes] : llvm::zip(read, loaded))
+      values[value] = lanes;
+    SmallVector<Value> stored;
+    for (Operation &inner : op.getBody().getOps()) {
+      if (isa<train::IotaOp>(inner))
+        continue;
+      if (auto constant = dyn_cast<train::ConstantOp>(inner)) {
+        values[constant.getResult()] = emitSplat(kernel, constant);
+        continue;
+      }
+      SmallVector<Value> operands = llvm::map_to_vector(inner.getOperands(), [&](Value operand) { return values.lookup(operand); });
+      if (isa<train::YieldOp>(inner))
+        return operands;
+      Value result = isa<train::BroadcastOp>(inner) ? operands[0] : emitElementwise(kernel, &inner, operands);
+      if (!result) {
+        unknown = &inner;
+        result = kernel.constant(cast<TypedAttr>(
+            kernel.builder.getZeroAttr(VectorType::get({kLanes}, getElementTypeOrSelf(inner.getResult(0).getType())))));
+      }
+      values[inner.getResult(0)] = result;
+    }
+    return stored;
+  });
+  if (unknown)
+    return unknown->emitOpError("has no elementwise kernel for its element type");
+  return success();
+}
+
+LogicalResult kernels::generateElementwiseOp(Context &context) {
+  Operation *op = context.op;
+  if (auto fused = dyn_cast<train::FusedOp>(op))
+    return generateFused(context, fused);
+  ArrayRef<int64_t> shape = context.result(0).shape;
+  SmallVector<Access> accesses;
+  SmallVector<Iota> iotas;
+  for (unsigned index = 0; index < op->getNumOperands(); ++index)
+    accesses.push_back(broadcastAccess(index, context.operand(index), shape));
+  accesses.push_back(broadcastAccess(context.resultArgument(0), context.result(0), shape, /*write=*/true));
+  if (auto iota = dyn_cast<train::IotaOp>(op))
+    iotas.push_back(makeIota(iota, shape));
+  bool known = true;
+  generate(context, op->getName().stripDialect(), shape, accesses, iotas, [&](KernelBuilder &kernel, ArrayRef<Value> loaded) -> SmallVector<Value> {
+    if (!iotas.empty())
+      return {loaded[0]};
+    Value result;
+    if (auto constant = dyn_cast<train::ConstantOp>(op))
+      result = emitSplat(kernel, constant);
+    else
+      result = emitElementwise(kernel, op, loaded);
+    if (result)
+      return {result};
+    known = false;
+    return {};
+  });
+  if (!known)
+    return op->emitOpError("has no elementwise kernel for its element type");
+  return success();
+}

@@ -1,0 +1,110 @@
+//===- Families.h - the kernels of each family of ops ----------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Private to lib/Conversion/Kernels. Each function writes the kernels of one op; `generateKernels` in KernelGeneration.cpp is the table of them.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_CONVERSION_KERNELS_FAMILIES_H
+#define ZOPT_LIB_CONVERSION_KERNELS_FAMILIES_H
+
+#include "KernelBuilder.h"
+
+namespace zopt::kernels {
+
+/// Where finished kernels go: the module, each distinct one once.
+using Finish = llvm::function_ref<KernelLaunch(KernelBuilder &)>;
+
+/// What a family writes its kernels with.
+struct Context {
+  mlir::Operation *op;
+  llvm::ArrayRef<TensorLayout> layouts; // operands, then results
+  Finish finish;
+  KernelPlan plan;
+
+  mlir::MLIRContext *context() const { return op->getContext(); }
+  const TensorLayout &operand(unsigned index) const { return layouts[index]; }
+  const TensorLayout &result(unsigned index) const { return layouts[op->getNumOperands() + index]; }
+  unsigned resultArgument(unsigned index) const { return op->getNumOperands() + index; }
+  /// Adds a temporary buffer and returns its argument number.
+  unsigned addWorkspace(int64_t bytes) {
+    plan.workspaces.push_back(bytes);
+    return op->getNumOperands() + op->getNumResults() + plan.workspaces.size() - 1;
+  }
+  void add(KernelBuilder &kernel) { plan.launches.push_back(finish(kernel)); }
+};
+
+//===--- Elementwise.cpp ---===//
+
+/// Writes one kernel over `shape`: loads 16 lanes of each read access, in order, and stores what `body` returns to the write accesses, in order. Bytes moved: each element of each access once.
+using ElementwiseBody = llvm::function_ref<llvm::SmallVector<mlir::Value>(KernelBuilder &kernel, llvm::ArrayRef<mlir::Value> loaded)>;
+void generateElementwise(Context &context, llvm::StringRef name, llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<Access> accesses, ElementwiseBody body);
+
+mlir::LogicalResult generateElementwiseOp(Context &context); // one elementwise op, train.fused, train.iota, splat train.constant
+
+//===--- ElementwiseMath.cpp ---===//
+
+/// The 16 lanes of an elementwise op's result, rounded to its element type, from those of its operands. Null where the op is not one.
+mlir::Value emitElementwise(KernelBuilder &kernel, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
+
+//===--- Movement.cpp ---===//
+mlir::LogicalResult generateMovement(Context &context);
+
+//===--- Gather.cpp ---===//
+mlir::LogicalResult generateGather(Context &context, train::GatherOp op);
+mlir::LogicalResult generateGatherGrad(Context &context, train::GatherGradOp op);
+
+//===--- Reduce.cpp ---===//
+mlir::LogicalResult generateReduce(Context &context);
+
+//===--- Softmax.cpp ---===//
+mlir::LogicalResult generateSoftmax(Context &context);
+
+//===--- Attention.cpp ---===//
+mlir::LogicalResult generateAttentionProbabilities(Context &context, train::AttentionProbabilitiesOp op);
+mlir::LogicalResult generateAttentionScoresGrad(Context &context, train::AttentionScoresGradOp op);
+mlir::LogicalResult generateRotary(Context &context, train::RotaryOp op);
+
+//===--- Norm.cpp ---===//
+mlir::LogicalResult generateNorm(Context &context);
+mlir::LogicalResult generateNormParameterGrad(Context &context);
+
+//===--- CrossEntropy.cpp ---===//
+mlir::LogicalResult generateCrossEntropy(Context &context, train::CrossEntropyOp op);
+mlir::LogicalResult generateCrossEntropyGrad(Context &context, train::CrossEntropyGradOp op);
+
+//===--- Matmul.cpp ---===//
+mlir::LogicalResult generateMatmul(Context &context, train::MatmulOp op);
+
+//===--- Optimizer.cpp ---===//
+void writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster);
+void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
+
+//===--- Rows.cpp ---===//
+
+/// The index space of an op that works on rows along the last axis: (outer axes, collapsed..., n). One outer iteration is one row.
+struct Rows {
+  llvm::SmallVector<int64_t> outer;
+  int64_t n;
+  llvm::SmallVector<Access> accesses;
+
+  /// `accesses` are over `shape`, whose last axis is the row.
+  Rows(llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<Access> accesses);
+  int64_t count() const { return countElements(outer); }
+  llvm::SmallVector<int64_t> shape() const;
+  /// Declares the arguments, opens the loop and returns the row's coordinates, with room for the place in the row at the end.
+  llvm::SmallVector<mlir::Value> begin(KernelBuilder &kernel, llvm::SmallVectorImpl<View> &views, mlir::Value *outerIndex = nullptr) const;
+};
+
+/// A tensor of the rows' shape; one with an element a row; a vector [n] that every row uses.
+Access rowAccess(unsigned argument, const TensorLayout &layout, bool write = false);
+Access perRowAccess(unsigned argument, const TensorLayout &layout, bool write = false);
+Access perColumnAccess(unsigned argument, const TensorLayout &layout, unsigned rank, bool write = false);
+
+} // namespace zopt::kernels
+
+#endif // ZOPT_LIB_CONVERSION_KERNELS_FAMILIES_H

@@ -1,0 +1,500 @@
+//===- KernelBuilder.cpp - writes the body of one kernel -------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelBuilder.h"
+#include "zopt/Dialect/Train/Train.h"
+#include <limits>
+#include <numeric>
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::kernels;
+
+int64_t kernels::countElements(ArrayRef<int64_t> shape) {
+  int64_t count = 1;
+  for (int64_t size : shape)
+    count *= size;
+  return count;
+}
+
+Type kernels::getStorageType(Type elementType) {
+  return elementType.isInteger(1) ? IntegerType::get(elementType.getContext(), 8) : elementType;
+}
+
+void kernels::collapseAxes(SmallVectorImpl<int64_t> &shape, MutableArrayRef<Access> accesses) {
+  auto erase = [&](size_t axis) {
+    shape.erase(shape.begin() + axis);
+    for (Access &access : accesses)
+      access.strides.erase(access.strides.begin() + axis);
+  };
+  for (size_t axis = shape.size(); axis-- > 0;)
+    if (shape[axis] == 1)
+      erase(axis);
+  for (size_t axis = shape.size(); axis-- > 1;) {
+    bool merges = llvm::all_of(accesses, [&](const Access &access) { return access.strides[axis - 1] == access.strides[axis] * shape[axis]; });
+    if (!merges)
+      continue;
+    shape[axis] *= shape[axis - 1];
+    erase(axis - 1);
+  }
+  if (shape.empty()) {
+    shape.push_back(1);
+    for (Access &access : accesses)
+      access.strides.push_back(0);
+  }
+}
+
+Access kernels::broadcastAccess(unsigned argument, const TensorLayout &layout, ArrayRef<int64_t> shape, bool write) {
+  Access access{argument, layout.elementType, SmallVector<int64_t>(shape.size(), 0), 0, write};
+  size_t lead = shape.size() - layout.shape.size();
+  for (size_t axis = 0; axis < layout.shape.size(); ++axis)
+    if (layout.shape[axis] != 1)
+      access.strides[lead + axis] = layout.strides[axis];
+  return access;
+}
+
+//===----------------------------------------------------------------------===//
+// Structure
+//===----------------------------------------------------------------------===//
+
+KernelBuilder::KernelBuilder(MLIRContext *context, StringRef name) : builder(context), loc(builder.getUnknownLoc()) {
+  OperationState state(loc, plan::KernelOp::getOperationName());
+  state.addRegion();
+  kernel = cast<plan::KernelOp>(Operation::create(state));
+  kernel->setSymName(name);
+  entry = &kernel->getBody().emplaceBlock();
+  builder.setInsertionPointToEnd(entry);
+}
+
+KernelBuilder::~KernelBuilder() = default;
+
+View KernelBuilder::argument(const Access &access, ArrayRef<int64_t> shape) {
+  View view;
+  view.elementType = access.elementType;
+  SmallVector<int64_t> sizes, strides;
+  for (unsigned axis = 0; axis < shape.size(); ++axis) {
+    if (access.strides[axis] == 0 || shape[axis] == 1)
+      continue;
+    view.axes.push_back(axis);
+    sizes.push_back(shape[axis]);
+    strides.push_back(access.strides[axis]);
+  }
+  view.hasInner = !view.axes.empty() && view.axes.back() + 1 == shape.size();
+  view.innerStride = view.hasInner ? strides.back() : 0;
+
+  bool identity = access.offset == 0;
+  int64_t expected = 1;
+  for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis])
+    identity &= strides[axis] == expected;
+  MemRefLayoutAttrInterface layout;
+  if (!identity)
+    layout = StridedLayoutAttr::get(builder.getContext(), access.offset, strides);
+  view.memref = entry->addArgument(MemRefType::get(sizes, getStorageType(access.elementType), layout), loc);
+  if (access.write)
+    launch.writes.push_back(launch.arguments.size());
+  launch.arguments.push_back(access.argument);
+  return view;
+}
+
+View KernelBuilder::linear(unsigned argumentIndex, Type elementType, int64_t elements, bool write) {
+  // A memref axis even where there is one element, so that it can be indexed.
+  View view;
+  view.elementType = elementType;
+  view.axes.push_back(0);
+  view.hasInner = true;
+  view.innerStride = 1;
+  view.memref = entry->addArgument(MemRefType::get({elements}, getStorageType(elementType)), loc);
+  if (write)
+    launch.writes.push_back(launch.arguments.size());
+  launch.arguments.push_back(argumentIndex);
+  return view;
+}
+
+Value KernelBuilder::begin(int64_t extent, int64_t grain) {
+  launch.extent = extent;
+  launch.grain = grain;
+  lower = entry->addArgument(builder.getIndexType(), loc);
+  upper = entry->addArgument(builder.getIndexType(), loc);
+  kernel->setFunctionType(builder.getFunctionType(entry->getArgumentTypes(), {}));
+  builder.setInsertionPointToEnd(entry);
+  auto loop = scf::ForOp::create(builder, loc, lower, upper, index(1));
+  plan::ReturnOp::create(builder, loc);
+  builder.setInsertionPointToStart(loop.getBody());
+  return loop.getInductionVar();
+}
+
+KernelLaunch KernelBuilder::end() { return launch; }
+
+plan::KernelOp KernelBuilder::release() { return kernel.release(); }
+
+//===----------------------------------------------------------------------===//
+// Index arithmetic and constants
+//===----------------------------------------------------------------------===//
+
+Value KernelBuilder::constant(TypedAttr value) {
+  Value &known = constants[value];
+  if (!known) {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(entry);
+    known = arith::ConstantOp::create(builder, loc, value);
+  }
+  return known;
+}
+
+Value KernelBuilder::index(int64_t value) { return constant(builder.getIndexAttr(value)); }
+
+Value KernelBuilder::add(Value a, Value b) { return arith::AddIOp::create(builder, loc, a, b); }
+
+Value KernelBuilder::add(Value a, int64_t b) {
+  if (b == 0)
+    return a;
+  return arith::AddIOp::create(builder, loc, a, index(b));
+}
+
+Value KernelBuilder::mul(Value a, int64_t b) {
+  if (b == 1)
+    return a;
+  return arith::MulIOp::create(builder, loc, a, index(b));
+}
+
+SmallVector<Value> KernelBuilder::delinearize(Value linear, ArrayRef<int64_t> shape) {
+  SmallVector<Value> coordinates(shape.size());
+  for (size_t axis = shape.size(); axis-- > 1;) {
+    if (shape[axis] == 1) {
+      coordinates[axis] = index(0);
+      continue;
+    }
+    Value size = index(shape[axis]);
+    coordinates[axis] = arith::RemUIOp::create(builder, loc, linear, size);
+    linear = arith::DivUIOp::create(builder, loc, linear, size);
+  }
+  if (!shape.empty())
+    coordinates[0] = linear;
+  return coordinates;
+}
+
+static TypedAttr splatAttribute(Attribute element, Type elementType) {
+  return cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({kLanes}, elementType), element)));
+}
+
+Value KernelBuilder::splat(double value, Type elementType) { return constant(splatAttribute(builder.getFloatAttr(elementType, value), elementType)); }
+
+Value KernelBuilder::splatInt(int64_t value, Type elementType) {
+  return constant(splatAttribute(builder.getIntegerAttr(elementType, value), elementType));
+}
+
+Value KernelBuilder::scalar(double value, Type type) { return constant(builder.getFloatAttr(type, value)); }
+
+Value KernelBuilder::laneNumbers(Type elementType) {
+  SmallVector<Attribute> numbers;
+  for (int64_t lane = 0; lane < kLanes; ++lane)
+    numbers.push_back(builder.getIntegerAttr(elementType, lane));
+  return constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({kLanes}, elementType), numbers))));
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+static SmallVector<Value> selectIndices(const View &view, ValueRange indices) {
+  SmallVector<Value> selected;
+  for (unsigned axis : view.axes)
+    selected.push_back(indices[axis]);
+  return selected;
+}
+
+Value KernelBuilder::mask(Lanes lanes) {
+  OpBuilder::InsertionGuard guard(builder);
+  SmallVector<bool> bits(kLanes, false);
+  std::fill(bits.begin(), bits.begin() + lanes.valid, true);
+  return constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({kLanes}, builder.getI1Type()), bits))));
+}
+
+Value KernelBuilder::loadScalar(const View &view, ValueRange indices) {
+  Value value = memref::LoadOp::create(builder, loc, view.memref, selectIndices(view, indices));
+  if (!view.elementType.isInteger(1))
+    return value;
+  return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ne, value, constant(builder.getI8IntegerAttr(0)));
+}
+
+void KernelBuilder::storeScalar(Value value, const View &view, ValueRange indices) {
+  if (view.elementType.isInteger(1))
+    value = arith::ExtUIOp::create(builder, loc, builder.getI8Type(), value);
+  memref::StoreOp::create(builder, loc, value, view.memref, selectIndices(view, indices));
+}
+
+Value KernelBuilder::load(const View &view, ValueRange indices, Lanes lanes) {
+  if (!view.hasInner)
+    return broadcast(loadScalar(view, indices));
+  SmallVector<Value> selected = selectIndices(view, indices);
+  Type storage = getStorageType(view.elementType);
+  auto type = VectorType::get({kLanes}, storage);
+  Value zeros = constant(cast<TypedAttr>(builder.getZeroAttr(type)));
+  Value value;
+  if (view.innerStride == 1 && lanes.full()) {
+    value = vector::LoadOp::create(builder, loc, type, view.memref, selected);
+  } else if (view.innerStride == 1) {
+    value = vector::MaskedLoadOp::create(builder, loc, type, view.memref, selected, mask(lanes), zeros);
+  } else {
+    SmallVector<Value> elements;
+    Value first = selected.back();
+    for (int64_t lane = 0; lane < lanes.valid; ++lane) {
+      selected.back() = add(first, lane);
+      elements.push_back(memref::LoadOp::create(builder, loc, view.memref, selected));
+    }
+    if (!lanes.full())
+      elements.append(kLanes - lanes.valid, constant(cast<TypedAttr>(builder.getZeroAttr(storage))));
+    value = vector::FromElementsOp::create(builder, loc, type, elements);
+  }
+  if (view.elementType.isInteger(1))
+    value = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ne, value, zeros);
+  return value;
+}
+
+void KernelBuilder::store(Value value, const View &view, ValueRange indices, Lanes lanes) {
+  if (view.elementType.isInteger(1))
+    value = arith::ExtUIOp::create(builder, loc, VectorType::get({kLanes}, builder.getI8Type()), value);
+  SmallVector<Value> selected = selectIndices(view, indices);
+  if (!view.hasInner) { // one element wide
+    memref::StoreOp::create(builder, loc, vector::ExtractOp::create(builder, loc, value, 0), view.memref, selected);
+  } else if (view.innerStride == 1 && lanes.full()) {
+    vector::StoreOp::create(builder, loc, value, view.memref, selected);
+  } else if (view.innerStride == 1) {
+    vector::MaskedStoreOp::create(builder, loc, view.memref, selected, mask(lanes), value);
+  } else {
+    Value first = selected.back();
+    for (int64_t lane = 0; lane < lanes.valid; ++lane) {
+      selected.back() = add(first, lane);
+      memref::StoreOp::create(builder, loc, vector::ExtractOp::create(builder, loc, value, lane), view.memref, selected);
+    }
+  }
+}
+
+Value KernelBuilder::convert(Value value, Type elementType) {
+  Type from = getElementTypeOrSelf(value.getType());
+  if (from == elementType)
+    return value;
+  Type type = elementType;
+  if (auto vectorType = dyn_cast<VectorType>(value.getType()))
+    type = vectorType.clone(elementType);
+  // 16-bit types convert from and to fp32 only.
+  if (!from.isF32() && !elementType.isF32())
+    return convert(convert(value, builder.getF32Type()), elementType);
+  if (from.getIntOrFloatBitWidth() < elementType.getIntOrFloatBitWidth())
+    return arith::ExtFOp::create(builder, loc, type, value);
+  return arith::TruncFOp::create(builder, loc, type, value);
+}
+
+/// Integers are computed in their own type.
+static Type computeTypeOf(Type elementType) {
+  return isa<FloatType>(elementType) ? Type(train::getComputeType(elementType)) : elementType;
+}
+
+Value KernelBuilder::loadCompute(const View &view, ValueRange indices, Lanes lanes) {
+  return convert(load(view, indices, lanes), computeTypeOf(view.elementType));
+}
+void KernelBuilder::storeRounded(Value value, const View &view, ValueRange indices, Lanes lanes) {
+  store(convert(value, view.elementType), view, indices, lanes);
+}
+Value KernelBuilder::loadComputeScalar(const View &view, ValueRange indices) {
+  return convert(loadScalar(view, indices), computeTypeOf(view.elementType));
+}
+void KernelBuilder::storeRoundedScalar(Value value, const View &view, ValueRange indices) {
+  storeScalar(convert(value, view.elementType), view, indices);
+}
+
+Value KernelBuilder::broadcast(Value scalarValue) {
+  return vector::BroadcastOp::create(builder, loc, VectorType::get({kLanes}, scalarValue.getType()), scalarValue);
+}
+
+Value KernelBuilder::keepValid(Value value, Value other, Lanes lanes) {
+  if (lanes.full())
+    return value;
+  return arith::SelectOp::create(builder, loc, mask(lanes), value, other);
+}
+
+//===----------------------------------------------------------------------===//
+// Arithmetic
+//===----------------------------------------------------------------------===//
+
+Value KernelBuilder::addF(Value a, Value b) { return arith::AddFOp::create(builder, loc, a, b); }
+Value KernelBuilder::subF(Value a, Value b) { return arith::SubFOp::create(builder, loc, a, b); }
+Value KernelBuilder::mulF(Value a, Value b) { return arith::MulFOp::create(builder, loc, a, b); }
+Value KernelBuilder::divF(Value a, Value b) { return arith::DivFOp::create(builder, loc, a, b); }
+Value KernelBuilder::maxF(Value a, Value b) { return arith::MaximumFOp::create(builder, loc, a, b); }
+Value KernelBuilder::expF(Value a) { return math::ExpOp::create(builder, loc, a); }
+Value KernelBuilder::logF(Value a) { return math::LogOp::create(builder, loc, a); }
+
+Value KernelBuilder::combine(Combine kind, Value a, Value b) {
+  if (isa<IntegerType>(getElementTypeOrSelf(a.getType()))) {
+    if (kind == Combine::Sum)
+      return arith::AddIOp::create(builder, loc, a, b);
+    return arith::MaxSIOp::create(builder, loc, a, b);
+  }
+  return kind == Combine::Sum ? addF(a, b) : maxF(a, b);
+}
+
+Value KernelBuilder::identity(Combine kind, Type type) {
+  if (auto integer = dyn_cast<IntegerType>(type))
+    return splatInt(kind == Combine::Sum ? 0 : APInt::getSignedMinValue(integer.getWidth()).getSExtValue(), type);
+  return splat(kind == Combine::Sum ? 0.0 : -std::numeric_limits<double>::infinity(), type);
+}
+
+Value KernelBuilder::horizontal(Combine kind, Value value) {
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    SmallVector<int64_t> lowLanes(half), highLanes(half);
+    std::iota(lowLanes.begin(), lowLanes.end(), 0);
+    std::iota(highLanes.begin(), highLanes.end(), half);
+    Value low = vector::ShuffleOp::create(builder, loc, value, value, lowLanes);
+    Value high = vector::ShuffleOp::create(builder, loc, value, value, highLanes);
+    value = combine(kind, low, high);
+  }
+  return vector::ExtractOp::create(builder, loc, value, 0);
+}
+
+//===----------------------------------------------------------------------===//
+// Loops
+//===----------------------------------------------------------------------===//
+
+void KernelBuilder::forRange(Value low, Value high, int64_t step, function_ref<void(Value)> body) {
+  auto loop = scf::ForOp::create(builder, loc, low, high, index(step));
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(loop.getBody());
+  body(loop.getInductionVar());
+}
+
+SmallVector<Value> KernelBuilder::forRange(int64_t n, ValueRange init, function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+  if (n == 1)
+    return body(index(0), init);
+  auto loop = scf::ForOp::create(builder, loc, index(0), index(n), index(1), init);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(loop.getBody());
+  SmallVector<Value> next = body(loop.getInductionVar(), loop.getRegionIterArgs());
+  if (!init.empty())
+    scf::YieldOp::create(builder, loc, next);
+  return SmallVector<Value>(loop.getResults());
+}
+
+void KernelBuilder::forLanes(int64_t n, LaneBody body) {
+  int64_t whole = n / kLanes * kLanes;
+  if (whole == kLanes)
+    body(index(0), Lanes{});
+  else if (whole > 0)
+    forRange(index(0), index(whole), kLanes, [&](Value i) { body(i, Lanes{}); });
+  if (n != whole)
+    body(index(whole), Lanes{n - whole});
+}
+
+void KernelBuilder::forLanesOfChunk(Value low, int64_t chunk, int64_t n, LaneBody body) {
+  if (n <= chunk)
+    return forLanes(n, body);
+  Value high = add(low, chunk);
+  int64_t whole = n / kLanes * kLanes;
+  if (n % chunk != 0)
+    high = arith::MinUIOp::create(builder, loc, high, index(whole));
+  forRange(low, high, kLanes, [&](Value i) { body(i, Lanes{}); });
+  if (n == whole)
+    return;
+  Value last = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, low, index(n / chunk * chunk));
+  auto rest = scf::IfOp::create(builder, loc, last, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(rest.thenBlock());
+  body(index(whole), Lanes{n - whole});
+}
+
+void KernelBuilder::forColumnChunks(Value chunk, int64_t columns, int64_t chunkColumns, function_ref<void(Value, ArrayRef<Lanes>)> body) {
+  int64_t whole = columns / chunkColumns;
+  SmallVector<Lanes> rest;
+  for (int64_t column = whole * chunkColumns; column < columns; column += kLanes)
+    rest.push_back(Lanes{std::min(kLanes, columns - column)});
+  SmallVector<Lanes> all(chunkColumns / kLanes);
+  if (rest.empty())
+    return body(mul(chunk, chunkColumns), all);
+  if (whole == 0)
+    return body(index(0), rest);
+  Value isLast = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, chunk, index(whole));
+  auto branch = scf::IfOp::create(builder, loc, isLast, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(branch.thenBlock());
+  body(index(whole * chunkColumns), rest);
+  builder.setInsertionPointToStart(branch.elseBlock());
+  body(mul(chunk, chunkColumns), all);
+}
+
+SmallVector<Value> KernelBuilder::reduceRow(int64_t n, ArrayRef<Combine> kinds, Type type, function_ref<SmallVector<Value>(Value, Lanes)> terms) {
+  const size_t width = kinds.size();
+  const int64_t unroll = n >= 256 ? 4 : 1;
+  SmallVector<Value> partial;
+  for (int64_t part = 0; part < unroll; ++part)
+    for (Combine kind : kinds)
+      partial.push_back(identity(kind, type));
+
+  auto accumulate = [&](Value i, Lanes lanes, MutableArrayRef<Value> into) {
+    SmallVector<Value> block = terms(i, lanes);
+    for (size_t k = 0; k < width; ++k)
+      into[k] = combine(kinds[k], into[k], keepValid(block[k], identity(kinds[k], type), lanes));
+  };
+
+  const int64_t step = unroll * kLanes, whole = n / step * step;
+  if (whole == step) {
+    for (int64_t part = 0; part < unroll; ++part)
+      accumulate(index(part * kLanes), Lanes{}, MutableArrayRef(partial).slice(part * width, width));
+  } else if (whole > 0) {
+    auto loop = scf::ForOp::create(builder, loc, index(0), index(whole), index(step), partial);
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(loop.getBody());
+    SmallVector<Value> next(loop.getRegionIterArgs());
+    for (int64_t part = 0; part < unroll; ++part)
+      accumulate(add(loop.getInductionVar(), part * kLanes), Lanes{}, MutableArrayRef(next).slice(part * width, width));
+    scf::YieldOp::create(builder, loc, next);
+    partial.assign(loop.getResults().begin(), loop.getResults().end());
+  }
+  int64_t part = 0;
+  for (int64_t i = whole; i < n; i += kLanes, ++part)
+    accumulate(index(i), Lanes{std::min(kLanes, n - i)}, MutableArrayRef(partial).slice(part * width, width));
+
+  for (int64_t stride = unroll / 2; stride > 0; stride /= 2)
+    for (int64_t p = 0; p < stride; ++p)
+      for (size_t k = 0; k < width; ++k)
+        partial[p * width + k] = combine(kinds[k], partial[p * width + k], partial[(p + stride) * width + k]);
+  SmallVector<Value> results;
+  for (size_t k = 0; k < width; ++k)
+    results.push_back(horizontal(kinds[k], partial[k]));
+  return results;
+}
+
+SmallVector<Value> KernelBuilder::reduceRange(Combine kind, int64_t n, ArrayRef<Value> identities, function_ref<SmallVector<Value>(Value)> f) {
+  constexpr int64_t kBlock = 64;
+  auto combineAll = [&](ValueRange a, ValueRange b) {
+    SmallVector<Value> result;
+    for (auto [x, y] : llvm::zip(a, b))
+      result.push_back(combine(kind, x, y));
+    return result;
+  };
+  auto block = [&](Value base, int64_t size) {
+    return forRange(size, identities, [&](Value i, ValueRange sums) { return combineAll(sums, f(base ? add(base, i) : i)); });
+  };
+  if (n <= kBlock)
+    return block(Value(), n);
+  int64_t blocks = n / kBlock;
+  SmallVector<Value> total = forRange(blocks, identities, [&](Value i, ValueRange sums) { return combineAll(sums, block(mul(i, kBlock), kBlock)); });
+  if (n % kBlock != 0)
+    total = combineAll(total, block(index(blocks * kBlock), n % kBlock));
+  return total;
+}
+
+SmallVector<Value> KernelBuilder::reduceNested(Combine kind, ArrayRef<int64_t> sizes, SmallVectorImpl<Value> &coordinates, ArrayRef<Value> identities,
+                                               function_ref<SmallVector<Value>()> leaf) {
+  if (sizes.empty())
+    return leaf();
+  return reduceRange(kind, sizes.front(), identities, [&](Value i) {
+    coordinates.push_back(i);
+    SmallVector<Value> result = reduceNested(kind, sizes.drop_front(), coordinates, identities, leaf);
+    coordinates.pop_back();
+    return result;
+  });
+}

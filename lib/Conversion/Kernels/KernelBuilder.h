@@ -1,0 +1,177 @@
+//===- KernelBuilder.h - writes the body of one kernel ---------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Private to lib/Conversion/Kernels. A kernel is a loop over outer iterations; inside, everything is done on vectors of 16 lanes. What is left over at the end of a row is a masked vector that
+// runs the same operations, so that an element's bits depend neither on its place nor on the split over threads. Reductions keep their partial sums in a layout that depends on the row's
+// length alone.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_CONVERSION_KERNELS_KERNELBUILDER_H
+#define ZOPT_LIB_CONVERSION_KERNELS_KERNELBUILDER_H
+
+#include "zopt/Conversion/KernelGeneration.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+
+namespace zopt::kernels {
+
+/// Lanes of every vector, whatever the element type: a reduction's layout must not depend on the machine.
+constexpr int64_t kLanes = 16;
+
+/// Elements that make a thread worth waking, about 10 microseconds of memory traffic.
+constexpr int64_t kGrainElements = 16384;
+
+/// The least iterations worth a thread where one handles `elements` elements.
+inline int64_t grainFor(int64_t elements) { return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, elements)); }
+
+/// Product of sizes.
+int64_t countElements(llvm::ArrayRef<int64_t> shape);
+
+/// How a tensor is reached from a kernel's index space: one stride (elements, 0 where it is broadcast) an axis, and the element that index 0 is at.
+struct Access {
+  unsigned argument = 0; // in the launch: operands ++ results ++ workspaces
+  mlir::Type elementType;
+  llvm::SmallVector<int64_t> strides;
+  int64_t offset = 0;
+  bool write = false;
+};
+
+/// A tensor inside a kernel.
+struct View {
+  mlir::Value memref;
+  mlir::Type elementType;             // i1 is stored as a byte
+  llvm::SmallVector<unsigned> axes;   // the axes of the index space that the memref has
+  bool hasInner = false;              // the last axis is one of them
+  int64_t innerStride = 0;
+};
+
+/// Which lanes of a vector hold elements.
+struct Lanes {
+  int64_t valid = kLanes;
+  bool full() const { return valid == kLanes; }
+};
+
+class KernelBuilder {
+public:
+  /// Starts a kernel called `name`, a prefix of its final symbol.
+  KernelBuilder(mlir::MLIRContext *context, llvm::StringRef name);
+  ~KernelBuilder();
+
+  /// Declares the next argument. All are declared before `begin`.
+  View argument(const Access &access, llvm::ArrayRef<int64_t> shape);
+  /// An argument of any length whose elements are read by linear index.
+  View linear(unsigned argument, mlir::Type elementType, int64_t elements, bool write = false);
+
+  /// Opens the loop over outer iterations and returns its index; `extent` and `grain` go into the launch.
+  mlir::Value begin(int64_t extent, int64_t grain);
+  /// Closes the kernel. It stays owned by the builder until `release`.
+  KernelLaunch end();
+  plan::KernelOp release();
+
+  //===--- index arithmetic ---===//
+  mlir::Value index(int64_t value);
+  mlir::Value add(mlir::Value a, mlir::Value b);
+  mlir::Value add(mlir::Value a, int64_t b);
+  mlir::Value mul(mlir::Value a, int64_t b);
+  /// Row-major coordinates of `linear` in `shape`.
+  llvm::SmallVector<mlir::Value> delinearize(mlir::Value linear, llvm::ArrayRef<int64_t> shape);
+
+  //===--- constants ---===//
+  /// Splat over 16 lanes of a float or integer element type.
+  mlir::Value splat(double value, mlir::Type elementType);
+  mlir::Value splatInt(int64_t value, mlir::Type elementType);
+  mlir::Value scalar(double value, mlir::Type type);
+  mlir::Value constant(mlir::TypedAttr value);
+  /// 0, 1, ..., 15 of an integer or index type.
+  mlir::Value laneNumbers(mlir::Type elementType);
+
+  //===--- memory ---===//
+  /// 16 lanes from `indices` on along the last axis; lanes that are not valid hold 0.
+  mlir::Value load(const View &view, mlir::ValueRange indices, Lanes lanes = {});
+  void store(mlir::Value vector, const View &view, mlir::ValueRange indices, Lanes lanes = {});
+  mlir::Value loadScalar(const View &view, mlir::ValueRange indices);
+  void storeScalar(mlir::Value value, const View &view, mlir::ValueRange indices);
+  /// `load` and conversion to the compute type of the element type; `store` of a value rounded to the element type.
+  mlir::Value loadCompute(const View &view, mlir::ValueRange indices, Lanes lanes = {});
+  void storeRounded(mlir::Value vector, const View &view, mlir::ValueRange indices, Lanes lanes = {});
+  mlir::Value loadComputeScalar(const View &view, mlir::ValueRange indices);
+  void storeRoundedScalar(mlir::Value value, const View &view, mlir::ValueRange indices);
+
+  /// Converts floats (vectors or scalars) to another float type, rounding to nearest even.
+  mlir::Value convert(mlir::Value value, mlir::Type elementType);
+  /// A scalar in all lanes.
+  mlir::Value broadcast(mlir::Value scalar);
+  mlir::Value mask(Lanes lanes);
+  /// `value` in the valid lanes, `other` elsewhere.
+  mlir::Value keepValid(mlir::Value value, mlir::Value other, Lanes lanes);
+
+  //===--- arithmetic on vectors or scalars of the compute type ---===//
+  mlir::Value addF(mlir::Value a, mlir::Value b);
+  mlir::Value subF(mlir::Value a, mlir::Value b);
+  mlir::Value mulF(mlir::Value a, mlir::Value b);
+  mlir::Value divF(mlir::Value a, mlir::Value b);
+  mlir::Value maxF(mlir::Value a, mlir::Value b);
+  mlir::Value expF(mlir::Value a);
+  mlir::Value logF(mlir::Value a);
+
+  //===--- loops ---===//
+  using LaneBody = llvm::function_ref<void(mlir::Value index, Lanes lanes)>;
+  /// Every 16-lane block of [0, n): a loop, and a masked block for the rest.
+  void forLanes(int64_t n, LaneBody body);
+  /// The same over [low, min(low + chunk, n)), where low is a multiple of chunk and chunk one of 16.
+  void forLanesOfChunk(mlir::Value low, int64_t chunk, int64_t n, LaneBody body);
+  /// A loop over [0, n) that carries `init`; `body` returns the next values.
+  llvm::SmallVector<mlir::Value> forRange(int64_t n, mlir::ValueRange init, llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value index, mlir::ValueRange carried)> body);
+  void forRange(mlir::Value low, mlir::Value high, int64_t step, llvm::function_ref<void(mlir::Value index)> body);
+
+  /// Column chunk `chunk` of [0, columns): `body` gets the first column and the blocks of 16 that the chunk has; the last, shorter chunk has code of its own.
+  void forColumnChunks(mlir::Value chunk, int64_t columns, int64_t chunkColumns, llvm::function_ref<void(mlir::Value first, llvm::ArrayRef<Lanes> blocks)> body);
+
+  enum class Combine { Sum, Max };
+  /// One reduction over a row for each entry of `kinds`: `terms` gives the 16 terms of each at a block. Partial results live in 16 lanes (64 where n >= 256) by index modulo their number, and
+  /// are combined in one fixed order. Returns scalars of `type`.
+  llvm::SmallVector<mlir::Value> reduceRow(int64_t n, llvm::ArrayRef<Combine> kinds, mlir::Type type,
+                                           llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value index, Lanes lanes)> terms);
+  /// Combines f(0), ..., f(n - 1) in order, in blocks of 64 whose results are combined: rounding errors grow with the square root of n only.
+  llvm::SmallVector<mlir::Value> reduceRange(Combine kind, int64_t n, llvm::ArrayRef<mlir::Value> identities, llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value index)> f);
+  /// `reduceRange` over each of `sizes`, the last innermost, around `leaf`; meanwhile `coordinates` ends with the loops' indices.
+  llvm::SmallVector<mlir::Value> reduceNested(Combine kind, llvm::ArrayRef<int64_t> sizes, llvm::SmallVectorImpl<mlir::Value> &coordinates, llvm::ArrayRef<mlir::Value> identities,
+                                              llvm::function_ref<llvm::SmallVector<mlir::Value>()> leaf);
+  mlir::Value combine(Combine kind, mlir::Value a, mlir::Value b);
+  mlir::Value identity(Combine kind, mlir::Type type);
+  /// The 16 lanes to one scalar: halves, quarters, ...
+  mlir::Value horizontal(Combine kind, mlir::Value vector);
+
+  mlir::OpBuilder builder;
+  const mlir::Location loc;
+
+private:
+  mlir::OwningOpRef<plan::KernelOp> kernel;
+  mlir::Block *entry;
+  mlir::Value lower, upper;
+  llvm::DenseMap<mlir::Attribute, mlir::Value> constants;
+  KernelLaunch launch;
+};
+
+/// The type that holds an element in memory: a byte for i1.
+mlir::Type getStorageType(mlir::Type elementType);
+
+/// Drops axes of size 1 and merges neighbours that every access walks as one.
+void collapseAxes(llvm::SmallVectorImpl<int64_t> &shape, llvm::MutableArrayRef<Access> accesses);
+
+/// A layout as an access over `shape`, to which it broadcasts by NumPy's rules.
+Access broadcastAccess(unsigned argument, const TensorLayout &layout, llvm::ArrayRef<int64_t> shape, bool write = false);
+
+} // namespace zopt::kernels
+
+#endif // ZOPT_LIB_CONVERSION_KERNELS_KERNELBUILDER_H

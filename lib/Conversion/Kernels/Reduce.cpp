@@ -1,0 +1,186 @@
+//===- Reduce.cpp - kernels of reduce_sum, reduce_mean and reduce_max ------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Where the last axis is reduced, one outer iteration makes one element of the result from 16 (or 64) partial sums; where it is kept, one makes up to 128 neighbouring elements, with a row's
+// elements in registers. Further reduced axes are loops outside of these, in blocks of 64 whose sums are added up. So the order depends on the shape alone: reduced axes are never merged, whatever
+// the layout. Bytes moved: operand and result once.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Families.h"
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::kernels;
+
+using Combine = KernelBuilder::Combine;
+
+/// Elements of a long row that are summed before the sum is added to a total.
+static constexpr int64_t kRowBlock = 4096;
+/// Columns that one outer iteration of a column reduction handles.
+static constexpr int64_t kColumns = 8 * kLanes;
+
+namespace {
+
+struct Reduction {
+  Context &context;
+  Combine kind;
+  Type compute;
+  Access input, output;
+  SmallVector<int64_t> kept, reduced; // sizes; input is over (kept..., reduced...) or, by columns, (kept but the last..., reduced..., the last kept)
+  bool byRows;
+
+  void analyze(ArrayRef<int64_t> axes, bool keepdims);
+  void generateRows();
+  void generateColumns();
+  Value finish(KernelBuilder &kernel, Value value);
+  int64_t count() const { return countElements(reduced); }
+};
+
+} // namespace
+
+void Reduction::analyze(ArrayRef<int64_t> axes, bool keepdims) {
+  const TensorLayout &source = context.operand(0), &destination = context.result(0);
+  SmallVector<Access> keptAccesses = {{0, source.elementType, {}, 0, false}, {1, destination.elementType, {}, 0, true}};
+  SmallVector<int64_t> reducedStrides;
+  bool lastReduced = true;
+  for (int64_t axis = 0, resultAxis = 0, rank = source.shape.size(); axis < rank; ++axis) {
+    bool isReduced = llvm::is_contained(axes, axis);
+    if (source.shape[axis] != 1)
+      lastReduced = isReduced;
+    if (isReduced) {
+      if (source.shape[axis] != 1) {
+        reduced.push_back(source.shape[axis]);
+        reducedStrides.push_back(source.strides[axis]);
+      }
+      resultAxis += keepdims;
+      continue;
+    }
+    kept.push_back(source.shape[axis]);
+    keptAccesses[0].strides.push_back(source.strides[axis]);
+    keptAccesses[1].strides.push_back(destination.strides[resultAxis++]);
+  }
+  byRows = lastReduced;
+  collapseAxes(kept, keptAccesses);
+  if (reduced.empty()) { // nothing but axes of size 1
+    reduced.push_back(1);
+    reducedStrides.push_back(0);
+  }
+  input = keptAccesses[0];
+  output = keptAccesses[1];
+  // Reduced axes go behind the kept ones, or before the last of them.
+  input.strides.insert(byRows ? input.strides.end() : input.strides.end() - 1, reducedStrides.begin(), reducedStrides.end());
+}
+
+Value Reduction::finish(KernelBuilder &kernel, Value value) {
+  if (!isa<train::ReduceMeanOp>(context.op))
+    return value;
+  OpBuilder &b = kernel.builder;
+  bool isVector = isa<VectorType>(value.getType());
+  if (isa<IntegerType>(compute)) {
+    Value divisor = isVector ? kernel.splatInt(count(), compute) : kernel.constant(b.getIntegerAttr(compute, count()));
+    return arith::DivSIOp::create(b, kernel.loc, value, divisor);
+  }
+  return kernel.divF(value, isVector ? kernel.splat(count(), compute) : kernel.scalar(count(), compute));
+}
+
+void Reduction::generateRows() {
+  SmallVector<int64_t> shape = kept;
+  shape.append(reduced);
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  View source = kernel.argument(input, shape);
+  View destination = kernel.argument(output, kept);
+  Value outer = kernel.begin(countElements(kept), grainFor(count()));
+  SmallVector<Value> coordinates = kernel.delinearize(outer, kept);
+  Value identity = kernel.horizontal(kind, kernel.identity(kind, compute));
+  int64_t row = reduced.back();
+
+  auto reducePart = [&](Value base, int64_t n) {
+    return kernel.reduceRow(n, kind, compute, [&](Value i, Lanes lanes) -> SmallVector<Value> {
+      coordinates.push_back(base ? kernel.add(base, i) : i);
+      Value terms = kernel.loadCompute(source, coordinates, lanes);
+      coordinates.pop_back();
+      return {terms};
+    });
+  };
+  auto leaf = [&]() -> SmallVector<Value> {
+    if (row <= 2 * kRowBlock)
+      return reducePart(Value(), row);
+    int64_t blocks = row / kRowBlock;
+    Value total = kernel.reduceRange(kind, blocks, identity, [&](Value i) { return reducePart(kernel.mul(i, kRowBlock), kRowBlock); })[0];
+    if (row % kRowBlock != 0)
+      total = kernel.combine(kind, total, reducePart(kernel.index(blocks * kRowBlock), row % kRowBlock)[0]);
+    return {total};
+  };
+  SmallVector<Value> full = kernel.reduceNested(kind, ArrayRef(reduced).drop_back(), coordinates, identity, leaf);
+  kernel.storeRoundedScalar(finish(kernel, full[0]), destination, coordinates);
+  context.add(kernel);
+}
+
+void Reduction::generateColumns() {
+  int64_t columns = kept.back(), chunks = (columns + kColumns - 1) / kColumns;
+  SmallVector<int64_t> shape(ArrayRef(kept).drop_back());
+  shape.append(reduced);
+  shape.push_back(columns);
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  View source = kernel.argument(input, shape);
+  View destination = kernel.argument(output, kept);
+  SmallVector<int64_t> outerShape(kept);
+  outerShape.back() = chunks;
+  Value outer = kernel.begin(countElements(outerShape), grainFor(count() * std::min(columns, kColumns)));
+  SmallVector<Value> coordinates = kernel.delinearize(outer, outerShape);
+  Value chunk = coordinates.pop_back_val();
+
+  auto reduceChunk = [&](Value first, ArrayRef<Lanes> blocks) {
+    SmallVector<Value> identities(blocks.size(), kernel.identity(kind, compute));
+    SmallVector<Value> full = kernel.reduceNested(kind, reduced, coordinates, identities, [&] {
+      SmallVector<Value> terms;
+      for (auto [index, lanes] : llvm::enumerate(blocks)) {
+        coordinates.push_back(kernel.add(first, index * kLanes));
+        terms.push_back(kernel.loadCompute(source, coordinates, lanes));
+        coordinates.pop_back();
+      }
+      return terms;
+    });
+    for (auto [index, lanes] : llvm::enumerate(blocks)) {
+      coordinates.push_back(kernel.add(first, index * kLanes));
+      kernel.storeRounded(finish(kernel, full[index]), destination, coordinates, lanes);
+      coordinates.pop_back();
+    }
+  };
+  kernel.forColumnChunks(chunk, columns, kColumns, reduceChunk);
+  context.add(kernel);
+}
+
+LogicalResult kernels::generateReduce(Context &context) {
+  ArrayRef<int64_t> axes;
+  bool keepdims = false;
+  Combine kind = Combine::Sum;
+  if (auto sum = dyn_cast<train::ReduceSumOp>(context.op)) {
+    axes = sum.getAxes();
+    keepdims = sum.getKeepdims();
+  } else if (auto mean = dyn_cast<train::ReduceMeanOp>(context.op)) {
+    axes = mean.getAxes();
+    keepdims = mean.getKeepdims();
+  } else {
+    auto max = cast<train::ReduceMaxOp>(context.op);
+    axes = max.getAxes();
+    keepdims = max.getKeepdims();
+    kind = Combine::Max;
+  }
+  Type elementType = context.operand(0).elementType;
+  if (elementType.isInteger(1))
+    return context.op->emitOpError("has no kernel for i1");
+  Type compute = isa<FloatType>(elementType) ? Type(train::getComputeType(elementType)) : elementType;
+  Reduction reduction{context, kind, compute, {}, {}, {}, {}, true};
+  reduction.analyze(axes, keepdims);
+  if (reduction.byRows)
+    reduction.generateRows();
+  else
+    reduction.generateColumns();
+  return success();
+}

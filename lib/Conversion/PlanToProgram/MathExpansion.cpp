@@ -1,0 +1,239 @@
+//===- MathExpansion.cpp - math ops in fp32 as polynomials -----------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// fp32 transcendental functions on any vector width, each with the same operations whatever the width, so that a masked tail, a scalar and a full vector give the same bits. Errors against the exact
+// value, over all arguments (test/Unit/Conversion measures them): exp, log, tanh, erf, sin and cos below 2 ulp, log1p below 3. f64 and pow go to the C library, one element at a time.
+//
+//===----------------------------------------------------------------------===//
+
+#include "LowerKernels.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/PatternMatch.h"
+#include <limits>
+
+using namespace mlir;
+using namespace zopt;
+
+namespace {
+
+/// Arithmetic on values of one fp32 type (scalar or vector).
+struct F32 {
+  OpBuilder &b;
+  Location loc;
+  Type type;
+
+  Type withElement(Type element) const {
+    if (auto vector = dyn_cast<VectorType>(type))
+      return vector.clone(element);
+    return element;
+  }
+  Value constant(Type of, Attribute element) {
+    if (auto vector = dyn_cast<VectorType>(of))
+      element = DenseElementsAttr::get(vector, element);
+    return arith::ConstantOp::create(b, loc, cast<TypedAttr>(element));
+  }
+  Value c(float value) { return constant(type, b.getF32FloatAttr(value)); }
+  Value i(int32_t value) { return constant(withElement(b.getI32Type()), b.getI32IntegerAttr(value)); }
+  Value d(double value) { return constant(withElement(b.getF64Type()), b.getF64FloatAttr(value)); }
+  Value add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
+  Value sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
+  Value mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
+  Value div(Value x, Value y) { return arith::DivFOp::create(b, loc, x, y); }
+  Value neg(Value x) { return arith::NegFOp::create(b, loc, x); }
+  Value abs(Value x) { return math::AbsFOp::create(b, loc, x); }
+  Value fma(Value x, Value y, Value z) { return math::FmaOp::create(b, loc, x, y, z); }
+  Value copysign(Value x, Value sign) { return math::CopySignOp::create(b, loc, x, sign); }
+  Value compare(arith::CmpFPredicate predicate, Value x, Value y) { return arith::CmpFOp::create(b, loc, predicate, x, y); }
+  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
+  Value asInt(Value x) { return arith::BitcastOp::create(b, loc, withElement(b.getI32Type()), x); }
+  Value asFloat(Value x) { return arith::BitcastOp::create(b, loc, type, x); }
+  Value addI(Value x, Value y) { return arith::AddIOp::create(b, loc, x, y); }
+  Value subI(Value x, Value y) { return arith::SubIOp::create(b, loc, x, y); }
+
+  /// c[0] x^(n-1) + ... + c[n-1] by Horner's rule.
+  Value polynomial(Value x, ArrayRef<float> coefficients) {
+    Value result = c(coefficients.front());
+    for (float coefficient : coefficients.drop_front())
+      result = fma(result, x, c(coefficient));
+    return result;
+  }
+
+  /// x = n log 2 + f with |f| <= log(2) / 2; a polynomial in f, scaled by 2^n in two exact steps, so that subnormal results round once. The clamps lie where the result is 0 and infinity.
+  Value exp(Value x) {
+    x = select(compare(arith::CmpFPredicate::OGT, x, c(89.0f)), c(89.0f), x);
+    x = select(compare(arith::CmpFPredicate::OLT, x, c(-104.0f)), c(-104.0f), x);
+    constexpr float kMagic = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits
+    Value shifted = fma(x, c(1.44269504f), c(kMagic));
+    Value n = sub(shifted, c(kMagic));
+    Value f = fma(n, c(-6.93145752e-1f), x);
+    f = fma(n, c(-1.42860677e-6f), f);
+    Value r = polynomial(f, {1.37805939e-3f, 8.37312452e-3f, 4.16695364e-2f, 1.66664720e-1f, 4.99999851e-1f, 1.0f, 1.0f});
+    Value exponent = subI(asInt(shifted), i(0x4B400000));
+    Value first = arith::ShRSIOp::create(b, loc, exponent, i(1)), second = subI(exponent, first);
+    auto power = [&](Value e) { return asFloat(arith::ShLIOp::create(b, loc, addI(e, i(127)), i(23))); };
+    return mul(mul(r, power(first)), power(second));
+  }
+
+  /// a = m 2^e with m in [2/3, 4/3): e log 2 + a polynomial in m - 1.
+  Value log(Value a) {
+    Value subnormal = compare(arith::CmpFPredicate::OLT, a, c(1.17549435e-38f));
+    Value x = select(subnormal, mul(a, c(8388608.0f)), a);
+    Value bits = asInt(x);
+    Value e = arith::AndIOp::create(b, loc, subI(bits, i(0x3F2AAAAB)), i(static_cast<int32_t>(0xFF800000u)));
+    Value m = asFloat(subI(bits, e));
+    Value scale = fma(arith::SIToFPOp::create(b, loc, type, e), c(1.1920929e-7f), select(subnormal, c(-23.0f), c(0.0f)));
+    Value f = sub(m, c(1.0f)), s = mul(f, f);
+    Value even = polynomial(s, {-0.130310059f, -0.121483512f, -0.166846126f, -0.249996200f});
+    Value odd = polynomial(s, {0.140869141f, 0.139814854f, 0.200120345f});
+    Value r = fma(odd, f, even);
+    r = fma(r, f, c(0.333331972f));
+    r = fma(r, f, c(-0.5f));
+    r = fma(r, s, f);
+    r = fma(scale, c(0.693147182f), r);
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    // Infinity and NaN stay; 0 and negative numbers have their limits.
+    Value special = select(compare(arith::CmpFPredicate::OLT, a, c(0)), c(std::numeric_limits<float>::quiet_NaN()), a);
+    special = select(compare(arith::CmpFPredicate::OEQ, a, c(0)), c(-kInfinity), special);
+    Value regular = arith::AndIOp::create(b, loc, compare(arith::CmpFPredicate::OGT, a, c(0)), compare(arith::CmpFPredicate::OLT, a, c(kInfinity)));
+    return select(regular, r, special);
+  }
+
+  /// log(u) for u = 1 + x rounded, times x / (u - 1), which undoes the rounding of u.
+  Value log1p(Value x) {
+    Value u = add(x, c(1.0f)), error = sub(u, c(1.0f));
+    Value corrected = mul(log(u), div(x, error));
+    Value result = select(compare(arith::CmpFPredicate::OEQ, error, c(0)), x, corrected);
+    return select(compare(arith::CmpFPredicate::OEQ, u, c(std::numeric_limits<float>::infinity())), u, result);
+  }
+
+  /// A polynomial near 0, 1 - 2 / (e^2|x| + 1) elsewhere.
+  Value tanh(Value x) {
+    Value z = mul(x, x);
+    Value near = polynomial(z, {-5.70498872745e-3f, 2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f});
+    near = fma(mul(near, z), x, x);
+    Value magnitude = abs(x);
+    Value far = sub(c(1.0f), div(c(2.0f), add(exp(add(magnitude, magnitude)), c(1.0f))));
+    return select(compare(arith::CmpFPredicate::OLT, magnitude, c(0.625f)), near, copysign(far, x));
+  }
+
+  /// A polynomial near 0, 1 - e^p(|x|) elsewhere.
+  Value erf(Value x) {
+    Value t = abs(x), s = mul(x, x);
+    Value r = fma(c(-1.72853470e-5f), t, c(3.83197126e-4f));
+    Value u = fma(c(-3.88396438e-3f), t, c(2.42546219e-2f));
+    r = fma(r, s, u);
+    r = fma(r, t, c(-1.06777877e-1f));
+    r = fma(r, t, c(-6.34846687e-1f));
+    r = fma(r, t, c(-1.28717512e-1f));
+    r = fma(r, t, neg(t));
+    Value far = copysign(sub(c(1.0f), exp(r)), x);
+    // Beyond 4 the result is 1; there the polynomial is not a bound any more.
+    far = select(compare(arith::CmpFPredicate::OGT, t, c(4.0f)), copysign(c(1.0f), x), far);
+    Value near = polynomial(s, {-5.96761703e-4f, 4.99119423e-3f, -2.67681349e-2f, 1.12819925e-1f, -3.76125336e-1f, 1.28379166e-1f});
+    near = fma(near, x, x);
+    return select(compare(arith::CmpFPredicate::OGT, t, c(0.927734375f)), far, near);
+  }
+
+  /// x = n pi/2 + r with |r| <= pi/4; the reduction is in f64 (106 bits of pi/2), exact enough for |x| up to 10^9. The quadrant is kept as a float: no conversion to an integer can overflow.
+  Value sinOrCos(Value x, bool cosine) {
+    Value wide = arith::ExtFOp::create(b, loc, withElement(b.getF64Type()), x);
+    Value n = math::RoundEvenOp::create(b, loc, mul(wide, d(0.63661977236758138)));
+    Value reduced = fma(n, d(-1.5707963267948966), wide);
+    reduced = fma(n, d(-6.1232339957367660e-17), reduced);
+    Value r = arith::TruncFOp::create(b, loc, type, reduced);
+    if (cosine)
+      n = add(n, d(1));
+    Value quadrant = sub(n, mul(d(4), math::FloorOp::create(b, loc, mul(n, d(0.25)))));
+    Value z = mul(r, r);
+    Value sine = polynomial(z, {-1.9515295891e-4f, 8.3321608736e-3f, -1.6666654611e-1f});
+    sine = fma(mul(sine, z), r, r);
+    Value cos = polynomial(z, {2.443315711809948e-5f, -1.388731625493765e-3f, 4.166664568298827e-2f});
+    cos = fma(mul(cos, z), z, fma(c(-0.5f), z, c(1.0f)));
+    Value odd = arith::OrIOp::create(b, loc, compare(arith::CmpFPredicate::OEQ, quadrant, d(1)), compare(arith::CmpFPredicate::OEQ, quadrant, d(3)));
+    Value result = select(odd, cos, sine);
+    return select(compare(arith::CmpFPredicate::OGE, quadrant, d(2)), neg(result), result);
+  }
+};
+
+template <typename OpTy, Value (*Expand)(F32 &, Value)>
+struct ExpandF32 : OpRewritePattern<OpTy> {
+  using OpRewritePattern<OpTy>::OpRewritePattern;
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
+    if (!getElementTypeOrSelf(op.getType()).isF32())
+      return failure();
+    F32 f{rewriter, op.getLoc(), op.getType()};
+    rewriter.replaceOp(op, Expand(f, op.getOperand()));
+    return success();
+  }
+};
+
+/// Calls the C library, one element at a time.
+template <typename OpTy>
+struct CallLibrary : OpRewritePattern<OpTy> {
+  CallLibrary(MLIRContext *context, StringRef name) : OpRewritePattern<OpTy>(context, /*benefit=*/0), name(name) {}
+
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
+    Type element = getElementTypeOrSelf(op.getType());
+    if (!element.isF32() && !element.isF64())
+      return failure();
+    Location loc = op.getLoc();
+    std::string symbol = element.isF32() ? name + "f" : name;
+    auto module = op->template getParentOfType<ModuleOp>();
+    auto function = module.template lookupSymbol<LLVM::LLVMFuncOp>(symbol);
+    if (!function) {
+      OpBuilder::InsertionGuard guard(rewriter);
+      rewriter.setInsertionPointToStart(module.getBody());
+      function = LLVM::LLVMFuncOp::create(rewriter, loc, symbol, LLVM::LLVMFunctionType::get(element, SmallVector<Type>(op->getNumOperands(), element)));
+    }
+    auto vector = dyn_cast<VectorType>(op.getType());
+    if (!vector) {
+      rewriter.replaceOp(op, LLVM::CallOp::create(rewriter, loc, function, op->getOperands()).getResult());
+      return success();
+    }
+    SmallVector<Value> elements;
+    for (int64_t lane = 0; lane < vector.getNumElements(); ++lane) {
+      SmallVector<Value> operands;
+      for (Value operand : op->getOperands())
+        operands.push_back(vector::ExtractOp::create(rewriter, loc, operand, lane));
+      elements.push_back(LLVM::CallOp::create(rewriter, loc, function, operands).getResult());
+    }
+    rewriter.replaceOpWithNewOp<vector::FromElementsOp>(op, vector, elements);
+    return success();
+  }
+  std::string name;
+};
+
+Value expandExp(F32 &f, Value x) { return f.exp(x); }
+Value expandLog(F32 &f, Value x) { return f.log(x); }
+Value expandLog1p(F32 &f, Value x) { return f.log1p(x); }
+Value expandTanh(F32 &f, Value x) { return f.tanh(x); }
+Value expandErf(F32 &f, Value x) { return f.erf(x); }
+Value expandSin(F32 &f, Value x) { return f.sinOrCos(x, false); }
+Value expandCos(F32 &f, Value x) { return f.sinOrCos(x, true); }
+Value expandRsqrt(F32 &f, Value x) { return f.div(f.c(1.0f), math::SqrtOp::create(f.b, f.loc, x)); }
+
+} // namespace
+
+void zopt::populateMathExpansionPatterns(RewritePatternSet &patterns) {
+  MLIRContext *context = patterns.getContext();
+  patterns.add<ExpandF32<math::ExpOp, expandExp>, ExpandF32<math::LogOp, expandLog>, ExpandF32<math::Log1pOp, expandLog1p>, ExpandF32<math::TanhOp, expandTanh>,
+               ExpandF32<math::ErfOp, expandErf>, ExpandF32<math::SinOp, expandSin>, ExpandF32<math::CosOp, expandCos>, ExpandF32<math::RsqrtOp, expandRsqrt>>(context);
+  patterns.add<CallLibrary<math::ExpOp>>(context, "exp");
+  patterns.add<CallLibrary<math::LogOp>>(context, "log");
+  patterns.add<CallLibrary<math::Log1pOp>>(context, "log1p");
+  patterns.add<CallLibrary<math::TanhOp>>(context, "tanh");
+  patterns.add<CallLibrary<math::ErfOp>>(context, "erf");
+  patterns.add<CallLibrary<math::SinOp>>(context, "sin");
+  patterns.add<CallLibrary<math::CosOp>>(context, "cos");
+  patterns.add<CallLibrary<math::PowFOp>>(context, "pow");
+  // bf16 by integer operations: the instructions that some processors have flush subnormals.
+  arith::populateExpandBFloat16Patterns(patterns);
+}

@@ -1,0 +1,399 @@
+//===- KernelHarness.cpp - runs the kernels of one op on data --------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelHarness.h"
+#include "zopt/Conversion/KernelGeneration.h"
+#include "zopt/Conversion/PlanToProgram.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/AsmParser/AsmParser.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/TargetParser/Host.h"
+#include <gtest/gtest.h>
+#include <cmath>
+#include <cstring>
+#include <dlfcn.h>
+#include <random>
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::test;
+
+namespace {
+
+size_t bytesOf(test::Type type) {
+  switch (type) {
+  case test::Type::F64:
+  case test::Type::I64:
+    return 8;
+  case test::Type::F32:
+  case test::Type::I32:
+    return 4;
+  case test::Type::BF16:
+    return 2;
+  case test::Type::I1:
+    return 1;
+  }
+  return 0;
+}
+
+std::string nameOf(test::Type type) {
+  switch (type) {
+  case test::Type::F64:
+    return "f64";
+  case test::Type::I64:
+    return "i64";
+  case test::Type::F32:
+    return "f32";
+  case test::Type::I32:
+    return "i32";
+  case test::Type::BF16:
+    return "bf16";
+  case test::Type::I1:
+    return "i1";
+  }
+  return "";
+}
+
+uint16_t toBf16(double value) {
+  float single = static_cast<float>(value);
+  uint32_t bits;
+  std::memcpy(&bits, &single, 4);
+  if (std::isnan(single))
+    return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+double fromBf16(uint16_t half) {
+  uint32_t bits = static_cast<uint32_t>(half) << 16;
+  float single;
+  std::memcpy(&single, &bits, 4);
+  return single;
+}
+
+template <typename T>
+void put(char *to, double value) {
+  T typed = static_cast<T>(value);
+  std::memcpy(to, &typed, sizeof(T));
+}
+template <typename T>
+double get(const char *from) {
+  T typed;
+  std::memcpy(&typed, from, sizeof(T));
+  return static_cast<double>(typed);
+}
+
+void write(test::Type type, char *to, double value) {
+  switch (type) {
+  case test::Type::F64:
+    return put<double>(to, value);
+  case test::Type::F32:
+    return put<float>(to, value);
+  case test::Type::I64:
+    return put<int64_t>(to, value);
+  case test::Type::I32:
+    return put<int32_t>(to, value);
+  case test::Type::I1:
+    return put<uint8_t>(to, value);
+  case test::Type::BF16: {
+    uint16_t bits = toBf16(value);
+    std::memcpy(to, &bits, 2);
+    return;
+  }
+  }
+}
+
+double read(test::Type type, const char *from) {
+  switch (type) {
+  case test::Type::F64:
+    return get<double>(from);
+  case test::Type::F32:
+    return get<float>(from);
+  case test::Type::I64:
+    return get<int64_t>(from);
+  case test::Type::I32:
+    return get<int32_t>(from);
+  case test::Type::I1:
+    return get<uint8_t>(from);
+  case test::Type::BF16: {
+    uint16_t bits;
+    std::memcpy(&bits, from, 2);
+    return fromBf16(bits);
+  }
+  }
+  return 0;
+}
+
+std::vector<int64_t> stridesOf(const Tensor &tensor) {
+  if (!tensor.strides.empty())
+    return tensor.strides;
+  std::vector<int64_t> strides(tensor.shape.size());
+  int64_t stride = 1;
+  for (size_t axis = tensor.shape.size(); axis-- > 0; stride *= tensor.shape[axis])
+    strides[axis] = stride;
+  return strides;
+}
+
+constexpr unsigned char kPoison = 0xA5;
+constexpr int64_t kGuard = 64;
+
+/// The bytes of a tensor with its strides, guarded by poison. Element 0 is one element after an address aligned to 64.
+struct Placed {
+  Placed(const Tensor &tensor, bool filled) : type(tensor.type), strides(stridesOf(tensor)), shape(tensor.shape) {
+    int64_t lowest = 0, highest = 0;
+    for (size_t axis = 0; axis < shape.size(); ++axis)
+      (strides[axis] < 0 ? lowest : highest) += (shape[axis] - 1) * strides[axis];
+    size_t size = bytesOf(type);
+    storage.assign((highest - lowest + 2) * size + 3 * kGuard, kPoison);
+    auto address = reinterpret_cast<uintptr_t>(storage.data()) + kGuard;
+    address = (address + 63) / 64 * 64;
+    start = reinterpret_cast<char *>(address) + (1 - lowest) * size;
+    if (filled)
+      forEach([&](char *element, int64_t index) { write(type, element, tensor.values[index]); });
+  }
+
+  void forEach(llvm::function_ref<void(char *, int64_t)> body) {
+    int64_t count = 1;
+    for (int64_t size : shape)
+      count *= size;
+    for (int64_t index = 0; index < count; ++index) {
+      int64_t offset = 0, rest = index;
+      for (size_t axis = shape.size(); axis-- > 0; rest /= shape[axis])
+        offset += rest % shape[axis] * strides[axis];
+      body(start + offset * static_cast<int64_t>(bytesOf(type)), index);
+    }
+  }
+
+  /// Whether anything but the elements has changed from poison.
+  bool guardsHold() {
+    std::vector<unsigned char> copy = storage;
+    forEach([&](char *element, int64_t) { std::memset(copy.data() + (reinterpret_cast<unsigned char *>(element) - storage.data()), kPoison, bytesOf(type)); });
+    return llvm::all_of(copy, [](unsigned char byte) { return byte == kPoison; });
+  }
+
+  std::vector<double> values() {
+    std::vector<double> result;
+    forEach([&](char *element, int64_t) { result.push_back(read(type, element)); });
+    return result;
+  }
+
+  test::Type type;
+  std::vector<int64_t> strides, shape;
+  std::vector<unsigned char> storage;
+  char *start;
+};
+
+struct Compiler {
+  Compiler() {
+    context.loadDialect<train::TrainDialect, plan::PlanDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, vector::VectorDialect, memref::MemRefDialect, scf::SCFDialect>();
+  }
+  MLIRContext context;
+
+  OwningOpRef<ModuleOp> parse(const std::string &text) {
+    auto module = parseSourceString<ModuleOp>(text, &context);
+    EXPECT_TRUE(module) << text;
+    return module;
+  }
+
+  /// A module with a target and no kernels yet.
+  OwningOpRef<ModuleOp> makePlan() {
+    SmallVector<std::string> features;
+    for (const auto &feature : llvm::sys::getHostCPUFeatures())
+      features.push_back((feature.second ? "+" : "-") + feature.first().str());
+    return parse("module {\n  plan.target \"cpu\" {world_size = 1, threads = 1, micro_batch = 1, accum_steps = 1, triple = \"" + llvm::sys::getDefaultTargetTriple() + "\", cpu = \"" +
+                 llvm::sys::getHostCPUName().str() + "\", features = \"" + llvm::join(features, ",") + "\", libraries = []}\n}");
+  }
+
+  std::unique_ptr<Library> compile(ModuleOp plan) {
+    EXPECT_TRUE(succeeded(verify(plan)));
+    llvm::SmallString<128> path;
+    EXPECT_FALSE(llvm::sys::fs::createTemporaryFile("zopt-kernels", "so", path));
+    EXPECT_TRUE(succeeded(compileKernels(plan, path)));
+    auto library = std::make_unique<Library>(path.str().str());
+    llvm::sys::fs::remove(path);
+    return library;
+  }
+};
+
+Compiler &compiler() {
+  static Compiler instance;
+  return instance;
+}
+
+mlir::Type convert(test::Type type) { return parseType(nameOf(type), &compiler().context); }
+
+std::string typeText(const Tensor &tensor) {
+  std::string text = "tensor<";
+  for (int64_t size : tensor.shape)
+    text += std::to_string(size) + "x";
+  return text + nameOf(tensor.type) + ">";
+}
+
+} // namespace
+
+int64_t Tensor::count() const {
+  int64_t count = 1;
+  for (int64_t size : shape)
+    count *= size;
+  return count;
+}
+
+double Tensor::at(const std::vector<int64_t> &index) const {
+  int64_t linear = 0;
+  for (size_t axis = 0; axis < shape.size(); ++axis)
+    linear = linear * shape[axis] + index[axis];
+  return values[linear];
+}
+
+double test::roundTo(test::Type type, double value) {
+  char bytes[8];
+  write(type, bytes, value);
+  return read(type, bytes);
+}
+
+Tensor test::random(test::Type type, std::vector<int64_t> shape, double low, double high, unsigned seed) {
+  Tensor tensor{type, std::move(shape), {}, {}};
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<double> distribution(low, high);
+  for (int64_t i = 0, count = tensor.count(); i < count; ++i)
+    tensor.values.push_back(roundTo(type, type == test::Type::I64 || type == test::Type::I32 || type == test::Type::I1 ? std::floor(distribution(engine)) : distribution(engine)));
+  return tensor;
+}
+
+Tensor test::full(test::Type type, std::vector<int64_t> shape, double value) {
+  Tensor tensor{type, std::move(shape), {}, {}};
+  tensor.values.assign(tensor.count(), roundTo(type, value));
+  return tensor;
+}
+
+Library::Library(const std::string &path) : handle(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) { EXPECT_TRUE(handle) << dlerror(); }
+Library::~Library() {
+  if (handle)
+    dlclose(handle);
+}
+Library::Kernel Library::get(const std::string &kernel) const {
+  void *symbol = handle ? dlsym(handle, getKernelSymbol(kernel).c_str()) : nullptr;
+  EXPECT_TRUE(symbol) << kernel;
+  return reinterpret_cast<Kernel>(symbol);
+}
+
+std::vector<Tensor> test::run(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs) {
+  std::string function = "func.func private @f(";
+  for (size_t i = 0; i < inputs.size(); ++i)
+    function += (i ? ", %" : "%") + std::to_string(i) + ": " + typeText(inputs[i]);
+  function += ") {\n  " + text + "\n  return\n}\n";
+  OwningOpRef<ModuleOp> source = compiler().parse(function);
+  if (!source)
+    return {};
+  Operation *op = &(*source->getOps<func::FuncOp>().begin()).getBody().front().front();
+  SmallVector<TensorLayout> layouts;
+  for (const Tensor &tensor : llvm::concat<const Tensor>(inputs, outputs)) {
+    std::vector<int64_t> strides = stridesOf(tensor);
+    layouts.push_back(TensorLayout{convert(tensor.type), SmallVector<int64_t>(tensor.shape.begin(), tensor.shape.end()), SmallVector<int64_t>(strides.begin(), strides.end())});
+  }
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule);
+  FailureOr<KernelPlan> kernels = generator.generate(op, layouts);
+  EXPECT_TRUE(succeeded(kernels)) << text;
+  if (failed(kernels))
+    return {};
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+
+  std::vector<Tensor> results = outputs;
+  std::vector<std::vector<double>> first;
+  for (bool inParts : {false, true}) {
+    std::vector<std::unique_ptr<Placed>> buffers;
+    for (const Tensor &input : inputs)
+      buffers.push_back(std::make_unique<Placed>(input, true));
+    for (const Tensor &output : outputs)
+      buffers.push_back(std::make_unique<Placed>(output, false));
+    for (int64_t bytes : kernels->workspaces)
+      buffers.push_back(std::make_unique<Placed>(Tensor{test::Type::F64, {(bytes + 7) / 8}, {}, {}}, false));
+    std::vector<std::vector<unsigned char>> before;
+    for (size_t i = 0; i < inputs.size(); ++i)
+      before.push_back(buffers[i]->storage);
+    for (const KernelLaunch &launch : kernels->launches) {
+      SmallVector<char *> arguments;
+      for (unsigned argument : launch.arguments)
+        arguments.push_back(buffers[argument]->start);
+      Library::Kernel kernel = library->get(launch.kernel.getValue().str());
+      if (!kernel)
+        return {};
+      int64_t third = launch.extent / 3;
+      if (inParts) {
+        kernel(arguments.data(), 2 * third, launch.extent);
+        kernel(arguments.data(), third, 2 * third);
+        kernel(arguments.data(), 0, third);
+      } else {
+        kernel(arguments.data(), 0, launch.extent);
+      }
+    }
+    for (size_t i = 0; i < inputs.size(); ++i)
+      EXPECT_EQ(before[i], buffers[i]->storage) << "operand " << i << " was written: " << text;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      Placed &placed = *buffers[inputs.size() + i];
+      EXPECT_TRUE(placed.guardsHold()) << "bytes around result " << i << " were written: " << text;
+      std::vector<double> values = placed.values();
+      if (inParts)
+        EXPECT_EQ(0, std::memcmp(values.data(), results[i].values.data(), values.size() * 8)) << "the split changes result " << i << ": " << text;
+      results[i].values = values;
+    }
+  }
+  return results;
+}
+
+void test::runUpdate(const std::string &optimizer, test::Type computeType, test::Type gradientType, bool hasMaster, std::vector<Tensor> &tensors, int64_t beginBlock, int64_t endBlock) {
+  OwningOpRef<ModuleOp> source = compiler().parse(optimizer);
+  if (!source)
+    return;
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule);
+  FlatSymbolRefAttr symbol = generator.getUpdateKernel(*source->getOps<train::OptimizerOp>().begin(), convert(computeType), convert(gradientType), hasMaster);
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+  std::vector<std::unique_ptr<Placed>> buffers;
+  SmallVector<char *> arguments;
+  for (const Tensor &tensor : tensors) {
+    buffers.push_back(std::make_unique<Placed>(tensor, true));
+    arguments.push_back(buffers.back()->start);
+  }
+  library->get(symbol.getValue().str())(arguments.data(), beginBlock, endBlock);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    EXPECT_TRUE(buffers[i]->guardsHold()) << "bytes around buffer " << i << " were written";
+    tensors[i].values = buffers[i]->values();
+  }
+}
+
+std::vector<double> test::runSquares(const Tensor &gradient) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule);
+  FlatSymbolRefAttr symbol = generator.getSquaresKernel(convert(gradient.type));
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+  int64_t blocks = gradient.count() / 128;
+  Placed input(gradient, true), output(Tensor{test::Type::F64, {blocks}, {}, {}}, false);
+  char *arguments[] = {input.start, output.start};
+  library->get(symbol.getValue().str())(arguments, 0, blocks);
+  EXPECT_TRUE(output.guardsHold());
+  return output.values();
+}
+
+void test::expectNear(const Tensor &actual, const std::vector<double> &expected, double relative, double absolute) {
+  ASSERT_EQ(actual.values.size(), expected.size());
+  int shown = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    double a = actual.values[i], e = expected[i];
+    bool equal = std::isnan(e) ? std::isnan(a) : a == e || std::abs(a - e) <= absolute + relative * std::abs(e);
+    if (!equal && ++shown <= 5)
+      ADD_FAILURE() << "element " << i << " is " << a << ", expected " << e;
+  }
+}
