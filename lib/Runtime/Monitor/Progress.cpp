@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Monitor/Progress.h"
+#include "zopt/Runtime/Monitor/Machine.h"
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -40,16 +41,6 @@ std::string rateText(double value) {
     value /= 1000;
   }
   return format("%.3gT", value);
-}
-
-std::string bytesText(int64_t bytes) {
-  double value = double(bytes);
-  for (const char *unit : {"B", "kB", "MB", "GB"}) {
-    if (value < 999.5 || !std::strcmp(unit, "GB"))
-      return format(value < 9.95 && *unit != 'B' ? "%.1f %s" : "%.0f %s", value, unit);
-    value /= 1000;
-  }
-  return "";
 }
 
 std::string durationText(double seconds) {
