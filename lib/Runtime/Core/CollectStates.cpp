@@ -18,14 +18,14 @@ constexpr int64_t kChunk = int64_t(1) << 16;
 
 DataType collectedType(const State &state) { return state.type == DataType::F64 ? DataType::F64 : DataType::F32; }
 
-Status collectState(Executor &executor, const State &state, StateValue value, double scale, const std::function<Status(const void *data, int64_t elements)> &sink) {
+Status collectState(Executor &executor, const State &state, StateValue value, double scale, const std::function<Status(const void *data, int64_t elements)> &sink, const char *gradient) {
   const Program &program = executor.getProgram();
   Communicator &communicator = executor.getCommunicator();
   const DataType outType = collectedType(state);
   const int64_t elements = elementCount(state.shape);
 
   // Where this rank has elements, how they are typed, and whether each rank has a slice or all.
-  char *base = nullptr;
+  const char *base = nullptr;
   DataType type = state.type;
   bool sliced = false;
   int64_t offset = 0, slice = 0;
@@ -36,7 +36,7 @@ Status collectState(Executor &executor, const State &state, StateValue value, do
     offset = state.offset;
     slice = bucket.sliceElements;
     if (value == StateValue::Gradient) {
-      base = bucket.gradient >= 0 ? executor.address(bucket.gradient) : nullptr;
+      base = gradient ? gradient : bucket.gradient >= 0 ? executor.address(bucket.gradient) : nullptr;
       type = bucket.gradientType;
       sliced = !bucket.gradientWhole;
     } else if (bucket.master >= 0) {

@@ -11,6 +11,7 @@
 #include "zopt/Runtime/Device/Matmul.h"
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -66,13 +67,9 @@ char *Executor::address(BufferId id) const {
   return arenas[buffer.arena].data() + buffer.offset + communicator.rank() * buffer.rankStride;
 }
 
-std::chrono::steady_clock::time_point Executor::epoch() {
-  static const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
-  return start;
-}
+static int64_t nanoseconds() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Status Executor::prepare() {
-  epoch();
   for (const Arena &arena : program.arenas) {
     if (arena.tier != Tier::Device)
       return inputError("arena '", arena.name, "' is in a tier that this machine's target does not have");
@@ -243,11 +240,11 @@ Status Executor::run(const std::string &name, bool firstMicroStep) {
       std::memset(fill.begin, kPoison, size_t(fill.bytes));
     for (size_t i = 0; i < sequence.commands.size(); ++i) {
       Prepared &prepared = sequence.commands[i];
-      auto begin = trace ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+      int64_t begin = trace ? nanoseconds() : 0;
       if (Status status = execute(prepared, firstMicroStep); status.failed())
         return status.in(prepared.command->location).onRank(communicator.rank());
       if (trace)
-        trace->push_back({prepared.command, begin - epoch(), std::chrono::steady_clock::now() - epoch()});
+        trace->push_back({prepared.command, begin, nanoseconds()});
       meter->note(s, i);
       if (options.poison)
         for (const PreparedSequence::Fill &fill : sequence.poisonAfter[i])

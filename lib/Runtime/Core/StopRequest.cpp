@@ -16,19 +16,24 @@ namespace zopt::runtime {
 namespace {
 
 std::atomic<int> code{0};
+std::atomic<bool> exitsAtSecond{true}, second{false};
 static_assert(std::atomic<int>::is_always_lock_free, "handlers write it");
 
 void handle(int signal) {
   bool interrupt = signal == SIGINT || signal == SIGUSR1;
   int before = 0;
   bool first = code.compare_exchange_strong(before, interrupt ? 130 : 143);
-  if (!first && interrupt && before == 130)
+  if (first || !interrupt)
+    return;
+  if (exitsAtSecond)
     _exit(130);
+  second = true;
 }
 
 } // namespace
 
-void StopRequest::install() {
+void StopRequest::install(bool exits) {
+  exitsAtSecond = exits;
   struct sigaction action {};
   action.sa_handler = handle;
   action.sa_flags = SA_RESTART;
@@ -41,6 +46,7 @@ void StopRequest::install() {
 }
 
 bool StopRequest::requested() { return code.load() != 0; }
+bool StopRequest::atOnce() { return second.load(); }
 int StopRequest::exitCode() { return code.load(); }
 void StopRequest::request(int exitCode) {
   int before = 0;

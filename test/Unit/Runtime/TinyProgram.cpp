@@ -120,7 +120,7 @@ Program makeTinyProgram(int world, int stage, int accumulation) {
   program.accumSteps = accumulation;
   program.learningRate = 0.1;
   program.arenas.push_back({"device", Tier::Device, 0});
-  program.kernels = {"backward384", "squares", "finite", "sgd", "backward512", "backward768", "backward1024"};
+  program.kernels = {"backward384", "squares", "finite_", "sgd", "backward512", "backward768", "backward1024"};
 
   Bucket bucket;
   bucket.name = "bucket0";

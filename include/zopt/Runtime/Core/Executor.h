@@ -17,7 +17,6 @@
 #include "zopt/Runtime/Core/Memory.h"
 #include "zopt/Runtime/Core/Program.h"
 #include "zopt/Runtime/Core/Status.h"
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -31,10 +30,10 @@ struct ExecutorOptions {
   bool poison = false;
 };
 
-/// One command that ran, for traces. Times count from Executor::epoch().
+/// One command that ran, for traces. Nanoseconds of the steady clock.
 struct ExecutedCommand {
   const Command *command = nullptr;
-  std::chrono::steady_clock::duration begin{}, end{};
+  int64_t begin = 0, end = 0;
 };
 
 class Executor {
@@ -55,9 +54,8 @@ public:
 
   /// Called after every GradientNorm, where all reduced gradients are there and no parameter has been updated.
   void onGradients(std::function<Status()> observer) { gradientObserver = std::move(observer); }
-  /// Where given, every command that runs is appended.
+  /// Where given, every command that runs is appended; reserve room for them.
   void traceInto(std::vector<ExecutedCommand> *events) { trace = events; }
-  static std::chrono::steady_clock::time_point epoch();
 
   const PeakMeter &peak() const { return *meter; }
   const Program &getProgram() const { return program; }

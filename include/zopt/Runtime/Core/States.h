@@ -51,8 +51,9 @@ double normalNumber(uint64_t seed, const std::string &state, int64_t index, doub
 /// Which values of a state: its own, or its reduced gradient.
 enum class StateValue { Current, Gradient };
 
-/// Calls `sink` on rank 0 with pieces of the logical tensor `state` in order, as fp32 (f64 where the state is f64); every rank must call it. Gradients are multiplied by `scale`.
-Status collectState(Executor &executor, const State &state, StateValue value, double scale, const std::function<Status(const void *data, int64_t elements)> &sink);
+/// Calls `sink` on rank 0 with pieces of the logical tensor `state` in order, as fp32 (f64 where the state is f64); every rank must call it. Gradients are multiplied by `scale`, and
+/// read from `gradient`, a copy of the bucket's, where given.
+Status collectState(Executor &executor, const State &state, StateValue value, double scale, const std::function<Status(const void *data, int64_t elements)> &sink, const char *gradient = nullptr);
 /// F32, or F64 for states of that type.
 DataType collectedType(const State &state);
 

@@ -18,9 +18,11 @@ namespace zopt::runtime {
 class StopRequest {
 public:
   /// Installs the handlers, in the process.
-  static void install();
+  /// At a second SIGINT the process exits with 130, or, where `exits` is false, atOnce() turns true.
+  static void install(bool exits = true);
   /// Whether a signal has asked for an end.
   static bool requested();
+  static bool atOnce();
   /// 130 or 143 where requested, otherwise 0.
   static int exitCode();
   /// As a signal does.

@@ -1,0 +1,61 @@
+//===- Options.h - zrun's command line --------------------------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Every flag of zrun, as docs and INTERFACE name them. Unknown flags and values are errors of usage.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_RUNTIME_LAUNCH_OPTIONS_H
+#define ZOPT_RUNTIME_LAUNCH_OPTIONS_H
+
+#include "zopt/Runtime/Core/States.h"
+#include "zopt/Runtime/Core/Status.h"
+#include "zopt/Runtime/Data/Dataset.h"
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace zopt::runtime {
+
+struct RunOptions {
+  std::string plan;
+  int ranks = 1;
+  bool ranksGiven = false;
+  std::string comm = "mpi"; // or local
+  std::string target = "cpu";
+  int threads = 0; // 0: chosen
+  std::string hostfile, savePlan, cacheDirectory;
+  double timeoutSeconds = 600;
+
+  DatasetOptions data;
+  int64_t steps = 0, epochs = 0; // 0: not given
+  uint64_t seed = 0;
+
+  std::string weights;
+  InitializationOptions initialization;
+  bool sourceNames = false;
+  std::string metrics, weightsOut, gradientsOut, outputs, trace;
+  enum class Report { None, Text, Json } memoryReport = Report::None;
+  bool stopAtNonFinite = false;
+  bool doctor = false, dryRun = false;
+
+  // Set by the launcher for the ranks that it starts.
+  std::string program;         // compiled already
+  std::string statusDirectory; // where ranks leave how they ended
+
+  std::vector<std::string> arguments; // as given, for the ranks
+};
+
+/// What parsing leaves to be done.
+enum class Parsed { Run, Exit };
+
+/// Reads the command line. With Parsed::Exit (--help) everything has been said.
+Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options);
+
+} // namespace zopt::runtime
+
+#endif // ZOPT_RUNTIME_LAUNCH_OPTIONS_H

@@ -1,0 +1,31 @@
+//===- Report.h - what a run says at its end --------------------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The memory report on stdout, and the trace of a step from all ranks.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_RUNTIME_LAUNCH_REPORT_H
+#define ZOPT_RUNTIME_LAUNCH_REPORT_H
+
+#include "zopt/Runtime/Core/Executor.h"
+#include "zopt/Runtime/Core/Memory.h"
+#include <map>
+#include <string>
+#include <vector>
+
+namespace zopt::runtime {
+
+/// Planned and measured bytes of every tier, and the planned bytes of each class.
+void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &peaks, bool json);
+
+/// Gathers every rank's commands of a step and writes them from rank 0. Every rank calls it.
+Status gatherTrace(Executor &executor, const std::vector<ExecutedCommand> &commands, const std::string &path);
+
+} // namespace zopt::runtime
+
+#endif // ZOPT_RUNTIME_LAUNCH_REPORT_H

@@ -1,0 +1,183 @@
+//===- Launcher.cpp - zrun, from its command line to its exit code --------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Launch/Launcher.h"
+#include "zopt/Runtime/Comm/Local.h"
+#include "zopt/Runtime/Comm/Mpi.h"
+#include "zopt/Runtime/Core/File.h"
+#include "zopt/Runtime/Core/StopRequest.h"
+#include "zopt/Runtime/Device/ThreadTeam.h"
+#include "zopt/Runtime/Launch/Compile.h"
+#include "zopt/Runtime/Launch/Hosts.h"
+#include "zopt/Runtime/Launch/RankStatus.h"
+#include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Monitor/Doctor.h"
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+#include <unistd.h>
+
+namespace zopt::runtime {
+
+namespace {
+
+int fail(const Status &status) {
+  reportError(status);
+  return int(status.kind());
+}
+
+/// OpenMP's threads spin between loops unless told otherwise before the library starts; where they outnumber the cores that would take the cores from those that work. The library reads its
+/// settings when it is loaded, so they are set by starting this program anew.
+void quietSpinning(const RunOptions &options, int threadsInAll) {
+  if (threadsInAll <= availableCores() || std::getenv("OMP_WAIT_POLICY") || !options.program.empty())
+    return;
+  setenv("OMP_WAIT_POLICY", "passive", 1);
+  std::vector<char *> arguments;
+  std::string self = "zrun";
+  arguments.push_back(self.data());
+  for (const std::string &argument : options.arguments)
+    arguments.push_back(const_cast<char *>(argument.c_str()));
+  arguments.push_back(nullptr);
+  execv("/proc/self/exe", arguments.data());
+  // Where that fails the run is slower and no other.
+}
+
+} // namespace
+
+int runLocally(const Run &run, int ranks) {
+  std::vector<std::unique_ptr<Communicator>> communicators = makeLocalWorld(ranks);
+  std::vector<int> codes(size_t(ranks), 0);
+  std::vector<std::thread> threads;
+  auto runOne = [&](int rank) {
+    bool agreed = false;
+    Result<int> result = runRank(run, *communicators[rank], agreed);
+    if (result.failed()) {
+      codes[rank] = int(result.getStatus().kind());
+      if (!agreed || result.getStatus().getError().rank == rank)
+        reportError(ranks == 1 ? result.getStatus() : result.getStatus().onRank(rank));
+    } else {
+      codes[rank] = *result;
+    }
+    // Whoever still waits for this rank learns that it has ended.
+    communicators[rank].reset();
+  };
+  for (int rank = 1; rank < ranks; ++rank)
+    threads.emplace_back(runOne, rank);
+  runOne(0);
+  for (std::thread &thread : threads)
+    thread.join();
+  return *std::max_element(codes.begin(), codes.end());
+}
+
+int runAsRank(const RunOptions &given, const Job &job) {
+  RunOptions options = given;
+  // Compiled by the first rank, before MPI starts: a process that has talked to the network should not fork.
+  bool compiled = !options.program.empty();
+  Status failure;
+  int threads = chooseThreads(options, job.localRanks);
+  if (!compiled && job.first) {
+    Result<std::string> program = compilePlan(options, std::max(1, job.announced), threads);
+    failure = program.getStatus();
+    if (!program.failed())
+      options.program = *program;
+  }
+  Result<std::unique_ptr<Communicator>> made = makeMpiCommunicator();
+  if (made.failed())
+    return fail(made.getStatus());
+  StopRequest::install();
+  std::unique_ptr<Communicator> communicator = std::move(*made);
+  const int rank = communicator->rank();
+  noteRankStarted(options.statusDirectory, rank);
+  communicator->setTimeout(options.timeoutSeconds);
+
+  bool agreed = false;
+  int code = 0;
+  auto body = [&]() -> Status {
+    // Every rank must come to the same verdicts, so that they leave together.
+    auto together = [&](const Status &mine) {
+      Status verdict = communicator->agree("start", mine);
+      agreed = verdict.failed() && verdict.getError().operation.empty();
+      return verdict;
+    };
+    ZOPT_RETURN_IF_FAILED(together(checkWorld(job, options, communicator->size())));
+    ZOPT_RETURN_IF_FAILED(together(failure));
+    if (!compiled)
+      ZOPT_RETURN_IF_FAILED(communicator->broadcast("compiled plan", options.program));
+    Result<std::shared_ptr<Run>> run = Run::load(options, options.program);
+    Status loaded = run.getStatus();
+    if (loaded.succeeded() && !compiled && rank == 0)
+      loaded = checkRun(**run, job.localRanks);
+    ZOPT_RETURN_IF_FAILED(together(loaded));
+    if (options.dryRun)
+      return success();
+    Result<int> result = runRank(**run, *communicator, agreed);
+    if (!result.failed())
+      code = *result;
+    return result.getStatus();
+  };
+  Status status = body();
+  if (status.failed()) {
+    code = int(status.kind());
+    if (!agreed || status.getError().rank == rank)
+      reportError(communicator->size() == 1 ? status : status.onRank(rank));
+  }
+  // Ranks that end together say so to the launcher; under the user's own mpirun the exit code is all that there is.
+  bool orderly = status.succeeded() || agreed;
+  noteRankEnded(options.statusDirectory, rank, code);
+  if (!orderly)
+    _exit(code);
+  communicator.reset();
+  finalizeMpi();
+  return options.statusDirectory.empty() ? code : 0;
+}
+
+int runZrun(const RunOptions &options) {
+  if (options.doctor) {
+    std::fputs(doctorReport(examineMachine()).c_str(), stdout);
+    return 0;
+  }
+  Job job = detectJob();
+  if (Status status = checkJob(job, options); status.failed())
+    return fail(status);
+  if (job.joined)
+    return runAsRank(options, job);
+
+  Result<int> ranksHere = localRanks(options);
+  if (ranksHere.failed())
+    return fail(ranksHere.getStatus());
+  int threads = chooseThreads(options, *ranksHere);
+  if (options.comm == "local" || options.ranks == 1)
+    quietSpinning(options, threads * options.ranks);
+  StopRequest::install();
+  if (!options.savePlan.empty())
+    if (Status status = checkWritable(options.savePlan); status.failed())
+      return fail(status);
+  Result<std::string> program = compilePlan(options, options.ranks, threads);
+  if (program.failed())
+    return fail(program.getStatus());
+  {
+    Result<std::shared_ptr<Run>> run = Run::load(options, *program);
+    if (run.failed())
+      return fail(run.getStatus());
+    if (Status status = checkRun(**run, *ranksHere); status.failed())
+      return fail(status);
+    if (options.dryRun) {
+      reportNote("everything that this run needs is there; no step was run");
+      return 0;
+    }
+    if (StopRequest::requested())
+      return StopRequest::exitCode();
+    // A world of one has nobody to talk to.
+    if (options.comm == "local" || (options.ranks == 1 && options.hostfile.empty()))
+      return runLocally(**run, options.ranks);
+  }
+  StopRequest::install(/*exits=*/false);
+  return runUnderMpirun(options, *program, options.ranks);
+}
+
+} // namespace zopt::runtime

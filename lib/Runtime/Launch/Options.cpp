@@ -1,0 +1,109 @@
+//===- Options.cpp - zrun's command line ----------------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Launch/Options.h"
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <map>
+#include <unistd.h>
+
+namespace zopt::runtime {
+
+static std::string defaultCacheDirectory() {
+  if (const char *cache = std::getenv("XDG_CACHE_HOME"); cache && *cache)
+    return std::string(cache) + "/zopt";
+  if (const char *home = std::getenv("HOME"); home && *home)
+    return std::string(home) + "/.cache/zopt";
+  return "/tmp/zopt-cache-" + std::to_string(getuid());
+}
+
+Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
+  CLI::App app("Executes a plan that zopt has made.", "zrun");
+  app.option_defaults()->always_capture_default(false);
+  app.set_help_flag("-h,--help", "Print this help");
+
+  app.add_option("plan", options.plan, "The plan, plan.mlir");
+  auto *ranks = app.add_option("--nproc", options.ranks, "Ranks on this machine (1)")->check(CLI::Range(1, 65536));
+  app.add_option("--target", options.target, "auto or cpu (auto)")->check(CLI::IsMember({"auto", "cpu"}));
+  app.add_option("--comm", options.comm, "mpi, or local: ranks are threads of one process (mpi)")->check(CLI::IsMember({"mpi", "local"}));
+  app.add_option("--threads", options.threads, "Threads a rank (cores / ranks of the machine, at least 1)")->check(CLI::Range(1, 4096));
+  app.add_option("--hostfile", options.hostfile, "Nodes to start ranks on, in MPI's or DeepSpeed's format")->check(CLI::ExistingFile);
+  app.add_option("--save-plan", options.savePlan, "Write the final plan that is run");
+  app.add_option("--timeout", options.timeoutSeconds, "Seconds to wait for a collective or a peer (600)")->check(CLI::PositiveNumber);
+  app.add_option("--cache-dir", options.cacheDirectory, "Where compiled plans are kept ($XDG_CACHE_HOME/zopt)");
+
+  app.add_option("--data", options.data.files, "Files with the samples; without it batches are synthetic")->expected(1, -1);
+  const std::map<std::string, DataFormat> formats = {{"auto", DataFormat::Auto}, {"safetensors", DataFormat::Safetensors}, {"bytes", DataFormat::Bytes}, {"tokens", DataFormat::Tokens}};
+  const std::map<std::string, TokenType> tokenTypes = {{"auto", TokenType::Auto}, {"uint16", TokenType::UInt16}, {"uint32", TokenType::UInt32}};
+  std::string format = "auto", tokenType = "auto";
+  app.add_option("--data-format", format, "How to read them (auto: by the name's ending)")->check(CLI::IsMember({"auto", "safetensors", "bytes", "tokens"}));
+  app.add_option("--token-dtype", tokenType, "Elements of a token file without a header")->check(CLI::IsMember({"uint16", "uint32"}));
+  bool shift = false, noShift = false;
+  auto *shiftFlag = app.add_flag("--shift-labels", shift, "Shift labels that are equal to the inputs");
+  app.add_flag("--no-shift-labels", noShift, "Take labels as they are, even where they look unshifted")->excludes(shiftFlag);
+  app.add_option("--steps", options.steps, "Steps to run (one epoch; 100 of synthetic data)")->check(CLI::PositiveNumber);
+  app.add_option("--epochs", options.epochs, "Epochs to run")->check(CLI::PositiveNumber);
+  app.add_flag("--shuffle", options.data.shuffle, "Visit samples in random order");
+  app.add_option("--seed", options.seed, "Of the shuffle and of --init (0)");
+
+  app.add_option("--weights", options.weights, "Initial weights, safetensors (those of the model file)");
+  std::string initialization = "model", names = "onnx", report, nonFinite = "skip";
+  app.add_option("--init", initialization, "Initial values: model, normal:STD or gpt2 (model)");
+  app.add_option("--names", names, "Names in weights files: onnx or source (onnx)")->check(CLI::IsMember({"onnx", "source"}));
+  app.add_option("--metrics", options.metrics, "Write metrics, a JSON object a line");
+  app.add_option("--weights-out", options.weightsOut, "Write the final weights, safetensors");
+  app.add_option("--gradients-out", options.gradientsOut, "Write the gradients of the last step, safetensors");
+  app.add_option("--outputs", options.outputs, "Write the outputs of a forward plan, safetensors");
+  auto *reportOption = app.add_flag("--memory-report{text}", report, "Print planned and measured peak of each tier; =json as JSON")->check(CLI::IsMember({"json", "text"}));
+  app.add_option("--trace", options.trace, "Write a Chrome trace of one step of every rank");
+  app.add_option("--nonfinite", nonFinite, "skip or stop: what a step with a non-finite norm means (skip)")->check(CLI::IsMember({"skip", "stop"}));
+  app.add_flag("--doctor", options.doctor, "Say what this machine has");
+  app.add_flag("--dry-run", options.dryRun, "Check everything that a run needs, and run no step");
+
+  app.add_option("--internal-program", options.program)->group("");
+  app.add_option("--internal-status", options.statusDirectory)->group("");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success &request) {
+    app.exit(request);
+    return Parsed::Exit;
+  } catch (const CLI::ParseError &error) {
+    std::string text = error.what();
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' '))
+      text.pop_back();
+    for (char &character : text)
+      if (character == '\n')
+        character = ' ';
+    return usageError(text, " (zrun --help lists the flags)");
+  }
+
+  options.ranksGiven = ranks->count() > 0;
+  options.data.format = formats.at(format);
+  options.data.tokenType = tokenTypes.at(tokenType);
+  options.data.labelShift = shift ? LabelShift::Shift : noShift ? LabelShift::Keep : LabelShift::Check;
+  options.data.seed = options.seed;
+  options.sourceNames = names == "source";
+  options.target = "cpu";
+  options.stopAtNonFinite = nonFinite == "stop";
+  if (reportOption->count() > 0)
+    options.memoryReport = report == "json" ? RunOptions::Report::Json : RunOptions::Report::Text;
+  ZOPT_RETURN_IF_FAILED(parseInitialization(initialization, options.initialization));
+  options.initialization.seed = options.seed;
+  if (options.cacheDirectory.empty())
+    options.cacheDirectory = defaultCacheDirectory();
+  if (options.plan.empty() && !options.doctor)
+    return usageError("a plan is wanted: zrun plan.mlir (zrun --help lists the flags)");
+  if (!options.hostfile.empty() && options.comm == "local")
+    return usageError("--hostfile starts ranks on other machines, which --comm=local cannot");
+  size_t slash = options.plan.rfind('/');
+  options.initialization.planDirectory = slash == std::string::npos ? "" : options.plan.substr(0, slash + (slash == 0));
+  options.arguments.assign(argv + 1, argv + argc);
+  return Parsed::Run;
+}
+
+} // namespace zopt::runtime

@@ -1,0 +1,355 @@
+//===- Rank.cpp - the run of one rank -------------------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/Executor.h"
+#include "zopt/Runtime/Core/StopRequest.h"
+#include "zopt/Runtime/Data/SafetensorsFile.h"
+#include "zopt/Runtime/Launch/Report.h"
+#include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Monitor/Metrics.h"
+#include "zopt/Runtime/Monitor/Progress.h"
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <xxhash.h>
+
+namespace zopt::runtime {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double secondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+/// Steps in a row with a non-finite norm that end a run.
+constexpr int kSkipsInARow = 10;
+
+class RankRun {
+public:
+  RankRun(const Run &run, Communicator &communicator, bool &agreed) : run(run), options(run.options), program(run.program), communicator(communicator), root(communicator.rank() == 0), agreed(agreed) {}
+
+  Result<int> execute() {
+    ZOPT_RETURN_IF_FAILED(together("start", prepare()));
+    ZOPT_RETURN_IF_FAILED(comparePlans());
+    total = run.dataset->totalSteps(options.steps, options.epochs);
+    started = Clock::now();
+    ZOPT_RETURN_IF_FAILED(together("start", root ? begin() : success()));
+    Status status = program.mode == "forward" ? forward() : train();
+    ZOPT_RETURN_IF_FAILED(status);
+    if (!options.weightsOut.empty() && program.mode != "forward")
+      ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames)));
+    if (gradients && done > 0) {
+      double scale = 1;
+      executor->read("zopt.gradient_scale", scale);
+      ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.gradientsOut, options.sourceNames, gradients.get(), scale)));
+    }
+    if (!options.trace.empty())
+      ZOPT_RETURN_IF_FAILED(shared(gatherTrace(*executor, trace, options.trace)));
+    ZOPT_RETURN_IF_FAILED(finish());
+    return stopCode;
+  }
+
+private:
+  /// Every rank's verdict, which they leave by together.
+  Status together(const char *what, const Status &mine) {
+    Status verdict = communicator.agree(what, mine);
+    // A failure of the agreement itself is this rank's own.
+    agreed = verdict.failed() && verdict.getError().operation.empty();
+    return verdict;
+  }
+  /// Marks a failure that came out of an agreement further down.
+  Status shared(const Status &status) {
+    agreed = status.failed() && status.getError().operation.empty() && status.getError().rank >= 0;
+    return status;
+  }
+
+  Status prepare() {
+    ExecutorOptions executorOptions;
+    executorOptions.threads = int(program.threads);
+    const char *poison = std::getenv("ZOPT_POISON");
+    executorOptions.poison = poison && *poison && *poison != '0';
+    communicator.setTimeout(options.timeoutSeconds);
+    Result<std::unique_ptr<Executor>> created = Executor::create(program, run.kernels, communicator, executorOptions);
+    if (created.failed())
+      return created.getStatus();
+    executor = std::move(*created);
+    InitializationOptions initialization = options.initialization;
+    StateSource source;
+    if (run.weights) {
+      source = run.weights->source();
+      initialization.weights = &source;
+    }
+    ZOPT_RETURN_IF_FAILED(initializeStates(*executor, initialization));
+    for (const Input &input : program.inputs)
+      destinations.push_back(executor->address(input.buffer));
+    if (!options.trace.empty()) {
+      size_t commands = 0;
+      for (const Sequence &sequence : program.sequences)
+        commands += sequence.commands.size() * (sequence.name == "micro_step" ? size_t(program.accumSteps) : 1);
+      trace.reserve(commands);
+    }
+    if (!options.gradientsOut.empty())
+      gradients = std::make_unique<GradientCopy>(*executor);
+    return success();
+  }
+
+  /// All ranks must execute the same program.
+  Status comparePlans() {
+    uint64_t mine = XXH3_64bits(program.planHash.data(), program.planHash.size());
+    std::vector<uint64_t> all(static_cast<size_t>(communicator.size()));
+    ZOPT_RETURN_IF_FAILED(communicator.allGatherNow("plan hash", &mine, all.data(), sizeof mine));
+    for (int rank = 0; rank < communicator.size(); ++rank)
+      if (all[rank] != all[0]) {
+        agreed = true;
+        return Status(Error{ErrorKind::Input, rank, "", "", "executes another plan than rank 0"});
+      }
+    return success();
+  }
+
+  Status begin() {
+    if (!options.metrics.empty()) {
+      Result<MetricsFile> file = MetricsFile::open(options.metrics);
+      if (file.failed())
+        return file.getStatus();
+      metrics = std::make_unique<MetricsFile>(std::move(*file));
+      StartEvent event;
+      event.plan = program.planHash;
+      event.ranks = communicator.size();
+      event.comm = options.comm;
+      event.target = program.target;
+      for (const auto &[tier, peak] : executor->peak().measure())
+        bytesOf(event.plannedPeak, tier) = peak.planned;
+      for (const State &state : program.states)
+        if (state.role == Role::Parameter)
+          event.parameters += elementCount(state.shape);
+      event.buckets = int64_t(program.buckets.size());
+      ZOPT_RETURN_IF_FAILED(metrics->write(event));
+    }
+    ProgressOptions progressOptions;
+    progressOptions.totalSteps = total;
+    progressOptions.samplesPerStep = run.dataset->globalBatch();
+    progressOptions.tokensPerStep = progressOptions.samplesPerStep * program.sequenceLength;
+    progressOptions.memoryBytes = executor->peak().measure().at(Tier::Device).planned;
+    progress = std::make_unique<Progress>(progressOptions);
+    return success();
+  }
+
+  static int64_t &bytesOf(TierBytes &bytes, Tier tier) { return tier == Tier::Device ? bytes.device : tier == Tier::Host ? bytes.host : bytes.file; }
+
+  /// Fills the inputs of a micro-step and learns whether any rank failed at that or was asked to stop.
+  Status fillInputs(int64_t step, int64_t microStep, int &stop) {
+    struct Word {
+      int32_t failed, stop;
+    };
+    Status mine = run.dataset->fill(step, microStep, communicator.rank(), destinations.data());
+    Word word{mine.failed() ? 1 : 0, StopRequest::exitCode()};
+    words.resize(sizeof word * size_t(communicator.size()));
+    ZOPT_RETURN_IF_FAILED(communicator.allGatherNow(concat("barrier before step ", step + 1), &word, words.data(), sizeof word));
+    const Word *all = reinterpret_cast<const Word *>(words.data());
+    bool failed = false;
+    for (int rank = 0; rank < communicator.size(); ++rank) {
+      failed |= all[rank].failed != 0;
+      if (all[rank].stop && (stop == 0 || all[rank].stop < stop))
+        stop = all[rank].stop;
+    }
+    return failed ? together("data", mine) : success();
+  }
+
+  Status train() {
+    int skipsInARow = 0, applied = 0;
+    const int64_t globalBatch = run.dataset->globalBatch();
+    // The first steps warm caches up: trace one behind them.
+    const int64_t tracedStep = std::min<int64_t>(2, total - 1);
+    for (int64_t step = 0; step < total; ++step) {
+      auto stepStarted = Clock::now();
+      int stop = 0;
+      ZOPT_RETURN_IF_FAILED(fillInputs(step, 0, stop));
+      // A stop is obeyed before a step begins. Where the last step's gradients are wanted, one more is made, with them.
+      if (stop) {
+        stopCode = stop;
+        if (!gradients || done == 0)
+          break;
+        total = step + 1;
+      }
+      bool last = step + 1 == total;
+      if (gradients && last)
+        executor->onGradients([this] { return gradients->take(); });
+      executor->traceInto(!options.trace.empty() && step == tracedStep ? &trace : nullptr);
+      double learningRate = program.learningRate;
+      executor->write("zopt.lr", learningRate);
+      executor->write("zopt.step", applied + 1);
+      for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
+        int ignored = 0; // a stop that comes now is seen before the next step
+        if (microStep > 0)
+          ZOPT_RETURN_IF_FAILED(fillInputs(step, microStep, ignored));
+        ZOPT_RETURN_IF_FAILED(executor->run("micro_step", microStep == 0));
+      }
+      if (executor->has("apply_step"))
+        ZOPT_RETURN_IF_FAILED(executor->run("apply_step"));
+      executor->traceInto(nullptr);
+      ++done;
+
+      double loss = NAN, norm = NAN, finite = 1;
+      executor->read("zopt.loss", loss);
+      executor->read("zopt.norm", norm);
+      executor->read("zopt.finite", finite);
+      bool skipped = finite == 0;
+      skipsInARow = skipped ? skipsInARow + 1 : 0;
+      applied += !skipped;
+      double seconds = secondsSince(stepStarted);
+      ZOPT_RETURN_IF_FAILED(together("metrics", root ? tell(step, globalBatch, loss, norm, learningRate, skipped, seconds) : success()));
+      if (skipped && (options.stopAtNonFinite || skipsInARow >= kSkipsInARow)) {
+        agreed = true;
+        return Status(Error{ErrorKind::Runtime, 0, "", "",
+                            options.stopAtNonFinite ? concat("step ", step + 1, " has gradient norm ", norm, " and loss ", loss) : concat(kSkipsInARow, " steps in a row, up to step ", step + 1, ", had no finite gradient norm or no counted label and were skipped")});
+      }
+      if (stopCode)
+        break;
+    }
+    return success();
+  }
+
+  Status tell(int64_t step, int64_t globalBatch, double loss, double norm, double learningRate, bool skipped, double seconds) {
+    StepEvent event;
+    event.step = step + 1;
+    event.epoch = run.dataset->epochOf(step);
+    event.samples = (step + 1) * globalBatch;
+    if (program.sequenceLength > 0)
+      event.tokens = event.samples * program.sequenceLength;
+    event.loss = loss;
+    event.gradientNorm = norm;
+    event.learningRate = learningRate;
+    event.skipped = skipped;
+    event.stepMilliseconds = seconds * 1e3;
+    event.samplesPerSecond = double(globalBatch) / seconds;
+    event.tokensPerSecond = event.samplesPerSecond * double(program.sequenceLength);
+    progress->update(step + 1, loss, skipped, seconds);
+    if (skipped)
+      progress->note(concat("zrun: ", "step ", step + 1, " was skipped: its gradient norm is ", norm, ", its loss ", loss, "; every state is as it was"));
+    return metrics ? metrics->write(event) : success();
+  }
+
+  Status forward() {
+    // Rows of every rank, in the order of the samples.
+    const int64_t world = communicator.size(), micro = program.microBatch;
+    int64_t samples = run.dataset->samples();
+    int64_t rows = std::min(total * run.dataset->globalBatch(), samples > 0 ? samples : total * run.dataset->globalBatch());
+    std::unique_ptr<SafetensorsWriter> writer;
+    Status created;
+    if (root && !options.outputs.empty()) {
+      std::vector<SafetensorsTensor> tensors;
+      for (const Output &output : program.outputs) {
+        SafetensorsTensor tensor;
+        tensor.name = output.name;
+        tensor.type = output.type;
+        tensor.shape = output.shape;
+        if (tensor.shape.empty() || tensor.shape[0] != micro)
+          created = inputError("output '", output.name, "' has shape ", shapeText(output.shape), ", which has no axis of ", micro, " samples in front");
+        else
+          tensor.shape[0] = rows;
+        tensors.push_back(tensor);
+      }
+      if (created.succeeded()) {
+        Result<SafetensorsWriter> made = SafetensorsWriter::create(options.outputs, tensors);
+        if (made.failed())
+          created = made.getStatus();
+        else
+          writer = std::make_unique<SafetensorsWriter>(std::move(*made));
+      }
+    }
+    ZOPT_RETURN_IF_FAILED(together("outputs", created));
+    std::vector<char> gathered;
+    for (int64_t step = 0; step < total; ++step) {
+      auto stepStarted = Clock::now();
+      for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
+        int stop = 0;
+        ZOPT_RETURN_IF_FAILED(fillInputs(step, microStep, stop));
+        if (stop) {
+          stopCode = stop;
+          return success(); // outputs of some samples would be no outputs file
+        }
+        executor->traceInto(!options.trace.empty() && step == 0 && microStep == 0 ? &trace : nullptr);
+        ZOPT_RETURN_IF_FAILED(executor->run("forward"));
+        Status failure;
+        for (size_t i = 0; i < program.outputs.size() && !options.outputs.empty(); ++i) {
+          const Output &output = program.outputs[i];
+          int64_t bytes = elementCount(output.shape) * sizeOf(output.type), rowBytes = bytes / micro;
+          if (root)
+            gathered.resize(size_t(bytes * world));
+          ZOPT_RETURN_IF_FAILED(communicator.gatherNow("outputs", executor->address(output.buffer), gathered.data(), bytes));
+          int64_t first = step * run.dataset->globalBatch() + microStep * world * micro;
+          for (int64_t rank = 0; writer && rank < world; ++rank) {
+            int64_t begin = first + rank * micro, count = std::min(run.dataset->rowsIn(step, microStep, rank), rows - begin);
+            if (count > 0 && failure.succeeded())
+              failure = writer->write(i, begin * rowBytes, gathered.data() + rank * bytes, count * rowBytes);
+          }
+        }
+        if (!options.outputs.empty())
+          ZOPT_RETURN_IF_FAILED(together("outputs", failure));
+      }
+      ++done;
+      if (root)
+        progress->update(step + 1, secondsSince(stepStarted));
+    }
+    if (!options.outputs.empty())
+      return together("outputs", writer ? writer->commit() : success());
+    return success();
+  }
+
+  Status finish() {
+    // The largest of all ranks, tier by tier.
+    std::map<Tier, TierPeak> peaks = executor->peak().measure();
+    std::vector<double> values;
+    for (auto &[tier, peak] : peaks)
+      for (int64_t value : {peak.measured, peak.live})
+        values.push_back(double(value));
+    ZOPT_RETURN_IF_FAILED(communicator.allReduceMaximum("measured peak", values.data(), int64_t(values.size())));
+    size_t index = 0;
+    EndEvent event;
+    for (auto &[tier, peak] : peaks) {
+      peak.measured = int64_t(values[index++]);
+      peak.live = int64_t(values[index++]);
+      bytesOf(event.measuredPeak, tier) = peak.measured;
+    }
+    event.steps = done;
+    event.seconds = secondsSince(started);
+    Status told;
+    if (root) {
+      progress->finish();
+      if (metrics)
+        told = metrics->write(event);
+      if (options.memoryReport != RunOptions::Report::None)
+        printMemoryReport(program, peaks, options.memoryReport == RunOptions::Report::Json);
+    }
+    return together("end", told);
+  }
+
+  const Run &run;
+  const RunOptions &options;
+  const Program &program;
+  Communicator &communicator;
+  const bool root;
+  bool &agreed;
+  std::unique_ptr<Executor> executor;
+  std::unique_ptr<MetricsFile> metrics;
+  std::unique_ptr<Progress> progress;
+  std::unique_ptr<GradientCopy> gradients;
+  std::vector<ExecutedCommand> trace;
+  std::vector<void *> destinations;
+  std::vector<char> words;
+  int64_t total = 0, done = 0;
+  int stopCode = 0;
+  Clock::time_point started;
+};
+
+} // namespace
+
+Result<int> runRank(const Run &run, Communicator &communicator, bool &agreed) { return RankRun(run, communicator, agreed).execute(); }
+
+} // namespace zopt::runtime

@@ -1,0 +1,113 @@
+//===- Run.cpp - what is loaded and checked for a run ---------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Core/File.h"
+#include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/ProgramFile.h"
+#include "zopt/Runtime/Monitor/RunChecks.h"
+#include <algorithm>
+#include <unistd.h>
+
+namespace zopt::runtime {
+
+Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::string &path) {
+  auto run = std::make_shared<Run>();
+  run->options = options;
+  Result<Program> program = readProgram(path);
+  if (program.failed())
+    return program.getStatus();
+  run->program = std::move(*program);
+  size_t slash = path.rfind('/');
+  Result<std::shared_ptr<KernelLibrary>> kernels = KernelLibrary::load((slash == std::string::npos ? "" : path.substr(0, slash + 1)) + run->program.sharedObject, run->program);
+  if (kernels.failed())
+    return kernels.getStatus();
+  run->kernels = *kernels;
+  Result<std::unique_ptr<Dataset>> dataset = Dataset::open(run->program, options.data);
+  if (dataset.failed())
+    return dataset.getStatus();
+  run->dataset = std::move(*dataset);
+  if (!options.weights.empty()) {
+    Result<std::shared_ptr<WeightsFile>> weights = WeightsFile::open(options.weights, run->program, options.sourceNames);
+    if (weights.failed())
+      return weights.getStatus();
+    run->weights = *weights;
+  }
+  return run;
+}
+
+namespace {
+
+Status checkOutputFiles(const RunOptions &options, const Program &program) {
+  for (const std::string *path : {&options.metrics, &options.weightsOut, &options.gradientsOut, &options.outputs, &options.trace})
+    if (!path->empty())
+      ZOPT_RETURN_IF_FAILED(checkWritable(*path));
+  if (!options.outputs.empty() && program.mode != "forward")
+    return inputError("--outputs is for forward plans, but this plan's mode is ", program.mode);
+  if (!options.gradientsOut.empty() && program.mode == "forward")
+    return inputError("--gradients-out needs gradients, but this plan's mode is forward");
+  return success();
+}
+
+} // namespace
+
+Status checkRun(const Run &run, int localRanks) {
+  const RunOptions &options = run.options;
+  InitializationOptions initialization = options.initialization;
+  StateSource source;
+  if (run.weights)
+    initialization.weights = &source;
+  ZOPT_RETURN_IF_FAILED(checkWeightFiles(run.program, initialization));
+  ZOPT_RETURN_IF_FAILED(checkOutputFiles(options, run.program));
+  ZOPT_RETURN_IF_FAILED(run.dataset->checkFirstBatch());
+  RunNeeds needs;
+  needs.localRanks = localRanks;
+  needs.usesMpi = options.comm == "mpi" && localRanks > 1;
+  needs.localProcesses = needs.usesMpi ? localRanks : 1;
+  for (const Arena &arena : run.program.arenas)
+    if (arena.tier != Tier::File)
+      needs.plannedBytesPerRank += arena.bytes;
+  int64_t stateBytes = 0;
+  for (const State &state : run.program.states)
+    if (state.role == Role::Parameter || state.role == Role::Buffer)
+      stateBytes += elementCount(state.shape) * sizeOf(collectedType(state));
+  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0))})
+    if (!path->empty())
+      needs.outputs.push_back({*path, bytes});
+  if (std::vector<Status> problems = checkMachine(needs); !problems.empty()) {
+    std::string text;
+    for (const Status &problem : problems)
+      text += (text.empty() ? "" : "\n") + problem.message();
+    return Status(Error{problems[0].kind(), -1, "", "", text});
+  }
+  for (const std::string &note : run.dataset->notes())
+    reportNote(note);
+  if (!options.data.files.empty() && run.program.mode == "train" && options.weightsOut.empty())
+    reportNote("this run keeps nothing: no weights are written (--weights-out writes them)");
+  return success();
+}
+
+void reportError(const Status &status) {
+  std::string text = status.message();
+  for (size_t begin = 0; begin <= text.size();) {
+    size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    bool placed = line.find(": error: ") != std::string::npos;
+    std::string whole = (placed ? "" : "zrun: error: ") + line + "\n";
+    // One call, so that lines of several ranks do not mix.
+    if (!line.empty())
+      [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, whole.data(), whole.size());
+    begin = end + 1;
+  }
+}
+
+void reportNote(const std::string &text) {
+  std::string whole = "zrun: " + text + "\n";
+  [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, whole.data(), whole.size());
+}
+
+} // namespace zopt::runtime
