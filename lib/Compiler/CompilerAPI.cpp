@@ -108,7 +108,7 @@ std::optional<Failure> Compilation::readOptions(llvm::StringRef json) {
 }
 
 std::optional<Failure> Compilation::specialize(ModuleOp module) {
-  if (failed(runPipeline(module, "builtin.module(" + buildSpecializePipeline(options) + ")")))
+  if (failed(runPipeline(module, buildSpecializePipeline(options))))
     return Failure{1, diagnostics};
   return std::nullopt;
 }
@@ -135,7 +135,7 @@ std::optional<Failure> Compilation::checkFinal(ModuleOp module) {
       missing.push_back(feature);
   if (!missing.empty())
     return Failure{1, llvm::formatv("{0}: error: this final plan needs CPU features that this machine lacks: {1}; specialize the portable plan here", planPath, llvm::join(missing, ", "))};
-  if (failed(runPipeline(module, "builtin.module(zopt-verify-plan)")))
+  if (failed(runPipeline(module, "zopt-verify-plan")))
     return Failure{1, diagnostics};
   return std::nullopt;
 }

@@ -179,8 +179,8 @@ int Driver::readFlags() {
   StringRef loss = StringRef(flags.loss).split(':').first;
   if (!llvm::is_contained({"cross_entropy", "mse", "bce_with_logits", "l1", "output"}, loss))
     return usageError("--loss is cross_entropy, mse, bce_with_logits, l1 or output[:NAME], but got '" + flags.loss + "'");
-  step.loss = loss.str();
-  step.logits = StringRef(flags.loss).contains(':') ? StringRef(flags.loss).split(':').second.str() : std::string(flags.logits);
+  step.loss = flags.loss; // `output:NAME` as it stands: zopt-add-loss knows it
+  step.logits = flags.logits;
   step.labels = flags.labels;
   step.ignoreIndex = flags.ignoreIndex;
   if (flags.labelSmoothing < 0 || flags.labelSmoothing >= 1)
@@ -381,7 +381,7 @@ int Driver::compile(DialectRegistry &registry) {
         llvm::errs() << input << ": error: this final plan is for " << (int64_t)target.getWorldSize() << " ranks, but --nproc is " << flags.nproc << '\n';
         return kExitInput;
       }
-  if (failed(runPipeline(*module, "builtin.module(" + llvm::join(parts, ",") + ")", configure)))
+  if (failed(runPipeline(*module, llvm::join(parts, ","), configure)))
     return kExitInput;
 
   if (flags.memoryReport.getNumOccurrences()) {

@@ -21,7 +21,7 @@ void registerAllDialects(mlir::DialectRegistry &registry);
 /// The attribute `train.level` of a module: "forward", "step", "explicit", "final", or empty.
 llvm::StringRef getLevel(mlir::ModuleOp module);
 
-/// Runs a textual pipeline. `configure` may add instrumentation (printing, timing) before it runs.
+/// Runs the passes of a textual pipeline, without the `builtin.module(...)` around them. `configure` may add instrumentation (printing, timing) before it runs.
 mlir::LogicalResult runPipeline(mlir::ModuleOp module, llvm::StringRef pipeline, llvm::function_ref<mlir::LogicalResult(mlir::PassManager &)> configure = {});
 
 /// Number of CPUs that this process may use, at least 1.
