@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 #include <xxhash.h>
 
 namespace zopt::runtime {
@@ -40,8 +41,8 @@ public:
     total = run.dataset->totalSteps(options.steps, options.epochs);
     started = Clock::now();
     ZOPT_RETURN_IF_FAILED(together("start", root ? begin() : success()));
-    Status status = program.mode == "forward" ? forward() : train();
-    ZOPT_RETURN_IF_FAILED(status);
+    ZOPT_RETURN_IF_FAILED(program.mode == "forward" ? forward() : train());
+    ZOPT_RETURN_IF_FAILED(together("metrics", untold));
     if (!options.weightsOut.empty() && program.mode != "forward")
       ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames)));
     if (gradients && done > 0) {
@@ -147,7 +148,10 @@ private:
     struct Word {
       int32_t failed, stop;
     };
-    Status mine = run.dataset->fill(step, microStep, communicator.rank(), destinations.data());
+    // What rank 0 could not write after the step before is told here, which saves a round of messages.
+    Status mine = std::exchange(untold, success());
+    if (mine.succeeded())
+      mine = run.dataset->fill(step, microStep, communicator.rank(), destinations.data());
     Word word{mine.failed() ? 1 : 0, StopRequest::exitCode()};
     words.resize(sizeof word * size_t(communicator.size()));
     ZOPT_RETURN_IF_FAILED(communicator.allGatherNow(concat("barrier before step ", step + 1), &word, words.data(), sizeof word));
@@ -203,7 +207,8 @@ private:
       skipsInARow = skipped ? skipsInARow + 1 : 0;
       applied += !skipped;
       double seconds = secondsSince(stepStarted);
-      ZOPT_RETURN_IF_FAILED(together("metrics", root ? tell(step, globalBatch, loss, norm, learningRate, skipped, seconds) : success()));
+      if (root)
+        untold = tell(step, globalBatch, loss, norm, learningRate, skipped, seconds);
       if (skipped && (options.stopAtNonFinite || skipsInARow >= kSkipsInARow)) {
         agreed = true;
         return Status(Error{ErrorKind::Runtime, 0, "", "",
@@ -345,6 +350,7 @@ private:
   std::vector<char> words;
   int64_t total = 0, done = 0;
   int stopCode = 0;
+  Status untold; // of rank 0
   Clock::time_point started;
 };
 

@@ -7,6 +7,7 @@
 
 // Run as mpirun -n N: every rank runs every test, and the program fails where any does. On its own it starts itself so, once for each world size.
 #include "zopt/Runtime/Comm/Mpi.h"
+#include "AllocationWatch.h"
 #include "CommunicatorConformance.h"
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -18,6 +19,29 @@ using namespace zopt::runtime;
 static Communicator *communicator = nullptr;
 
 void forEachWorld(const std::function<void(Communicator &)> &body) { body(*communicator); }
+
+TEST(MpiCommunicator, collectivesAllocateNothingLargeAfterTheFirst) {
+  if (!canWatchAllocations())
+    GTEST_SKIP() << "a sanitizer owns malloc";
+  const int world = communicator->size();
+  const int64_t elements = 1 << 18;
+  std::vector<float> whole(size_t(elements * world)), workspace(whole.size()), slice(static_cast<size_t>(elements)), gathered(whole.size());
+  auto step = [&] {
+    bool failed = communicator->startReduceScatter({1, "scatter"}, whole.data(), DataType::F32, slice.data(), DataType::F32, workspace.data(), elements, false).failed();
+    failed |= communicator->startAllGather({2, "gather"}, slice.data(), gathered.data(), elements * 4).failed();
+    failed |= communicator->wait(1).failed() || communicator->wait(2).failed();
+    failed |= communicator->startAllReduce({3, "reduce"}, whole.data(), DataType::F32, workspace.data(), elements).failed() || communicator->wait(3).failed();
+    float scalar = 1, sum;
+    return failed || communicator->allReduceScalars("scalars", &scalar, &sum, 1, DataType::F32).failed();
+  };
+  for (int i = 0; i < 3; ++i)
+    ASSERT_FALSE(step());
+  startWatchingAllocations();
+  for (int i = 0; i < 10; ++i)
+    ASSERT_FALSE(step());
+  std::vector<LargeAllocation> allocations = stopWatchingAllocations();
+  EXPECT_TRUE(allocations.empty()) << allocations.size() << " allocations, the first a " << allocations[0].call << " of " << allocations[0].bytes << " bytes";
+}
 
 static int runUnderMpi(int argc, char **argv) {
   std::string self = argv[0];

@@ -1,0 +1,125 @@
+//===- JobTest.cpp - options and jobs -------------------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Launch/Job.h"
+#include "zopt/Runtime/Launch/Hosts.h"
+#include "zopt/Runtime/Launch/Options.h"
+#include <cstdlib>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+using namespace zopt::runtime;
+
+namespace {
+
+Result<Parsed> parse(std::vector<std::string> arguments, RunOptions &options) {
+  arguments.insert(arguments.begin(), "zrun");
+  std::vector<char *> pointers;
+  for (std::string &argument : arguments)
+    pointers.push_back(argument.data());
+  return parseOptions(int(pointers.size()), pointers.data(), options);
+}
+
+TEST(Options, areRead) {
+  RunOptions options;
+  Result<Parsed> parsed = parse({"folder/plan.mlir", "--nproc", "4", "--comm=local", "--data", "a.txt", "b.txt", "--steps", "7", "--names=source", "--memory-report=json", "--init=normal:0.1", "--seed=3", "--no-shift-labels"}, options);
+  ASSERT_FALSE(parsed.failed()) << parsed.getStatus().message();
+  EXPECT_EQ(options.plan, "folder/plan.mlir");
+  EXPECT_EQ(options.initialization.planDirectory, "folder");
+  EXPECT_EQ(options.ranks, 4);
+  EXPECT_TRUE(options.ranksGiven);
+  EXPECT_EQ(options.data.files, std::vector<std::string>({"a.txt", "b.txt"}));
+  EXPECT_EQ(options.steps, 7);
+  EXPECT_TRUE(options.sourceNames);
+  EXPECT_EQ(options.memoryReport, RunOptions::Report::Json);
+  EXPECT_EQ(options.initialization.seed, 3u);
+  EXPECT_EQ(options.data.labelShift, LabelShift::Keep);
+}
+
+TEST(Options, wrongOnesAreErrorsOfUsage) {
+  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl"}, {"p", "--target=cuda"}, {"p", "--checkpoint-dir", "d"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
+    RunOptions options;
+    Result<Parsed> parsed = parse(wrong, options);
+    ASSERT_TRUE(parsed.failed()) << (wrong.empty() ? "" : wrong.back());
+    EXPECT_EQ(parsed.getStatus().kind(), ErrorKind::Usage) << parsed.getStatus().message();
+    EXPECT_EQ(parsed.getStatus().message().find('\n'), std::string::npos);
+  }
+}
+
+class JobTest : public testing::Test {
+protected:
+  void SetUp() override {
+    for (const char *name : kNames)
+      unsetenv(name);
+  }
+  void TearDown() override { SetUp(); }
+  static constexpr const char *kNames[] = {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE"};
+};
+
+TEST_F(JobTest, aloneIsFine) {
+  Job job = detectJob();
+  EXPECT_FALSE(job.joined);
+  EXPECT_FALSE(checkJob(job, RunOptions()).failed());
+}
+
+TEST_F(JobTest, aloneWhereMoreAreAnnouncedIsRefused) {
+  for (const char *variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS", "WORLD_SIZE"}) {
+    SetUp();
+    setenv(variable, "4", 1);
+    Status status = checkJob(detectJob(), RunOptions());
+    ASSERT_TRUE(status.failed());
+    EXPECT_NE(status.message().find(variable), std::string::npos);
+    // The same number asked for is what is meant: a batch script that starts its own ranks.
+    RunOptions options;
+    options.ranks = 4;
+    options.ranksGiven = true;
+    EXPECT_FALSE(checkJob(detectJob(), options).failed());
+    options.ranks = 3;
+    EXPECT_TRUE(checkJob(detectJob(), options).failed());
+  }
+}
+
+TEST_F(JobTest, ranksOfAJobJoinIt) {
+  setenv("OMPI_COMM_WORLD_SIZE", "3", 1);
+  setenv("OMPI_COMM_WORLD_RANK", "2", 1);
+  setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2", 1);
+  Job job = detectJob();
+  EXPECT_TRUE(job.joined);
+  EXPECT_FALSE(job.first);
+  EXPECT_EQ(job.localRanks, 2);
+  RunOptions options;
+  EXPECT_FALSE(checkJob(job, options).failed());
+  EXPECT_FALSE(checkWorld(job, options, 3).failed());
+  EXPECT_TRUE(checkWorld(job, options, 1).failed()) << "MPI connects nobody";
+  options.ranks = 4;
+  options.ranksGiven = true;
+  EXPECT_TRUE(checkJob(job, options).failed());
+  options = RunOptions();
+  options.comm = "local";
+  EXPECT_TRUE(checkJob(job, options).failed());
+}
+
+TEST(Hosts, countSlots) {
+  std::string path = testing::TempDir() + "hostfile-" + std::to_string(getpid());
+  std::ofstream(path) << "# nodes\nnode1 slots=4\nnode2 slots=2 # small\n\nnode3\n";
+  RunOptions options;
+  options.hostfile = path;
+  options.ranks = 7;
+  Result<int> ranks = localRanks(options);
+  ASSERT_FALSE(ranks.failed()) << ranks.getStatus().message();
+  EXPECT_EQ(*ranks, 4);
+  options.ranks = 8;
+  EXPECT_TRUE(localRanks(options).failed());
+  std::ofstream(path) << "node1 slots=many\n";
+  options.ranks = 1;
+  EXPECT_TRUE(localRanks(options).failed());
+  unlink(path.c_str());
+  EXPECT_TRUE(localRanks(options).failed());
+}
+
+} // namespace
