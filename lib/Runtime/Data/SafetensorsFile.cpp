@@ -54,17 +54,17 @@ bool parseTypeName(const std::string &name, DataType &type) {
   return false;
 }
 
-/// The bytes of a tensor; false where they do not fit an int64_t.
+/// The bytes of a tensor; false where its sizes, those of an empty one too, do not fit an int64_t together.
 bool byteCount(const SafetensorsTensor &tensor, int64_t &bytes) {
-  // A size of 0 makes the whole tensor empty, however large the others are.
-  if (std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end()) {
-    bytes = 0;
-    return true;
-  }
   bytes = sizeOf(tensor.type);
-  for (int64_t size : tensor.shape)
-    if (__builtin_mul_overflow(bytes, size, &bytes))
+  bool isEmpty = false;
+  for (int64_t size : tensor.shape) {
+    isEmpty |= size == 0;
+    if (size != 0 && __builtin_mul_overflow(bytes, size, &bytes))
       return false;
+  }
+  if (isEmpty)
+    bytes = 0;
   return true;
 }
 

@@ -124,6 +124,7 @@ TEST(SafetensorsFile, RefusesCorruptFiles) {
       {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}})", 1, "a: has data_offsets [1, 0], which end before they begin"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, "a: has data_offsets [0, 4] of 4 bytes, but shape [2] of F32 needs 8"},
       {R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0, "whose bytes exceed 2^63 - 1"},
+      {R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}})", 0, "whose bytes exceed 2^63 - 1"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, "a: has data_offsets [0, 8], but the file holds 4 bytes of data (is it truncated?)"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[9223372036854775803,9223372036854775807]}})", 4, "but the file holds 4 bytes"},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6, "b: has data_offsets [2, 6], which overlap those of a that end at 4"},
