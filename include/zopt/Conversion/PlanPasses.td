@@ -10,4 +10,25 @@
 
 include "mlir/Pass/PassBase.td"
 
+def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
+  let summary = "Write down what one rank executes";
+  let description = [{
+    Expects the explicit level, specialized (`train.world_size`); leaves the final level: the `plan` ops that the plan dialect describes, kernels, and the states, buckets and optimizers of the portable plan.
+
+    - Movement becomes views where the reader accepts strides, copies elsewhere; gradients and operands of a concatenation are written where they are needed by who produces them.
+    - Commands keep the program's order. A gather starts when the one before it is complete and older ones are free (`prefetch`), a reduction is waited for when the next one starts, a publication at the
+      end of the step.
+    - Storages that are never live together share bytes of one arena. `plan.peak_by_class` on the module says what is live at the peak.
+
+    Never changes what an op computes. Numerics: bitwise for a target and a number of threads; a product's order of sums is the library's.
+  }];
+  let options = [
+    Option<"target", "target", "std::string", "\"cpu\"", "What the plan is for: cpu">,
+    Option<"threads", "threads", "int64_t", "0", "Threads a rank; 0: cores / ranks, at least 1">,
+    Option<"prefetch", "prefetch", "bool", "true", "Start gathers one bucket ahead">,
+  ];
+  let dependentDialects = ["::zopt::plan::PlanDialect", "::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect", "::mlir::index::IndexDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 #endif // ZOPT_CONVERSION_PLANPASSES_TD

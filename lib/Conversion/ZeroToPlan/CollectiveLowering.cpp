@@ -1,0 +1,156 @@
+//===- CollectiveLowering.cpp - zero ops into commands -------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "FunctionLowering.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace zopt;
+
+void FunctionLowering::gather(Location loc, Collective::Kind kind, BucketHome &home, StorageId source, StorageId destination, int64_t bytesPerRank, StringRef what) {
+  IntegerAttr id = builder.getI64IntegerAttr(context.nextCollective++);
+  auto start = plan::AllGatherOp::create(builder, loc, id, getRef(source), getRef(destination), builder.getI64IntegerAttr(bytesPerRank),
+                                         builder.getStringAttr(what + " " + home.op.getSymName()));
+  auto wait = plan::WaitOp::create(builder, loc, id);
+  collectives.push_back({kind, start, wait, home.op, destination});
+}
+
+void FunctionLowering::lowerAllGather(zero::AllGatherOp op) {
+  BucketHome &home = *context.bucketOf.lookup(op.getBucketAttr().getAttr());
+  if (!home.parametersSharded) {
+    gathered[op.getGathered()] = home.parameters;
+    return;
+  }
+  int64_t elementBytes = getElementBytes(home.op.getComputeType());
+  StorageId storage = context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::gathered);
+  gathered[op.getGathered()] = storage;
+  gather(op.getLoc(), Collective::Kind::Gather, home, home.parameters, storage, home.slice * elementBytes, "gather");
+}
+
+void FunctionLowering::lowerView(zero::ViewOp op) {
+  auto gatherOp = op.getGathered().getDefiningOp<zero::AllGatherOp>();
+  BucketHome &home = *context.bucketOf.lookup(gatherOp.getBucketAttr().getAttr());
+  views[op.getResult()] = View::contiguous(gathered.lookup(op.getGathered()), cast<RankedTensorType>(op.getType()), home.offsets.lookup(op.getParameterAttr().getAttr()));
+}
+
+LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op) {
+  BucketHome &home = *context.bucketOf.lookup(op.getBucketAttr().getAttr());
+  Type type = home.op.getGradientType();
+  int64_t elementBytes = getElementBytes(type);
+  StorageId source = bucketGradients.lookup(op);
+
+  // Between segments and behind the last there are zeros: norms are taken over whole blocks.
+  int64_t end = 0;
+  auto zeroUpTo = [&](int64_t begin) {
+    if (begin > end)
+      plan::ZeroOp::create(builder, op.getLoc(), getRef(source), builder.getI64IntegerAttr(end * elementBytes), builder.getI64IntegerAttr((begin - end) * elementBytes), nullptr);
+  };
+  for (auto [index, segment] : llvm::enumerate(home.op.getSegments().getAsRange<zero::SegmentAttr>())) {
+    zeroUpTo(segment.getOffset());
+    end = segment.getOffset() + segment.getElements();
+    Value gradient = op.getGradients()[index];
+    if (!written[op][index] && failed(copy(op.getLoc(), getView(gradient), View::contiguous(source, cast<RankedTensorType>(gradient.getType()), segment.getOffset()))))
+      return failure();
+  }
+  zeroUpTo(home.padded);
+
+  bool alone = context.worldSize == 1;
+  if (alone && !home.accumulates)
+    return success();
+  IntegerAttr id = builder.getI64IntegerAttr(context.nextCollective++), elements = builder.getI64IntegerAttr(home.slice);
+  StringAttr label = builder.getStringAttr("reduce " + home.op.getSymName());
+  // A rank alone receives nothing.
+  FlatSymbolRefAttr workspace = getRef(alone ? source : context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::communication));
+  Operation *start;
+  if (home.accumulates || home.optimizerSharded)
+    start = plan::ReduceScatterOp::create(builder, op.getLoc(), id, getRef(source), getRef(home.gradient), workspace, elements, TypeAttr::get(type), TypeAttr::get(home.gradientType),
+                                          home.accumulates ? builder.getUnitAttr() : nullptr, label);
+  else
+    start = plan::AllReduceOp::create(builder, op.getLoc(), id, getRef(source), workspace, elements, TypeAttr::get(type), label);
+  auto wait = plan::WaitOp::create(builder, op.getLoc(), id);
+  collectives.push_back({Collective::Kind::Reduce, start, wait, home.op, -1});
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerAllReduce(zero::AllReduceOp op) {
+  // The sum over one rank is the value itself.
+  if (context.worldSize == 1) {
+    for (auto [input, result] : llvm::zip_equal(op.getInputs(), op.getResults()))
+      views[result] = getView(input);
+    return success();
+  }
+  Type elementType = cast<RankedTensorType>(op.getInputs().front().getType()).getElementType();
+  int64_t elementBytes = getElementBytes(elementType), count = op.getInputs().size();
+  StorageId source = context.storages.createTemporary(count * elementBytes, plan::MemoryClass::communication);
+  StorageId sums = context.storages.createTemporary(count * elementBytes, plan::MemoryClass::communication);
+  for (auto [index, input] : llvm::enumerate(op.getInputs())) {
+    auto type = cast<RankedTensorType>(input.getType());
+    if (type.getElementType() != elementType)
+      return op.emitOpError("expects scalars of one type, but got ") << elementType << " and " << type.getElementType();
+    if (failed(copy(op.getLoc(), getView(input), View::contiguous(source, type, index))))
+      return failure();
+    views[op.getResult(index)] = View::contiguous(sums, type, index);
+  }
+  plan::AllReduceScalarsOp::create(builder, op.getLoc(), getRef(source), getRef(sums), builder.getI64IntegerAttr(count), TypeAttr::get(elementType), builder.getStringAttr("sum scalars"));
+  return success();
+}
+
+void FunctionLowering::lowerGradientNorm(zero::GradientNormOp op) {
+  View norm = getResultView(op.getNorm());
+  views[op.getNorm()] = norm;
+  int64_t workspaceBytes = 0;
+  SmallVector<Attribute> kernels;
+  for (auto name : op.getBuckets().getAsRange<FlatSymbolRefAttr>()) {
+    BucketHome &home = *context.bucketOf.lookup(name.getAttr());
+    bool whole = home.gradient == home.gradientWhole || context.worldSize == 1;
+    workspaceBytes = std::max<int64_t>(workspaceBytes, (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double));
+    kernels.push_back(context.kernels.getGenerator().getSquaresKernel(home.gradientType));
+  }
+  StorageId workspace = context.storages.createTemporary(workspaceBytes, plan::MemoryClass::workspace);
+  plan::GradientNormOp::create(builder, op.getLoc(), op.getBuckets(), builder.getArrayAttr(kernels), getRef(workspace), getRef(norm.storage), TypeAttr::get(norm.layout.elementType));
+}
+
+FailureOr<FlatSymbolRefAttr> FunctionLowering::getScalar(Value value) {
+  View view = getView(value);
+  if (view.offset != 0) {
+    View whole = createTemporary(cast<RankedTensorType>(value.getType()));
+    if (failed(copy(value.getLoc(), view, whole)))
+      return failure();
+    view = whole;
+  }
+  return getRef(view.storage);
+}
+
+LogicalResult FunctionLowering::lowerUpdate(zero::UpdateOp op) {
+  BucketHome &home = *context.bucketOf.lookup(op.getBucketAttr().getAttr());
+  auto optimizer = context.module.lookupSymbol<train::OptimizerOp>(*home.op.getOptimizer());
+  SmallVector<FlatSymbolRefAttr> scalars;
+  for (Value value : {op.getScale(), op.getLr(), op.getStep(), op.getFinite()}) {
+    FailureOr<FlatSymbolRefAttr> scalar = getScalar(value);
+    if (failed(scalar))
+      return failure();
+    scalars.push_back(*scalar);
+  }
+  // Every rank updates everything, but accumulates a slice.
+  FlatSymbolRefAttr gradient;
+  if (home.accumulates && !home.optimizerSharded && context.worldSize > 1) {
+    int64_t elementBytes = getElementBytes(home.gradientType);
+    StorageId whole = context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::communication);
+    gather(op.getLoc(), Collective::Kind::Gather, home, home.gradient, whole, home.slice * elementBytes, "gather gradient of");
+    gradient = getRef(whole);
+  }
+  FlatSymbolRefAttr kernel = context.kernels.getGenerator().getUpdateKernel(optimizer, home.op.getComputeType(), home.gradientType, home.master >= 0);
+  plan::UpdateOp::create(builder, op.getLoc(), op.getBucketAttr(), kernel, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), gradient);
+  return success();
+}
+
+void FunctionLowering::lowerPublish(zero::PublishOp op) {
+  BucketHome &home = *context.bucketOf.lookup(op.getBucketAttr().getAttr());
+  if (home.parameterSlice < 0)
+    return; // a rank alone
+  gather(op.getLoc(), Collective::Kind::Publish, home, home.parameterSlice, home.parameters, home.slice * getElementBytes(home.op.getComputeType()), "publish");
+}

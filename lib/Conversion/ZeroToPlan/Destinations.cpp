@@ -1,0 +1,101 @@
+//===- Destinations.cpp - results that are born where they are needed ----------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A gradient is written by its producer into the bucket, an operand of a concatenation into its part of the result: no packing copies. Uses are walked backwards, so that a concatenation that is itself
+// written somewhere passes that on to its operands.
+//
+//===----------------------------------------------------------------------===//
+
+#include "FunctionLowering.h"
+
+using namespace mlir;
+using namespace zopt;
+
+void FunctionLowering::assignDestinations() {
+  for (Operation &op : function.getBody().front()) {
+    if (auto read = dyn_cast<train::ReadStateOp>(op))
+      readStates.insert(read.getStateAttr().getAttr());
+    else if (auto write = dyn_cast<train::WriteStateOp>(op))
+      writtenStates.insert(write.getStateAttr().getAttr());
+    else if (auto accumulate = dyn_cast<train::AccumulateOp>(op)) {
+      readStates.insert(accumulate.getStateAttr().getAttr());
+      writtenStates.insert(accumulate.getStateAttr().getAttr());
+    }
+  }
+
+  for (Operation &op : llvm::reverse(function.getBody().front())) {
+    if (auto reduce = dyn_cast<zero::ReduceGradientsOp>(op)) {
+      assignGradients(reduce);
+    } else if (auto concat = dyn_cast<train::ConcatOp>(op)) {
+      assignConcat(concat);
+    } else if (auto write = dyn_cast<train::WriteStateOp>(op)) {
+      // A state that nothing reads here may be set early.
+      StringAttr state = write.getStateAttr().getAttr();
+      if (!readStates.contains(state) && context.stateOf.contains(state)) {
+        View view = View::contiguous(context.stateOf.lookup(state), cast<RankedTensorType>(write.getValue().getType()));
+        written[write] = {assignDestination(write.getValue(), view, /*mayHaveOtherUses=*/true)};
+      }
+    } else if (auto results = dyn_cast<func::ReturnOp>(op)) {
+      for (auto [index, value] : llvm::enumerate(results.getOperands())) {
+        auto type = cast<RankedTensorType>(value.getType());
+        auto name = function.getResultAttrOfType<StringAttr>(index, "train.name");
+        outputs.push_back(context.storages.create((name ? name.getValue() : StringRef("output")) + ".value", type.getNumElements() * getElementBytes(type.getElementType()),
+                                                  plan::MemoryClass::activations, /*persistent=*/true));
+        written[results].push_back(assignDestination(value, View::contiguous(outputs.back(), type), /*mayHaveOtherUses=*/true));
+      }
+    }
+  }
+}
+
+void FunctionLowering::assignGradients(zero::ReduceGradientsOp op) {
+  BucketHome &home = *context.bucketOf.lookup(op.getBucketAttr().getAttr());
+  StorageId storage = home.gradientWhole;
+  if (storage < 0) // a bucket that is freed when it is reduced
+    storage = context.storages.createTemporary(home.padded * getElementBytes(home.op.getGradientType()), plan::MemoryClass::communication);
+  bucketGradients[op] = storage;
+  for (auto [value, segment] : llvm::zip_equal(op.getGradients(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
+    written[op].push_back(assignDestination(value, View::contiguous(storage, cast<RankedTensorType>(value.getType()), segment.getOffset())));
+}
+
+void FunctionLowering::assignConcat(train::ConcatOp op) {
+  if (op->use_empty())
+    return;
+  View &whole = destinations.try_emplace(op.getResult()).first->second;
+  if (whole.storage < 0)
+    whole = createTemporary(op.getType());
+  View result = whole;
+  SmallVector<int64_t> starts(op.getType().getRank(), 0), steps(op.getType().getRank(), 1);
+  for (Value input : op.getInputs()) {
+    ArrayRef<int64_t> sizes = cast<RankedTensorType>(input.getType()).getShape();
+    written[op].push_back(assignDestination(input, sliceView(result, starts, sizes, steps)));
+    starts[op.getAxis()] += sizes[op.getAxis()];
+  }
+}
+
+bool FunctionLowering::assignDestination(Value value, const View &destination, bool mayHaveOtherUses) {
+  Operation *op = value.getDefiningOp();
+  if (!op || !isa<train::TrainDialect>(op->getDialect()) || isa<train::ReadStateOp>(op) || destinations.contains(value) || (!mayHaveOtherUses && !value.hasOneUse()))
+    return false;
+  if (isMovement(op)) {
+    std::optional<View> operand = viewOperand(op, destination);
+    if (operand && assignDestination(op->getOperand(0), *operand))
+      return true;
+    if (!destination.isContiguous())
+      return false;
+  } else if (auto matmul = dyn_cast<train::MatmulOp>(op)) {
+    ArrayRef<int64_t> strides = destination.layout.strides;
+    bool columns = strides.back() == 1, rows = strides[strides.size() - 2] == 1 && !matmul.getBias();
+    if (!destination.isDense() || (!columns && !rows))
+      return false;
+  } else if (!isa<train::ConcatOp>(op)) {
+    unsigned index = op->getNumOperands() + cast<OpResult>(value).getResultNumber();
+    if (!destination.isContiguous() && !KernelGenerator::acceptsStrides(op, index))
+      return false;
+  }
+  destinations[value] = destination;
+  return true;
+}

@@ -1,0 +1,256 @@
+//===- FunctionLowering.cpp - one function into commands -----------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "FunctionLowering.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace zopt;
+
+LogicalResult zopt::lowerFunction(func::FuncOp function, plan::SequenceOp sequence, OpBuilder &declarations, LoweringContext &context, SmallVectorImpl<Collective> &collectives) {
+  return FunctionLowering(function, sequence, declarations, context, collectives).run();
+}
+
+LogicalResult FunctionLowering::run() {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.getBody().front())))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+  if (failed(lowerArguments()))
+    return failure();
+  assignDestinations();
+  for (Operation &op : llvm::make_early_inc_range(function.getBody().front()))
+    if (failed(lower(&op)))
+      return failure();
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerArguments() {
+  for (BlockArgument argument : function.getArguments()) {
+    unsigned index = argument.getArgNumber();
+    auto name = function.getArgAttrOfType<StringAttr>(index, "train.name");
+    if (!name)
+      return function.emitOpError("argument ") << index << " has no train.name";
+    if (context.module.lookupSymbol(name))
+      return function.emitOpError("argument ") << index << " is named '" << name.getValue() << "', as is something else in the module";
+    auto type = cast<RankedTensorType>(argument.getType());
+    StorageId storage = context.storages.create(name.getValue() + ".value", type.getNumElements() * getElementBytes(type.getElementType()), plan::MemoryClass::inputs, /*persistent=*/true);
+    views[argument] = View::contiguous(storage, type);
+    bool isLabel = function.getArgAttr(index, "train.label") != nullptr;
+    auto limit = function.getArgAttrOfType<IntegerAttr>(index, "train.limit");
+    plan::InputOp::create(declarations, argument.getLoc(), name, plan::InputKindAttr::get(function.getContext(), isLabel ? plan::InputKind::label : plan::InputKind::input), getRef(storage),
+                          TypeAttr::get(type), declarations.getI64IntegerAttr(limit ? limit.getInt() : 0), function.getArgAttrOfType<IntegerAttr>(index, "train.ignore_index"));
+  }
+  return success();
+}
+
+LogicalResult FunctionLowering::lower(Operation *op) {
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](func::ReturnOp op) { return lowerReturn(op); })
+      .Case<train::BackwardOp, zero::FreeOp>([](auto) { return success(); })
+      .Case([&](train::ReadStateOp op) { return lowerReadState(op); })
+      .Case([&](train::WriteStateOp op) { return lowerWriteState(op); })
+      .Case([&](train::AccumulateOp op) { return lowerAccumulate(op); })
+      .Case([&](train::MatmulOp op) { return lowerMatmul(op); })
+      .Case([&](train::ConcatOp op) { return lowerConcat(op); })
+      .Case([&](zero::AllGatherOp op) { return lowerAllGather(op), success(); })
+      .Case([&](zero::ViewOp op) { return lowerView(op), success(); })
+      .Case([&](zero::ReduceGradientsOp op) { return lowerReduceGradients(op); })
+      .Case([&](zero::AllReduceOp op) { return lowerAllReduce(op); })
+      .Case([&](zero::GradientNormOp op) { return lowerGradientNorm(op), success(); })
+      .Case([&](zero::UpdateOp op) { return lowerUpdate(op); })
+      .Case([&](zero::PublishOp op) { return lowerPublish(op), success(); })
+      .Default([&](Operation *op) -> LogicalResult {
+        if (!isa<train::TrainDialect>(op->getDialect()))
+          return op->emitOpError("has no place in a final plan");
+        return isMovement(op) ? lowerMovement(op) : lowerToKernel(op);
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// States, inputs, outputs
+//===----------------------------------------------------------------------===//
+
+LogicalResult FunctionLowering::lowerReturn(func::ReturnOp op) {
+  for (auto [index, value] : llvm::enumerate(op.getOperands())) {
+    auto type = cast<RankedTensorType>(value.getType());
+    View output = View::contiguous(outputs[index], type);
+    if (!written[op][index] && failed(copy(op.getLoc(), getView(value), output)))
+      return failure();
+    auto name = function.getResultAttrOfType<StringAttr>(index, "train.name");
+    if (!name)
+      return op.emitOpError("gives back result ") << index << ", which has no train.name";
+    if (context.module.lookupSymbol(name))
+      return op.emitOpError("gives back '") << name.getValue() << "', which is the name of something else in the module";
+    plan::OutputOp::create(declarations, op.getLoc(), name, getRef(outputs[index]), TypeAttr::get(type));
+  }
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerReadState(train::ReadStateOp op) {
+  StringAttr name = op.getStateAttr().getAttr();
+  RankedTensorType type = op.getType();
+  if (BucketHome *home = context.homeOf.lookup(name)) {
+    if (home->parametersSharded)
+      return op.emitOpError("reads ") << op.getStateAttr() << ", which is sharded";
+    views[op] = View::contiguous(home->parameters, type, home->offsets.lookup(name));
+    return success();
+  }
+  auto it = context.stateOf.find(name);
+  if (it == context.stateOf.end())
+    return op.emitOpError("reads ") << op.getStateAttr() << ", which is in an optimizer's slot";
+  View state = View::contiguous(it->second, type);
+  views[op] = state;
+  // What is set later keeps its old value for those who read it here.
+  if (writtenStates.contains(name)) {
+    views[op] = createTemporary(type);
+    return copy(op.getLoc(), state, views[op]);
+  }
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerWriteState(train::WriteStateOp op) {
+  if (auto it = written.find(op); it != written.end() && it->second.front())
+    return success();
+  auto state = context.stateOf.find(op.getStateAttr().getAttr());
+  if (state == context.stateOf.end())
+    return op.emitOpError("sets ") << op.getStateAttr() << ", which lives in a bucket";
+  return copy(op.getLoc(), getView(op.getValue()), View::contiguous(state->second, cast<RankedTensorType>(op.getValue().getType())));
+}
+
+LogicalResult FunctionLowering::lowerAccumulate(train::AccumulateOp op) {
+  auto it = context.stateOf.find(op.getStateAttr().getAttr());
+  if (it == context.stateOf.end())
+    return op.emitOpError("adds to ") << op.getStateAttr() << ", which lives in a bucket";
+  auto type = cast<RankedTensorType>(op.getValue().getType());
+  View state = View::contiguous(it->second, type);
+  OpBuilder first = OpBuilder::atBlockBegin(builder.getInsertionBlock());
+  plan::ZeroOp::create(first, op.getLoc(), getRef(it->second), first.getI64IntegerAttr(0), first.getI64IntegerAttr(context.storages[it->second].bytes), first.getUnitAttr());
+  if (context.storages[it->second].bytes != type.getNumElements() * getElementBytes(type.getElementType()))
+    return op.emitOpError("adds ") << type << " to a state of another type";
+
+  FailureOr<View> value = getContiguous(op.getValue());
+  if (failed(value))
+    return failure();
+  OpBuilder temporary(op);
+  auto add = train::AddOp::create(temporary, op.getLoc(), type, op.getValue(), op.getValue());
+  return launchKernels(add, {state, *value, state}, op.getLoc()); // the op goes with the function
+}
+
+//===----------------------------------------------------------------------===//
+// Movement and kernels
+//===----------------------------------------------------------------------===//
+
+LogicalResult FunctionLowering::lowerMovement(Operation *op) {
+  Value result = op->getResult(0);
+  View input = getView(op->getOperand(0));
+  std::optional<View> view = viewResult(op, input);
+  auto destination = destinations.find(result);
+  if (view && destination == destinations.end()) {
+    views[result] = *view;
+    return success();
+  }
+  View target = getResultView(result);
+  views[result] = target;
+  if (view)
+    return copy(op->getLoc(), *view, target);
+  return launchKernels(op, {input, target}, op->getLoc());
+}
+
+LogicalResult FunctionLowering::lowerConcat(train::ConcatOp op) {
+  View result = getResultView(op.getResult());
+  views[op.getResult()] = result;
+  SmallVector<int64_t> starts(op.getType().getRank(), 0), steps(op.getType().getRank(), 1);
+  for (auto [index, input] : llvm::enumerate(op.getInputs())) {
+    ArrayRef<int64_t> sizes = cast<RankedTensorType>(input.getType()).getShape();
+    if (!written[op][index] && failed(copy(op.getLoc(), getView(input), sliceView(result, starts, sizes, steps))))
+      return failure();
+    starts[op.getAxis()] += sizes[op.getAxis()];
+  }
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerToKernel(Operation *op) {
+  SmallVector<View> arguments;
+  for (OpOperand &operand : op->getOpOperands()) {
+    View view = getView(operand.get());
+    if (!view.isContiguous() && !KernelGenerator::acceptsStrides(op, operand.getOperandNumber())) {
+      FailureOr<View> contiguous = getContiguous(operand.get());
+      if (failed(contiguous))
+        return failure();
+      view = *contiguous;
+    }
+    arguments.push_back(view);
+  }
+  for (Value result : op->getResults()) {
+    View view = getResultView(result);
+    views[result] = view;
+    arguments.push_back(view);
+  }
+  return launchKernels(op, arguments, op->getLoc());
+}
+
+FailureOr<View> FunctionLowering::getContiguous(Value value) {
+  View view = getView(value);
+  if (view.isContiguous())
+    return view;
+  auto [it, isNew] = copies.try_emplace(value);
+  if (isNew) {
+    it->second = createTemporary(cast<RankedTensorType>(value.getType()));
+    View target = it->second;
+    if (failed(copy(value.getLoc(), view, target)))
+      return failure();
+    return target;
+  }
+  return it->second;
+}
+
+View FunctionLowering::getResultView(Value value) {
+  auto it = destinations.find(value);
+  return it != destinations.end() ? it->second : createTemporary(cast<RankedTensorType>(value.getType()));
+}
+
+View FunctionLowering::createTemporary(RankedTensorType type, plan::MemoryClass memoryClass) {
+  return View::contiguous(context.storages.createTemporary(type.getNumElements() * getElementBytes(type.getElementType()), memoryClass), type);
+}
+
+LogicalResult FunctionLowering::copy(Location loc, const View &source, const View &destination) {
+  Type elementType = source.layout.elementType;
+  if (source.isContiguous() && destination.isContiguous()) {
+    plan::CopyOp::create(builder, loc, getRef(source.storage), builder.getI64IntegerAttr(source.getByteOffset()), getRef(destination.storage), builder.getI64IntegerAttr(destination.getByteOffset()),
+                         builder.getI64IntegerAttr(source.getElements() * getElementBytes(elementType)));
+    return success();
+  }
+  // A transposition that leaves axes where they are.
+  OpBuilder temporary(function.getContext());
+  temporary.setInsertionPointToStart(&function.getBody().front());
+  auto type = RankedTensorType::get(source.layout.shape, elementType);
+  auto zeros = train::ConstantOp::create(temporary, loc, type, DenseElementsAttr::get(type, temporary.getZeroAttr(elementType)));
+  auto move = train::TransposeOp::create(temporary, loc, type, zeros, temporary.getDenseI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(0, type.getRank()))));
+  return launchKernels(move, {source, destination}, loc); // the op goes with the function
+}
+
+LogicalResult FunctionLowering::launchKernels(Operation *op, ArrayRef<View> arguments, Location loc) {
+  SmallVector<TensorLayout> layouts(llvm::map_range(arguments, [](const View &view) { return view.layout; }));
+  FailureOr<KernelPlan> kernels = context.kernels.get(op, layouts);
+  if (failed(kernels))
+    return failure();
+  SmallVector<std::pair<FlatSymbolRefAttr, int64_t>> buffers(llvm::map_range(arguments, [&](const View &view) { return std::make_pair(getRef(view.storage), view.getByteOffset()); }));
+  for (int64_t bytes : kernels->workspaces)
+    buffers.push_back({getRef(context.storages.createTemporary(bytes, plan::MemoryClass::workspace)), 0});
+  for (const KernelLaunch &launch : kernels->launches) {
+    SmallVector<Attribute> names;
+    SmallVector<int64_t> offsets;
+    for (unsigned argument : launch.arguments) {
+      names.push_back(buffers[argument].first);
+      offsets.push_back(buffers[argument].second);
+    }
+    if (llvm::all_of(offsets, [](int64_t offset) { return offset == 0; }))
+      offsets.clear();
+    plan::LaunchOp::create(builder, loc, launch.kernel, builder.getArrayAttr(names), offsets, launch.writes, launch.extent, launch.grain);
+  }
+  return success();
+}

@@ -1,0 +1,93 @@
+//===- FunctionLowering.h - one function into commands -----------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_CONVERSION_ZEROTOPLAN_FUNCTIONLOWERING_H
+#define ZOPT_LIB_CONVERSION_ZEROTOPLAN_FUNCTIONLOWERING_H
+
+#include "Lowering.h"
+
+namespace zopt {
+
+/// Turns the ops of a function into commands, in program order. Values become views of storages; a collective is a start and a wait right behind it.
+class FunctionLowering {
+public:
+  FunctionLowering(mlir::func::FuncOp function, plan::SequenceOp sequence, mlir::OpBuilder &declarations, LoweringContext &context, llvm::SmallVectorImpl<Collective> &collectives)
+      : function(function), builder(mlir::OpBuilder::atBlockBegin(&sequence.getBody().front())), declarations(declarations), context(context), collectives(collectives) {}
+
+  mlir::LogicalResult run();
+
+private:
+  //===--- Destinations.cpp: results that are born where they are needed ---===//
+
+  /// Decides which values are written straight into a bucket's gradient, a concatenation, a state or an output.
+  void assignDestinations();
+  /// Lets `value` be written to `destination`, through the movement between; false where its producer cannot.
+  bool assignDestination(mlir::Value value, const View &destination, bool mayHaveOtherUses = false);
+  void assignGradients(zero::ReduceGradientsOp op);
+  void assignConcat(train::ConcatOp op);
+
+  //===--- FunctionLowering.cpp ---===//
+
+  mlir::LogicalResult lowerArguments();
+  mlir::LogicalResult lower(mlir::Operation *op);
+  mlir::LogicalResult lowerReturn(mlir::func::ReturnOp op);
+  mlir::LogicalResult lowerReadState(train::ReadStateOp op);
+  mlir::LogicalResult lowerWriteState(train::WriteStateOp op);
+  mlir::LogicalResult lowerAccumulate(train::AccumulateOp op);
+  mlir::LogicalResult lowerMovement(mlir::Operation *op);
+  mlir::LogicalResult lowerConcat(train::ConcatOp op);
+  mlir::LogicalResult lowerToKernel(mlir::Operation *op);
+
+  //===--- CollectiveLowering.cpp ---===//
+
+  void lowerAllGather(zero::AllGatherOp op);
+  void lowerView(zero::ViewOp op);
+  mlir::LogicalResult lowerReduceGradients(zero::ReduceGradientsOp op);
+  mlir::LogicalResult lowerAllReduce(zero::AllReduceOp op);
+  void lowerGradientNorm(zero::GradientNormOp op);
+  mlir::LogicalResult lowerUpdate(zero::UpdateOp op);
+  void lowerPublish(zero::PublishOp op);
+  /// Starts an all-gather and waits for it.
+  void gather(mlir::Location loc, Collective::Kind kind, BucketHome &home, StorageId source, StorageId destination, int64_t bytesPerRank, llvm::StringRef what);
+  /// The storage of a scalar, at its start.
+  mlir::FailureOr<mlir::FlatSymbolRefAttr> getScalar(mlir::Value value);
+
+  //===--- MatmulLowering.cpp ---===//
+
+  mlir::LogicalResult lowerMatmul(train::MatmulOp op);
+
+  //===--- common ---===//
+
+  View getView(mlir::Value value) { return views.lookup(value); }
+  /// `value` in row-major order: its view, or a copy that all who ask for it share.
+  mlir::FailureOr<View> getContiguous(mlir::Value value);
+  /// Where `value` is to be written: its destination, or a storage of its own.
+  View getResultView(mlir::Value value);
+  View createTemporary(mlir::RankedTensorType type, plan::MemoryClass memoryClass = plan::MemoryClass::activations);
+  mlir::LogicalResult copy(mlir::Location loc, const View &source, const View &destination);
+  mlir::LogicalResult launchKernels(mlir::Operation *op, llvm::ArrayRef<View> views, mlir::Location loc);
+  mlir::FlatSymbolRefAttr getRef(StorageId storage) { return context.storages.getRef(storage); }
+
+  mlir::func::FuncOp function;
+  mlir::OpBuilder builder;       // at the end of the sequence
+  mlir::OpBuilder &declarations; // among plan.input and plan.output
+  LoweringContext &context;
+  llvm::SmallVectorImpl<Collective> &collectives;
+
+  llvm::DenseMap<mlir::Value, View> views;
+  llvm::DenseMap<mlir::Value, View> destinations;
+  llvm::DenseMap<mlir::Value, View> copies;
+  llvm::DenseMap<mlir::Value, StorageId> gathered;
+  llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients takes them from
+  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already
+  llvm::DenseSet<mlir::StringAttr> readStates, writtenStates;
+  llvm::SmallVector<StorageId> outputs;
+};
+
+} // namespace zopt
+
+#endif // ZOPT_LIB_CONVERSION_ZEROTOPLAN_FUNCTIONLOWERING_H
