@@ -29,7 +29,7 @@ static int64_t getSpan(ArrayRef<int64_t> shape, ArrayRef<int64_t> strides) {
 int64_t zopt::getSpanBytes(MemRefType type) {
   SmallVector<int64_t> strides;
   int64_t offset;
-  if (failed(type.getStridesAndOffset(strides, offset)) || llvm::is_contained(strides, ShapedType::kDynamic) || ShapedType::isDynamic(offset))
+  if (!type.hasStaticShape() || failed(type.getStridesAndOffset(strides, offset)) || llvm::is_contained(strides, ShapedType::kDynamic) || ShapedType::isDynamic(offset))
     return -1;
   int64_t span = getSpan(type.getShape(), strides);
   return span == 0 ? 0 : (offset + span) * getBytes(type.getElementType());

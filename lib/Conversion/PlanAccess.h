@@ -45,7 +45,7 @@ void collectAccesses(mlir::Operation *command, const PlanSymbols &symbols, llvm:
 /// The id of a collective that a command starts.
 std::optional<int64_t> getStartedCollective(mlir::Operation *command);
 
-/// Bytes from the first element of a memref of static layout to its last, that included; -1 where the layout is not a strided one.
+/// Bytes from the first element of a memref of static layout to its last, that included; -1 where shape or layout are not static.
 int64_t getSpanBytes(mlir::MemRefType type);
 /// The same of a matrix product's operand.
 int64_t getSpanBytes(plan::MatmulOperandAttr operand);

@@ -23,12 +23,22 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
     Never changes what an op computes. Numerics: bitwise for a target and a number of threads; a product's order of sums is the library's.
   }];
   let options = [
+    Option<"worldSize", "world-size", "int64_t", "0", "Number of ranks, which is the one that the module is specialized for; 0: that one">,
     Option<"target", "target", "std::string", "\"cpu\"", "What the plan is for: cpu">,
     Option<"threads", "threads", "int64_t", "0", "Threads a rank; 0: cores / ranks, at least 1">,
     Option<"prefetch", "prefetch", "bool", "true", "Start gathers one bucket ahead">,
   ];
   let dependentDialects = ["::zopt::plan::PlanDialect", "::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect", "::mlir::index::IndexDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
+def VerifyPlan : Pass<"zopt-verify-plan", "mlir::ModuleOp"> {
+  let summary = "Check a final plan without running it";
+  let description = [{
+    Expects the final level; changes nothing. A plan that passes cannot deadlock, race or read a dead buffer. One error, with the values: a buffer outside its arena or across a persistent one; a state or bucket
+    without a place of its size; an access outside a buffer; bytes read that another buffer has overwritten or nothing has written; a command that touches what a collective in flight writes, or writes
+    what it reads; a collective that is not waited for once; a kernel with other arguments, element types or writes than its launch says; a bucket that is not updated, counted in the norm or published once.
+  }];
 }
 
 #endif // ZOPT_CONVERSION_PLANPASSES_TD

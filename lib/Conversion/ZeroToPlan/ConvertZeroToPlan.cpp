@@ -48,7 +48,7 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
     StorageTable storages(module);
     KernelGenerator generator(module);
     KernelCache kernels(generator);
-    LoweringContext context{module, worldSize, getCount("train.accum_steps"), threadCount, storages, kernels, {}, {}, {}, 0};
+    LoweringContext context(module, ranks, getCount("train.accum_steps"), threadCount, storages, kernels);
     StatePlacement placement(context);
     if (failed(placement.place(declarations)))
       return signalPassFailure();
@@ -86,10 +86,12 @@ private:
       return module.emitError("target is '") << target << "', but expects cpu";
     if (!module->hasAttr("train.world_size"))
       return module.emitError("is not specialized: expects train.world_size");
-    worldSize = getCount("train.world_size");
+    ranks = getCount("train.world_size");
+    if (worldSize != 0 && worldSize != ranks)
+      return module.emitError("is specialized for ") << ranks << " ranks, but world-size is " << worldSize;
     if (threads < 0)
       return module.emitError("threads is ") << threads << ", but expects at least 0";
-    threadCount = threads > 0 ? int64_t(threads) : std::max<int64_t>(1, std::thread::hardware_concurrency() / worldSize);
+    threadCount = threads > 0 ? int64_t(threads) : std::max<int64_t>(1, std::thread::hardware_concurrency() / ranks);
     if (module.getOps<func::FuncOp>().empty())
       return module.emitError("has no function to convert");
     for (auto function : module.getOps<func::FuncOp>())
@@ -104,11 +106,11 @@ private:
       if (feature.second)
         features.push_back("+" + feature.first().str());
     llvm::sort(features);
-    plan::TargetOp::create(builder, module.getLoc(), target, worldSize, threadCount, getCount("train.micro_batch"), getCount("train.accum_steps"), llvm::sys::getProcessTriple(),
+    plan::TargetOp::create(builder, module.getLoc(), target, ranks, threadCount, getCount("train.micro_batch"), getCount("train.accum_steps"), llvm::sys::getProcessTriple(),
                            llvm::sys::getHostCPUName(), llvm::join(features, ","), builder.getStrArrayAttr({runtime::matmulLibrary()}));
   }
 
-  int64_t worldSize = 1, threadCount = 1;
+  int64_t ranks = 1, threadCount = 1;
   SmallVector<std::pair<func::FuncOp, plan::SequenceOp>> lowered;
 };
 

@@ -250,7 +250,8 @@ LogicalResult FunctionLowering::launchKernels(Operation *op, ArrayRef<View> argu
     }
     if (llvm::all_of(offsets, [](int64_t offset) { return offset == 0; }))
       offsets.clear();
-    plan::LaunchOp::create(builder, loc, launch.kernel, builder.getArrayAttr(names), offsets, launch.writes, launch.extent, launch.grain);
+    plan::LaunchOp::create(builder, loc, launch.kernel, builder.getArrayAttr(names), builder.getDenseI64ArrayAttr(offsets), builder.getDenseI64ArrayAttr(launch.writes),
+                           builder.getI64IntegerAttr(launch.extent), builder.getI64IntegerAttr(launch.grain));
   }
   return success();
 }

@@ -58,8 +58,11 @@ private:
 
 /// What the lowering of all functions shares.
 struct LoweringContext {
+  LoweringContext(mlir::ModuleOp module, int64_t worldSize, int64_t accumSteps, int64_t threads, StorageTable &storages, KernelCache &kernels)
+      : module(module), worldSize(worldSize), accumSteps(accumSteps), threads(threads), storages(storages), kernels(kernels) {}
+
   mlir::ModuleOp module;
-  int64_t worldSize = 1, accumSteps = 1, threads = 1;
+  int64_t worldSize, accumSteps, threads;
   StorageTable &storages;
   KernelCache &kernels;
   llvm::DenseMap<mlir::StringAttr, BucketHome *> bucketOf; // by the bucket's name

@@ -72,7 +72,7 @@ int64_t zopt::packArena(MutableArrayRef<PackedItem> items, int64_t base, int64_t
   int64_t times = 1;
   for (const PackedItem &item : items)
     times = std::max(times, item.last + 1);
-  SmallVector<size_t> order(llvm::seq<size_t>(0, items.size()));
+  SmallVector<size_t> order = llvm::to_vector(llvm::seq<size_t>(0, items.size()));
   llvm::sort(order, [&](size_t a, size_t b) {
     int64_t lifeA = items[a].last - items[a].first, lifeB = items[b].last - items[b].first;
     return std::make_tuple(-items[a].bytes, -lifeA, a) < std::make_tuple(-items[b].bytes, -lifeB, b);

@@ -52,7 +52,8 @@ def Plan_KernelOp : Plan_Op<"kernel", [IsolatedFromAbove, FunctionOpInterface, S
   let summary = "a generated kernel";
   let description = [{
     The body is MLIR in the upstream dialects (scf, arith, math, vector, memref). The last two arguments are `index`: the half-open range of outer iterations to run; iterations are
-    independent, so that any split over threads gives the same bits. The other arguments are memrefs with static layout.
+    independent, so that any split over threads gives the same bits. The other arguments are memrefs of static layout; the outermost axis is dynamic in kernels that run over as many blocks as they are given
+    (updates, sums of squares).
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type, OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs);
   let regions = (region AnyRegion:$body);
