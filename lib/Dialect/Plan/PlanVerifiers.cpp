@@ -21,17 +21,19 @@ using namespace zopt::plan;
 //===----------------------------------------------------------------------===//
 
 LogicalResult TargetOp::verify() {
-  if (getWorldSize() < 1 || getThreads() < 1 || getMicroBatch() < 1 || getAccumSteps() < 1)
-    return emitOpError("expects positive world_size, threads, micro_batch and accum_steps, but got ")
-           << getWorldSize() << ", " << getThreads() << ", " << getMicroBatch() << ", " << getAccumSteps();
+  int64_t worldSize = getWorldSize(), threads = getThreads(), microBatch = getMicroBatch(), accumSteps = getAccumSteps();
+  if (worldSize < 1 || threads < 1 || microBatch < 1 || accumSteps < 1)
+    return emitOpError("expects positive world_size, threads, micro_batch and accum_steps, but got ") << worldSize << ", " << threads << ", " << microBatch << ", " << accumSteps;
   return success();
 }
 
 LogicalResult BufferOp::verify() {
-  if (getBytes() < 0 || getOffset() < 0 || getRankStride() < 0)
-    return emitOpError("expects bytes, offset and rank_stride of at least 0, but got ") << getBytes() << ", " << getOffset() << ", " << getRankStride();
-  if (getOffset() % kBufferAlignment != 0 || getRankStride() % kBufferAlignment != 0)
-    return emitOpError("starts at ") << getOffset() << " with rank_stride " << getRankStride() << ", which are not multiples of " << kBufferAlignment;
+  // Signless attributes read as unsigned.
+  int64_t bytes = getBytes(), offset = getOffset(), rankStride = getRankStride();
+  if (bytes < 0 || offset < 0 || rankStride < 0)
+    return emitOpError("expects bytes, offset and rank_stride of at least 0, but got ") << bytes << ", " << offset << ", " << rankStride;
+  if (offset % kBufferAlignment != 0 || rankStride % kBufferAlignment != 0)
+    return emitOpError("starts at ") << offset << " with rank_stride " << rankStride << ", which are not multiples of " << kBufferAlignment;
   return success();
 }
 
@@ -65,8 +67,9 @@ LogicalResult KernelOp::verify() {
 }
 
 LogicalResult PlacedBucketOp::verify() {
-  if (getPadded() <= 0 || getSlice() <= 0 || getPadded() % getSlice() != 0)
-    return emitOpError("expects padded to be a multiple of slice, but got ") << getPadded() << " and " << getSlice();
+  int64_t padded = getPadded(), slice = getSlice();
+  if (padded <= 0 || slice <= 0 || padded % slice != 0)
+    return emitOpError("expects padded to be a multiple of slice, but got ") << padded << " and " << slice;
   if (getGradient().has_value() != getGradientType().has_value())
     return emitOpError("expects gradient and gradient_type together");
   return success();
@@ -89,8 +92,9 @@ LogicalResult LaunchOp::verify() {
   for (int64_t index : getWrites())
     if (index < 0 || index >= static_cast<int64_t>(getBuffers().size()))
       return emitOpError("writes buffer ") << index << " of " << getBuffers().size();
-  if (getExtent() < 0 || getGrain() < 1)
-    return emitOpError("expects an extent of at least 0 and a grain of at least 1, but got ") << getExtent() << " and " << getGrain();
+  int64_t extent = getExtent(), grain = getGrain();
+  if (extent < 0 || grain < 1)
+    return emitOpError("expects an extent of at least 0 and a grain of at least 1, but got ") << extent << " and " << grain;
   return success();
 }
 
@@ -118,34 +122,36 @@ LogicalResult MatmulOp::verify() {
 }
 
 LogicalResult CopyOp::verify() {
-  if (getBytes() < 0 || getSourceOffset() < 0 || getDestinationOffset() < 0)
-    return emitOpError("expects bytes and offsets of at least 0, but got ") << getBytes() << ", " << getSourceOffset() << ", " << getDestinationOffset();
+  int64_t bytes = getBytes(), source = getSourceOffset(), destination = getDestinationOffset();
+  if (bytes < 0 || source < 0 || destination < 0)
+    return emitOpError("expects bytes and offsets of at least 0, but got ") << bytes << ", " << source << ", " << destination;
   return success();
 }
 
 LogicalResult ZeroOp::verify() {
-  if (getBytes() < 0 || getOffset() < 0)
-    return emitOpError("expects bytes and an offset of at least 0, but got ") << getBytes() << ", " << getOffset();
+  int64_t bytes = getBytes(), offset = getOffset();
+  if (bytes < 0 || offset < 0)
+    return emitOpError("expects bytes and an offset of at least 0, but got ") << bytes << ", " << offset;
   return success();
 }
 
 LogicalResult AllGatherOp::verify() {
-  if (getBytesPerRank() <= 0)
-    return emitOpError("expects positive bytes_per_rank, but got ") << getBytesPerRank();
+  if (static_cast<int64_t>(getBytesPerRank()) <= 0)
+    return emitOpError("expects positive bytes_per_rank, but got ") << static_cast<int64_t>(getBytesPerRank());
   return success();
 }
 
 LogicalResult ReduceScatterOp::verify() {
-  if (getElementsPerRank() <= 0)
-    return emitOpError("expects positive elements_per_rank, but got ") << getElementsPerRank();
+  if (static_cast<int64_t>(getElementsPerRank()) <= 0)
+    return emitOpError("expects positive elements_per_rank, but got ") << static_cast<int64_t>(getElementsPerRank());
   if (!isa<FloatType>(getSourceType()) || !isa<FloatType>(getDestinationType()))
     return emitOpError("expects float types, but got ") << getSourceType() << " and " << getDestinationType();
   return success();
 }
 
 LogicalResult AllReduceOp::verify() {
-  if (getElementsPerRank() <= 0)
-    return emitOpError("expects positive elements_per_rank, but got ") << getElementsPerRank();
+  if (static_cast<int64_t>(getElementsPerRank()) <= 0)
+    return emitOpError("expects positive elements_per_rank, but got ") << static_cast<int64_t>(getElementsPerRank());
   if (!isa<FloatType>(getType()))
     return emitOpError("expects a float type, but got ") << getType();
   return success();

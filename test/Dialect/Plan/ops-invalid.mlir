@@ -1,0 +1,141 @@
+// RUN: zopt %s -split-input-file -verify-diagnostics
+
+// expected-error @+1 {{'plan.target' op expects positive world_size, threads, micro_batch and accum_steps, but got 0, 2, 4, 1}}
+plan.target "cpu" {accum_steps = 1 : i64, cpu = "", features = "", libraries = [], micro_batch = 4 : i64, threads = 2 : i64, triple = "", world_size = 0 : i64}
+
+// -----
+
+// expected-error @+1 {{'plan.buffer' op starts at 100 with rank_stride 0, which are not multiples of 64}}
+plan.buffer @x in @device at 100 bytes 4 for activations
+
+// -----
+
+// expected-error @+1 {{'plan.buffer' op starts at 0 with rank_stride 4, which are not multiples of 64}}
+plan.buffer @x in @device at 0 bytes 4 for activations {rank_stride = 4 : i64}
+
+// -----
+
+// expected-error @+1 {{'plan.buffer' op expects bytes, offset and rank_stride of at least 0, but got -4, 0, 0}}
+plan.buffer @x in @device at 0 bytes -4 for activations
+
+// -----
+
+// expected-error @+1 {{'plan.kernel' op expects two 'index' arguments last: the range of iterations to run}}
+plan.kernel @x(%a: memref<4xf32>, %begin: index) {
+  plan.return
+}
+
+// -----
+
+// expected-error @+1 {{'plan.kernel' op expects arguments to be memrefs, static but for the outermost axis, but got 'memref<4x?xf32>'}}
+plan.kernel @x(%a: memref<4x?xf32>, %begin: index, %end: index) {
+  plan.return
+}
+
+// -----
+
+// expected-error @+1 {{'plan.kernel' op has results, but a kernel writes through its arguments}}
+plan.kernel @x(%begin: index, %end: index) -> index {
+  plan.return
+}
+
+// -----
+
+// expected-error @+1 {{'plan.placed_bucket' op expects padded to be a multiple of slice, but got 256 and 100}}
+plan.placed_bucket @b padded 256 slice 100 parameters @p {slots = []}
+
+// -----
+
+// expected-error @+1 {{'plan.placed_bucket' op expects gradient and gradient_type together}}
+plan.placed_bucket @b padded 256 slice 128 parameters @p {gradient = @g, slots = []}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.launch' op has 2 buffers, but 1 offsets}}
+  plan.launch @k [@a, @b] offsets [0] writes [1] extent 1 grain 1
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.launch' op writes buffer 2 of 2}}
+  plan.launch @k [@a, @b] offsets [] writes [2] extent 1 grain 1
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.launch' op expects an extent of at least 0 and a grain of at least 1, but got 1 and 0}}
+  plan.launch @k [@a, @b] offsets [] writes [1] extent 1 grain 0
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op has sizes that do not agree: #plan.operand<f32, [4, 5], [5, 1]> x #plan.operand<f32, [4, 4], [4, 1]> -> #plan.operand<f32, [4, 4], [4, 1]>}}
+  plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [4, 5], [5, 1]>, out_operand = #plan.operand<f32, [4, 4], [4, 1]>, rhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects four byte offsets (lhs, rhs, out, bias), but got 2}}
+  plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0>, lhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, out_operand = #plan.operand<f32, [4, 4], [4, 1]>, rhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op has batch sizes that do not broadcast: #plan.operand<f32, [3, 4, 4], [16, 4, 1]> x #plan.operand<f32, [2, 4, 4], [16, 4, 1]> -> #plan.operand<f32, [2, 4, 4], [16, 4, 1]>}}
+  plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [3, 4, 4], [16, 4, 1]>, out_operand = #plan.operand<f32, [2, 4, 4], [16, 4, 1]>, rhs_operand = #plan.operand<f32, [2, 4, 4], [16, 4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.copy' op expects bytes and offsets of at least 0, but got 4, -4, 0}}
+  plan.copy @a at -4 to @b at 0 bytes 4
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.zero' op expects bytes and an offset of at least 0, but got -1, 0}}
+  plan.zero @a at 0 bytes -1
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.all_gather' op expects positive bytes_per_rank, but got 0}}
+  plan.all_gather 0 @a into @b bytes_per_rank 0 label "x"
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.reduce_scatter' op expects float types, but got 'i32' and 'f32'}}
+  plan.reduce_scatter 0 @a into @b workspace @c elements_per_rank 128 i32 -> f32 label "x"
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.all_reduce' op expects positive elements_per_rank, but got 0}}
+  plan.all_reduce 0 @a workspace @b elements_per_rank 0 f32 label "x"
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.gradient_norm' op expects one kernel a bucket, but got 0 for 1}}
+  plan.gradient_norm [@a] by [] workspace @b into @c f32
+}
+
+// -----
+
+// expected-error @+1 {{'plan.sequence' op holds 'arith.constant', which is not a command}}
+plan.sequence @micro_step {
+  %x = arith.constant 1 : index
+}
