@@ -27,7 +27,7 @@ plan.kernel @x(%a: memref<4xf32>, %begin: index) {
 
 // -----
 
-// expected-error @+1 {{'plan.kernel' op expects arguments to be memrefs, static but for the outermost axis, but got 'memref<4x?xf32>'}}
+// expected-error @+1 {{'plan.kernel' op expects arguments to be memrefs whose sizes, but for the first, are static, but got 'memref<4x?xf32>'}}
 plan.kernel @x(%a: memref<4x?xf32>, %begin: index, %end: index) {
   plan.return
 }
