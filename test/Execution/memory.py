@@ -2,8 +2,10 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
-from harness import Config, Settings, add, compile_plan, every_run, execute, expect_refusal, scratch, succeed, test, train
+from faults import Running
+from harness import HERE, MODELS, Config, Settings, add, compile_plan, every_run, execute, expect_refusal, memoize, read_metrics, scratch, succeed, test, train
 from plan_text import FinalPlan
 
 BUCKET = 1 << 19  # bytes: gpt2-text in at least six buckets
@@ -124,3 +126,46 @@ def smaller_buffer(text):
 
 add("I6/an understated arena fails", understated, smaller_arena)
 add("I6/an understated buffer fails", understated, smaller_buffer)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Nothing large is allocated inside a step, and little beside the plan.
+# ---------------------------------------------------------------------------------------------------------------------
+
+@memoize
+def recorder():
+    """The preloaded library that records allocations of 64 KiB or more."""
+    library = scratch("recorder") / "allocations.so"
+    succeed(["clang-22", "-O1", "-shared", "-fPIC", HERE / "allocations.c", "-o", library])
+    return library
+
+
+def large_allocations(plan, comm, steps):
+    folder = scratch("allocations")
+    log = folder / "log"
+    succeed(["zrun", plan, "--nproc", 2, f"--comm={comm}", "--threads", 1, "--data", MODELS / "gpt2-tiny" / "batch.safetensors", "--steps", steps,
+             "--metrics", folder / "m", "--weights-out", folder / "w"], LD_PRELOAD=str(recorder()), ZOPT_ALLOCATIONS=str(log))
+    return sorted(log.read_text().splitlines())
+
+
+def no_allocation_in_steps(comm, *flags):
+    plan = compile_plan("gpt2-tiny", "--micro-batch=4", *flags)
+    large_allocations(plan, comm, 1)  # compiles; what follows finds it in the cache
+    few, many = large_allocations(plan, comm, 3), large_allocations(plan, comm, 33)
+    assert few, "the recorder saw nothing"
+    assert len(few) == len(many), f"{len(many) - len(few)} allocations of 64 KiB or more in 30 steps; in 3 steps: {few}; in 33: {many}"
+
+
+add("I6/no allocation of 64 KiB or more inside a step, stage 0", no_allocation_in_steps, "local", "--zero-stage=0")
+add("I6/no allocation of 64 KiB or more inside a step, stage 3 bf16", no_allocation_in_steps, "local", "--zero-stage=3", "--bf16")
+add("I6/no allocation of 64 KiB or more inside a step, stage 3 mpi", no_allocation_in_steps, "mpi", "--zero-stage=3")
+
+
+@test("I6/a rank's resident memory beyond the plan is at most 150 MB", alone=True)
+def resident():
+    with Running("mpi", 2) as run:
+        planned = read_metrics(run.metrics)[0][0]["planned_peak"]["device"]
+        for pid in run.rank_pids():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            pss = int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.M)[1]) << 10
+            assert pss - planned <= 150e6, f"Pss {pss} bytes, planned {planned}: {(pss - planned) / 1e6:.1f} MB beyond the plan"
