@@ -60,7 +60,6 @@ public:
 
   /// Reads bytes [begin, begin + count) of the tensor.
   Status read(const SafetensorsTensor &tensor, int64_t begin, void *data, int64_t count) const;
-  const InputFile &input() const { return file; }
   /// Gives up the descriptor, for those who read on by offset.
   InputFile takeInput() { return std::move(file); }
 
