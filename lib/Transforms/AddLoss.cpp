@@ -88,7 +88,7 @@ private:
       outputs.push_back({name ? name.getValue() : StringRef(), value});
       names += (names.empty() ? "'" : ", '") + outputs.back().name.str() + "'";
     }
-    StringRef wanted = isOutputLoss() ? StringRef(loss).split(':').second : StringRef(logits);
+    StringRef wanted = StringRef(loss).contains(':') ? StringRef(loss).split(':').second : StringRef(logits);
     for (const Output &output : outputs) {
       bool isFloat = isa<FloatType>(getTensorType(output.value).getElementType());
       if (wanted.empty() ? !isFloat : output.name != wanted)

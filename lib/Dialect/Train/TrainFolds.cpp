@@ -75,3 +75,66 @@ OpFoldResult BroadcastOp::fold(FoldAdaptor) {
   }
   return {};
 }
+
+//===----------------------------------------------------------------------===//
+// Elementwise
+//===----------------------------------------------------------------------===//
+
+/// Elementwise ops broadcast themselves: reads through broadcasts that the other operands' shapes make anyway. Whether any operand changed.
+static bool readThroughBroadcasts(Operation *op) {
+  ArrayRef<int64_t> space = getTensorType(op->getResult(0)).getShape();
+  bool changed = false;
+  for (OpOperand &operand : op->getOpOperands()) {
+    auto broadcast = operand.get().getDefiningOp<BroadcastOp>();
+    if (!broadcast)
+      continue;
+    SmallVector<int64_t> shape(getTensorType(broadcast.getInput()).getShape());
+    bool agrees = true;
+    for (OpOperand &other : op->getOpOperands()) {
+      if (&other == &operand)
+        continue;
+      FailureOr<SmallVector<int64_t>> merged = broadcastShapes(shape, getTensorType(other.get()).getShape());
+      if ((agrees = agrees && succeeded(merged)))
+        shape = *merged;
+    }
+    if (!agrees || ArrayRef<int64_t>(shape) != space)
+      continue;
+    operand.set(broadcast.getInput());
+    changed = true;
+  }
+  return changed;
+}
+
+static OpFoldResult foldBroadcasts(Operation *op) {
+  return readThroughBroadcasts(op) ? OpFoldResult(op->getResult(0)) : OpFoldResult();
+}
+
+/// Whether a constant operand is `number` everywhere.
+static bool isSplatOf(Attribute operand, double number) {
+  auto elements = dyn_cast_or_null<DenseFPElementsAttr>(operand);
+  return elements && elements.isSplat() && elements.getSplatValue<APFloat>().isExactlyValue(number);
+}
+
+OpFoldResult AddOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult SubOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult PowOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult MaxOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult MinOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult AndOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult OrOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult CompareOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult SelectOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+
+OpFoldResult MulOp::fold(FoldAdaptor adaptor) {
+  if (isSplatOf(adaptor.getRhs(), 1.0) && getLhs().getType() == getType())
+    return getLhs();
+  if (isSplatOf(adaptor.getLhs(), 1.0) && getRhs().getType() == getType())
+    return getRhs();
+  return foldBroadcasts(*this);
+}
+
+OpFoldResult DivOp::fold(FoldAdaptor adaptor) {
+  if (isSplatOf(adaptor.getRhs(), 1.0) && getLhs().getType() == getType())
+    return getLhs();
+  return foldBroadcasts(*this);
+}

@@ -245,6 +245,7 @@ class Train_BinaryOp<string mnemonic, string text, list<Trait> traits = [Differe
   let results = (outs Train_Tensor:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
   let hasVerifier = 1;
+  let hasFolder = 1;
 }
 
 def Train_AddOp : Train_BinaryOp<"add", "a + b">;
@@ -264,6 +265,7 @@ def Train_CompareOp : Train_Op<"compare", [Pure, ElementwiseTrait]> {
   let results = (outs Train_BoolTensor:$result);
   let assemblyFormat = "$predicate $lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
   let hasVerifier = 1;
+  let hasFolder = 1;
 }
 
 def Train_SelectOp : Train_Op<"select", [Pure, ElementwiseTrait, Differentiable]> {
@@ -273,6 +275,7 @@ def Train_SelectOp : Train_Op<"select", [Pure, ElementwiseTrait, Differentiable]
   let results = (outs Train_Tensor:$result);
   let assemblyFormat = "$condition `,` $on_true `,` $on_false attr-dict `:` type($condition) `,` type($on_true) `,` type($on_false) `->` type($result)";
   let hasVerifier = 1;
+  let hasFolder = 1;
 }
 
 // Derivatives that are one op, so that their inner arithmetic is fp32 and rounds once.
