@@ -1,0 +1,159 @@
+// RUN: zopt %s --split-input-file --verify-diagnostics
+
+func.func @f(%a: tensor<3x4xf32>, %b: tensor<5x2xf32>) {
+  // expected-error@+1 {{inner sizes 4 and 5 differ}}
+  %0 = train.matmul %a, %b : tensor<3x4xf32>, tensor<5x2xf32> -> tensor<3x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<3x4xf32>, %b: tensor<4xf32>) {
+  // expected-error@+1 {{operands have ranks 2 and 1, expected at least 2}}
+  %0 = train.matmul %a, %b : tensor<3x4xf32>, tensor<4xf32> -> tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2x3x4xf32>, %b: tensor<5x4x2xf32>) {
+  // expected-error@+1 {{batch shapes [2] and [5] do not broadcast}}
+  %0 = train.matmul %a, %b : tensor<2x3x4xf32>, tensor<5x4x2xf32> -> tensor<2x3x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2x3x4xf32>, %b: tensor<4x2xf32>) {
+  // expected-error@+1 {{result has shape [3x2], expected [2x3x2]}}
+  %0 = train.matmul %a, %b : tensor<2x3x4xf32>, tensor<4x2xf32> -> tensor<3x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<3x4xf32>, %b: tensor<4x2xbf16>) {
+  // expected-error@+1 {{right operand has element type 'bf16', expected 'f32'}}
+  %0 = train.matmul %a, %b : tensor<3x4xf32>, tensor<4x2xbf16> -> tensor<3x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<3x4xf32>, %b: tensor<4x2xf32>, %c: tensor<3xf32>) {
+  // expected-error@+1 {{bias has shape [3], expected [2]}}
+  %0 = train.matmul %a, %b bias %c : tensor<3xf32> : tensor<3x4xf32>, tensor<4x2xf32> -> tensor<3x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %k3: tensor<2x3x5x8xf32>, %m: tensor<2x5xi1>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{query [2x4x3x8], key [2x3x5x8] and value [2x3x5x8] do not agree}}
+  %0:2 = train.attention %q, %k3, %k3 {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x3x5x8xf32>, tensor<2x3x5x8xf32> -> tensor<2x4x3x8xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %k3: tensor<2x3x5x8xf32>, %m: tensor<2x5xi1>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{query [2x4x3x8], key [2x2x5x8] and value [2x3x5x8] do not agree}}
+  %0:2 = train.attention %q, %k, %k3 {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>, tensor<2x3x5x8xf32> -> tensor<2x4x3x8xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %k3: tensor<2x3x5x8xf32>, %m: tensor<2x5xi1>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{mask [2x5] does not broadcast to the scores' [2x4x3x5]}}
+  %0:2 = train.attention %q, %k, %k mask %m : tensor<2x5xi1> {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32> -> tensor<2x4x3x8xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %k3: tensor<2x3x5x8xf32>, %m: tensor<2x5xi1>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{result has shape [2x4x3x7], expected [2x4x3x8]}}
+  %0:2 = train.attention %q, %k, %k {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32> -> tensor<2x4x3x7xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %k3: tensor<2x3x5x8xf32>, %m: tensor<2x5xi1>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{lse has shape [2x4], expected [2x4x3]}}
+  %0:2 = train.attention %q, %k, %k {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32> -> tensor<2x4x3x8xf32>, tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %k3: tensor<2x3x5x8xf32>, %m: tensor<2x5xi1>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{result has shape [2x4x3x8], expected [2x2x5x8]}}
+  %0:3 = train.attention_grad %q, %k, %k output %q lse %l cotangent %q {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3xf32>, tensor<2x4x3x8xf32> -> tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %k3: tensor<2x3x5x8xf32>, %m: tensor<2x5xi1>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{cotangent has shape [2x2x5x8], expected [2x4x3x8]}}
+  %0:3 = train.attention_grad %q, %k, %k output %q lse %l cotangent %k {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3xf32>, tensor<2x2x5x8xf32> -> tensor<2x4x3x8xf32>, tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%s: tensor<2x3x5xf32>) {
+  // expected-error@+1 {{scores have rank 3, expected 4}}
+  %0:2 = train.attention_probabilities %s : tensor<2x3x5xf32> -> tensor<2x3x5xf32>, tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%s: tensor<2x4x3x5xf32>, %m: tensor<2x5xi1>) {
+  // expected-error@+1 {{mask [2x5] does not broadcast to the scores' [2x4x3x5]}}
+  %0:2 = train.attention_probabilities %s mask %m : tensor<2x5xi1> : tensor<2x4x3x5xf32> -> tensor<2x4x3x5xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%s: tensor<2x4x3x5xf32>) {
+  // expected-error@+1 {{result has shape [2x4x3x4], expected [2x4x3x5]}}
+  %0:2 = train.attention_probabilities %s : tensor<2x4x3x5xf32> -> tensor<2x4x3x4xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%s: tensor<2x4x3x5xf32>, %o: tensor<2x4x5x6xf32>, %l: tensor<2x4x3xf32>) {
+  // expected-error@+1 {{output has shape [2x4x5x6], expected [2x4x3x6]}}
+  %0:2 = train.attention_scores_grad %s lse %l dp %s output %o cotangent %o : tensor<2x4x3x5xf32>, tensor<2x4x3xf32>, tensor<2x4x3x5xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32> -> tensor<2x4x3x5xf32>, tensor<2x4x3x5xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x4x3x7xf32>, %c: tensor<1x1x3x3xf32>) {
+  // expected-error@+1 {{rotates an odd last axis of 7}}
+  %0 = train.rotary %x, %c, %c : tensor<2x4x3x7xf32>, tensor<1x1x3x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x4x3x8xf32>, %c: tensor<1x1x3x8xf32>) {
+  // expected-error@+1 {{cos and sin [1x1x3x8] do not broadcast to [2x1x3x4]}}
+  %0 = train.rotary %x, %c, %c : tensor<2x4x3x8xf32>, tensor<1x1x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x4x3x8xf32>, %c: tensor<1x1x3x1xf32>) {
+  // expected-error@+1 {{cos and sin [1x1x3x1] do not end in 4}}
+  %0 = train.rotary %x, %c, %c : tensor<2x4x3x8xf32>, tensor<1x1x3x1xf32>
+  return
+}

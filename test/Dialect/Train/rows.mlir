@@ -1,0 +1,54 @@
+// RUN: zopt %s --verify-roundtrip | FileCheck %s
+
+// CHECK-LABEL: func.func @reductions
+func.func @reductions(%x: tensor<2x3x4xbf16>) {
+  // The sum rounds once, to a type of its own.
+  // CHECK: train.reduce_sum %{{.*}} [0, 2] : tensor<2x3x4xbf16> -> tensor<3xf32>
+  %0 = train.reduce_sum %x [0, 2] : tensor<2x3x4xbf16> -> tensor<3xf32>
+  // CHECK: train.reduce_mean %{{.*}} [1] {keepdims} : tensor<2x3x4xbf16> -> tensor<2x1x4xbf16>
+  %1 = train.reduce_mean %x [1] {keepdims} : tensor<2x3x4xbf16> -> tensor<2x1x4xbf16>
+  // CHECK: train.reduce_max %{{.*}} [] : tensor<2x3x4xbf16> -> tensor<2x3x4xbf16>
+  %2 = train.reduce_max %x [] : tensor<2x3x4xbf16> -> tensor<2x3x4xbf16>
+  return
+}
+
+// CHECK-LABEL: func.func @softmax
+func.func @softmax(%x: tensor<2x3xf32>) {
+  // CHECK: train.softmax %{{.*}} : tensor<2x3xf32>
+  %0 = train.softmax %x : tensor<2x3xf32>
+  // CHECK: train.log_softmax %{{.*}} : tensor<2x3xf32>
+  %1 = train.log_softmax %x : tensor<2x3xf32>
+  // CHECK: train.softmax_grad %{{.*}}, %{{.*}} : tensor<2x3xf32>
+  %2 = train.softmax_grad %0, %x : tensor<2x3xf32>
+  // CHECK: train.log_softmax_grad %{{.*}}, %{{.*}} : tensor<2x3xf32>
+  %3 = train.log_softmax_grad %1, %x : tensor<2x3xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @norms
+func.func @norms(%x: tensor<2x3xbf16>, %g: tensor<3xbf16>) {
+  // CHECK: train.layer_norm %{{.*}} gamma %{{.*}} : tensor<3xbf16> beta %{{.*}} : tensor<3xbf16> {epsilon = 1.000000e-05 : f64} : tensor<2x3xbf16> -> tensor<2x3xbf16>, tensor<2xf32>
+  %y, %mean, %rstd = train.layer_norm %x gamma %g : tensor<3xbf16> beta %g : tensor<3xbf16> {epsilon = 1.0e-5 : f64} : tensor<2x3xbf16> -> tensor<2x3xbf16>, tensor<2xf32>
+  // CHECK: train.layer_norm %{{.*}} {epsilon = 1.000000e-05 : f64} : tensor<2x3xbf16> -> tensor<2x3xbf16>, tensor<2xf32>
+  %y1, %mean1, %rstd1 = train.layer_norm %x {epsilon = 1.0e-5 : f64} : tensor<2x3xbf16> -> tensor<2x3xbf16>, tensor<2xf32>
+  // CHECK: train.layer_norm_grad %{{.*}} gamma %{{.*}} : tensor<3xbf16> mean %{{.*}} rstd %{{.*}} cotangent %{{.*}} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16>
+  %dx = train.layer_norm_grad %x gamma %g : tensor<3xbf16> mean %mean rstd %rstd cotangent %y : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16>
+  // CHECK: train.layer_norm_parameter_grad %{{.*}} mean %{{.*}} rstd %{{.*}} cotangent %{{.*}} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<3xf32>, tensor<3xf32>
+  %dg, %db = train.layer_norm_parameter_grad %x mean %mean rstd %rstd cotangent %y : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<3xf32>, tensor<3xf32>
+  // CHECK: train.rms_norm %{{.*}} gamma %{{.*}} : tensor<3xbf16> {epsilon = 9.9999999999999995E-7 : f64} : tensor<2x3xbf16> -> tensor<2x3xbf16>, tensor<2xf32>
+  %z, %r = train.rms_norm %x gamma %g : tensor<3xbf16> {epsilon = 1.0e-6 : f64} : tensor<2x3xbf16> -> tensor<2x3xbf16>, tensor<2xf32>
+  // CHECK: train.rms_norm_grad %{{.*}} gamma %{{.*}} : tensor<3xbf16> rstd %{{.*}} cotangent %{{.*}} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<2x3xbf16>
+  %dx1 = train.rms_norm_grad %x gamma %g : tensor<3xbf16> rstd %r cotangent %z : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<2x3xbf16>
+  // CHECK: train.rms_norm_parameter_grad %{{.*}} rstd %{{.*}} cotangent %{{.*}} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<3xbf16>
+  %dg1 = train.rms_norm_parameter_grad %x rstd %r cotangent %z : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<3xbf16>
+  return
+}
+
+// CHECK-LABEL: func.func @cross_entropy
+func.func @cross_entropy(%x: tensor<2x3x5xbf16>, %y: tensor<2x3xi64>) {
+  // CHECK: train.cross_entropy %{{.*}}, %{{.*}} : tensor<2x3x5xbf16>, tensor<2x3xi64> -> tensor<f32>, tensor<2x3xf32>
+  %loss, %count, %lse = train.cross_entropy %x, %y : tensor<2x3x5xbf16>, tensor<2x3xi64> -> tensor<f32>, tensor<2x3xf32>
+  // CHECK: train.cross_entropy_grad %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {ignore_index = -1 : i64, label_smoothing = 1.000000e-01 : f64} : tensor<2x3x5xbf16>, tensor<2x3xi64>, tensor<2x3xf32>, tensor<f32> -> tensor<2x3x5xbf16>
+  %dx = train.cross_entropy_grad %x, %y, %lse, %loss {ignore_index = -1 : i64, label_smoothing = 0.1 : f64} : tensor<2x3x5xbf16>, tensor<2x3xi64>, tensor<2x3xf32>, tensor<f32> -> tensor<2x3x5xbf16>
+  return
+}

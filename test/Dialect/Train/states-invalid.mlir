@@ -1,0 +1,168 @@
+// RUN: zopt %s --split-input-file --verify-diagnostics
+
+// (C2) of state: the file exists.
+// expected-error@+1 {{names no train.weight_file: @weights0}}
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, init = #train.weight<@weights0, 0, 16, f32>}
+
+// -----
+
+// (C2) of state: as many bytes.
+train.weight_file @weights0 {path = "m.onnx", size = -1 : i64, fingerprint = ""}
+// expected-error@+1 {{weight has 15 bytes, expected 16}}
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, init = #train.weight<@weights0, 0, 15, f32>}
+
+// -----
+
+train.weight_file @weights0 {path = "m.onnx", size = -1 : i64, fingerprint = ""}
+// expected-error@+1 {{weight has offset -4}}
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, init = #train.weight<@weights0, -4, 16, f32>}
+
+// -----
+
+// (C3) of state.
+// expected-error@+1 {{is trained but its role is buffer}}
+train.state @w : tensor<4xf32> {role = #train.role<buffer>, trained}
+
+// -----
+
+// expected-error@+1 {{init is neither #train.weight nor a scalar: "zeros"}}
+train.state @w : tensor<4xf32> {role = #train.role<buffer>, init = "zeros"}
+
+// -----
+
+// expected-error@+1 {{source_permutation has 1 entries for rank 2}}
+train.state @w : tensor<4x4xf32> {role = #train.role<parameter>, source_permutation = array<i64: 0>}
+
+// -----
+
+// (C1) of optimizer.
+// expected-error@+1 {{body has 5 arguments, expected 6}}
+train.optimizer @sgd slots ["momentum"] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %p : f32
+}
+
+// -----
+
+// expected-error@+1 {{body's arguments are not of one float type}}
+train.optimizer @sgd slots [] {
+^bb0(%p: f32, %g: f64, %lr: f32, %step: f32, %decay: f32):
+  train.yield %p : f32
+}
+
+// -----
+
+// (C2) of optimizer.
+// expected-error@+1 {{yields 2 values, expected 1}}
+train.optimizer @sgd slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %p, %g : f32, f32
+}
+
+// -----
+
+func.func @read() {
+  // expected-error@+1 {{names no train.state: @w}}
+  %0 = train.read_state @w : tensor<4xf32>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xf32> {role = #train.role<buffer>}
+func.func @read() {
+  // expected-error@+1 {{result has shape [2], expected [4]}}
+  %0 = train.read_state @w : tensor<2xf32>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xi64> {role = #train.role<buffer>}
+func.func @read() {
+  // expected-error@+1 {{reads 'f32' of a state of 'i64'}}
+  %0 = train.read_state @w : tensor<4xf32>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xf32> {role = #train.role<buffer>}
+func.func @write(%x: tensor<4xf64>) {
+  // expected-error@+1 {{writes 'tensor<4xf64>' to a state of 'tensor<4xf32>'}}
+  train.write_state @w, %x : tensor<4xf64>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xf32> {role = #train.role<parameter>}
+func.func @accumulate(%x: tensor<4xf32>) {
+  // expected-error@+1 {{adds to @w, which is no trained parameter, gradient or scalar}}
+  train.accumulate @w, %x : tensor<4xf32>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, trained}
+func.func @accumulate(%x: tensor<2x2xf32>) {
+  // expected-error@+1 {{value has shape [2x2], expected [4]}}
+  train.accumulate @w, %x : tensor<2x2xf32>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, trained}
+func.func @update(%x: tensor<f32>) {
+  // expected-error@+1 {{names no train.optimizer: @sgd}}
+  train.update @w using @sgd scale %x lr %x step %x finite %x decay 0.0 : tensor<f32>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, trained}
+train.optimizer @sgd slots ["momentum"] {
+^bb0(%p: f32, %g: f32, %m: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %p, %m : f32, f32
+}
+func.func @update(%x: tensor<f32>) {
+  // expected-error@+1 {{has no state 'w.momentum' of role optimizer}}
+  train.update @w using @sgd scale %x lr %x step %x finite %x decay 0.0 : tensor<f32>
+  return
+}
+
+// -----
+
+train.state @w : tensor<4xf32> {role = #train.role<parameter>}
+func.func @update(%x: tensor<f32>) {
+  // expected-error@+1 {{updates @w, which is no trained parameter}}
+  train.update @w using @sgd scale %x lr %x step %x finite %x decay 0.0 : tensor<f32>
+  return
+}
+
+// -----
+
+func.func @backward(%x: tensor<1xf32>) {
+  // expected-error@+1 {{operand #0 must be 0D tensor of floating-point values}}
+  train.backward %x seed %x : tensor<1xf32>
+  return
+}
+
+// -----
+
+func.func @constant() {
+  // expected-error@+1 {{literal of 'tensor<2xf32>' for a result of 'tensor<1x2xf32>'}}
+  %0 = train.constant dense<[1.0, 2.0]> : tensor<2xf32> : tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @iota() {
+  // expected-error@+1 {{axis 2 is out of range for rank 2}}
+  %0 = train.iota 2 : tensor<2x3xi64>
+  return
+}
