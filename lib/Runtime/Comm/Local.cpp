@@ -160,7 +160,7 @@ private:
     std::string where = pending.label.empty() ? concat("collective ", pending.key.first) : pending.label;
     if (inTime)
       return Status(Error{ErrorKind::Runtime, myRank, where, "", concat("rank ", gone, " has ended, and this rank stands waiting for it")});
-    return Status(Error{ErrorKind::Runtime, myRank, where, "", concat("timed out after ", timeoutSeconds, " s, rank ", absent(false), " has not arrived")});
+    return Status(Error{ErrorKind::Runtime, myRank, where, "", concat("timed out after ", timeoutSeconds, " s, nothing has arrived from rank ", absent(false))});
   }
 
   Status complete(const Pending &pending) {

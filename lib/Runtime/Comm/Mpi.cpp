@@ -17,6 +17,7 @@
 #include <map>
 #include <mpi.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <thread>
 #include <unistd.h>
 
@@ -31,9 +32,11 @@ constexpr int64_t kMessageBytes = int64_t(1) << 30;
 /// Tags: control messages, then two for each id of a collective (its two phases). Ids are taken modulo a range that every MPI's tags hold; those in flight together differ by less.
 constexpr int kControlTag = 1, kFirstTag = 2;
 constexpr int64_t kIds = 1 << 14;
-/// How often a waiting rank looks whether its peers still live, and after how long it starts to sleep between looks at its messages.
+/// How often a waiting rank looks whether its peers still live.
 constexpr auto kPeerCheckInterval = std::chrono::milliseconds(50);
-constexpr auto kSpin = std::chrono::microseconds(2000);
+/// How long it keeps its core between looks at its messages, where there is a core for every rank and where there is not; then it sleeps between them, so that whoever it waits for can run.
+constexpr auto kSpin = std::chrono::microseconds(200), kSpinOversubscribed = std::chrono::microseconds(10);
+constexpr auto kNap = std::chrono::microseconds(20);
 
 Status mpiError(const char *call, int code) {
   char text[MPI_MAX_ERROR_STRING] = "";
@@ -96,6 +99,8 @@ public:
         neighbours.push_back(rank);
     int cores = int(std::thread::hardware_concurrency());
     oversubscribed = int(neighbours.size()) + 1 > cores;
+    // Naps as short as asked for: the kernel would round them up to 50 microseconds more.
+    prctl(PR_SET_TIMERSLACK, 1000);
     return success();
   }
 
@@ -304,9 +309,9 @@ private:
       }
       if (now >= deadline)
         return timedOut(pending);
-      if (now - begin > kSpin)
-        std::this_thread::sleep_for(std::chrono::microseconds(20));
-      else if (oversubscribed)
+      if (now - begin > (oversubscribed ? kSpinOversubscribed : kSpin))
+        std::this_thread::sleep_for(kNap);
+      else
         sched_yield();
     }
   }
@@ -321,7 +326,7 @@ private:
         std::string name = std::to_string(source >= 0 ? source : -1 - source);
         list += (list.empty() ? "" : ", ") + name;
       }
-    std::string what = !missing.empty() ? "rank " + missing + " has not arrived" : "rank " + unread + " has not taken what it was sent";
+    std::string what = !missing.empty() ? concat("nothing has arrived from rank ", missing) : concat("rank ", unread, " has not taken what it was sent");
     return Status(Error{ErrorKind::Runtime, myRank, nameOf(pending), "", concat("timed out after ", timeoutSeconds, " s, ", what)});
   }
 

@@ -31,6 +31,14 @@ int fail(const Status &status) {
   return int(status.kind());
 }
 
+/// What all ranks have agreed on is told once: by the rank that it happened to, or by rank 0 where it happened to all.
+void reportFrom(int rank, int ranks, const Status &status, bool agreed) {
+  if (!agreed)
+    reportError(ranks == 1 ? status : status.onRank(rank));
+  else if (std::max(0, status.getError().rank) == rank)
+    reportError(status);
+}
+
 /// OpenMP's threads spin between loops unless told otherwise before the library starts; where they outnumber the cores that would take the cores from those that work. The library reads its
 /// settings when it is loaded, so they are set by starting this program anew.
 void quietSpinning(const RunOptions &options, int threadsInAll) {
@@ -58,8 +66,7 @@ int runLocally(const Run &run, int ranks) {
     Result<int> result = runRank(run, *communicators[rank], agreed);
     if (result.failed()) {
       codes[rank] = int(result.getStatus().kind());
-      if (!agreed || result.getStatus().getError().rank == rank)
-        reportError(ranks == 1 ? result.getStatus() : result.getStatus().onRank(rank));
+      reportFrom(rank, ranks, result.getStatus(), agreed);
     } else {
       codes[rank] = *result;
     }
@@ -123,8 +130,7 @@ int runAsRank(const RunOptions &given, const Job &job) {
   Status status = body();
   if (status.failed()) {
     code = int(status.kind());
-    if (!agreed || status.getError().rank == rank)
-      reportError(communicator->size() == 1 ? status : status.onRank(rank));
+    reportFrom(rank, communicator->size(), status, agreed);
   }
   // Ranks that end together say so to the launcher; under the user's own mpirun the exit code is all that there is.
   bool orderly = status.succeeded() || agreed;

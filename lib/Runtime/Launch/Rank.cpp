@@ -211,7 +211,7 @@ private:
         untold = tell(step, globalBatch, loss, norm, learningRate, skipped, seconds);
       if (skipped && (options.stopAtNonFinite || skipsInARow >= kSkipsInARow)) {
         agreed = true;
-        return Status(Error{ErrorKind::Runtime, 0, "", "",
+        return Status(Error{ErrorKind::Runtime, -1, "", "",
                             options.stopAtNonFinite ? concat("step ", step + 1, " has gradient norm ", norm, " and loss ", loss) : concat(kSkipsInARow, " steps in a row, up to step ", step + 1, ", had no finite gradient norm or no counted label and were skipped")});
       }
       if (stopCode)

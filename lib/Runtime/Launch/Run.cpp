@@ -92,7 +92,9 @@ Status checkRun(const Run &run, int localRanks) {
 }
 
 void reportError(const Status &status) {
-  std::string text = status.message();
+  // What names its place already is the same on every rank.
+  const Error &error = status.getError();
+  std::string text = error.text.find(": error: ") != std::string::npos ? error.text : status.message();
   for (size_t begin = 0; begin <= text.size();) {
     size_t end = std::min(text.find('\n', begin), text.size());
     std::string line = text.substr(begin, end - begin);
