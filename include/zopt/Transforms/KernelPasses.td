@@ -10,4 +10,23 @@
 
 include "mlir/Pass/PassBase.td"
 
+def FuseElementwise : Pass<"zopt-fuse-elementwise", "mlir::func::FuncOp"> {
+  let summary = "Group connected elementwise ops into train.fused";
+  let description = [{
+    Expects the explicit level, or what specialization makes of it, and leaves it. Elementwise ops that are connected by a value and have one iteration space become one `train.fused`, which becomes
+    one kernel: values that only the group uses are not materialized. A group may have several results. Splat constants and `train.iota` are copied into every group that uses them; a cheap
+    producer of a smaller shape (a cast bias, a comparison of positions) joins the only group that uses it and is computed again at each element.
+
+    A group stands at one place: after everything that it reads and before everything that reads it. No other op moves, so a merge that leaves no such place is not made. Groups reach across
+    neither `train.backward` (a residual stays a result, with its `zero.residual`) nor `zero.free`.
+
+    Numerics: bitwise; ops inside `train.fused` round as they do outside.
+  }];
+  let options = [
+    Option<"maxOps", "max-ops", "unsigned", "48", "Most ops in a group">,
+    Option<"maxArguments", "max-arguments", "unsigned", "16", "Most operands and results of a group: each is a stream of memory traffic">,
+  ];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 #endif // ZOPT_TRANSFORMS_KERNELPASSES_TD

@@ -161,14 +161,15 @@ LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
   struct Sized {
     plan::KernelOp kernel;
     int64_t size;
+    size_t number;
   };
   SmallVector<Sized> kernels;
   for (auto kernel : finalPlan.getOps<plan::KernelOp>()) {
     int64_t size = 0;
     kernel->walk([&](Operation *) { ++size; });
-    kernels.push_back({kernel, size});
+    kernels.push_back({kernel, size, kernels.size()});
   }
-  llvm::stable_sort(kernels, [](const Sized &a, const Sized &b) { return a.size > b.size; });
+  llvm::sort(kernels, [](const Sized &a, const Sized &b) { return std::pair(-a.size, a.number) < std::pair(-b.size, b.number); });
   if (kernels.empty())
     return finalPlan.emitError("a plan without kernels cannot run");
   size_t count = std::max<size_t>(1, std::min(kCodegenThreads, kernels.size()));

@@ -1,0 +1,232 @@
+//===- FuseElementwise.cpp - groups elementwise ops ------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Transforms/Passes.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/SetVector.h"
+#include <limits>
+
+namespace zopt {
+#define GEN_PASS_DEF_FUSEELEMENTWISE
+#include "zopt/Transforms/Passes.h.inc"
+} // namespace zopt
+
+using namespace mlir;
+using namespace zopt;
+
+static constexpr StringLiteral kResidual = "zero.residual";
+
+static ArrayRef<int64_t> shapeOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
+
+/// What every group that uses it gets a copy of.
+static bool isCopied(Operation *op) {
+  if (auto constant = dyn_cast_or_null<train::ConstantOp>(op))
+    return isa<SplatElementsAttr>(constant.getValue());
+  return isa_and_nonnull<train::IotaOp>(op);
+}
+
+static bool isMember(Operation *op) { return op->hasTrait<train::Elementwise>() || isa<train::BroadcastOp>(op); }
+
+/// Worth computing again at every element of a larger shape rather than reading it from memory.
+static bool isCheap(Operation *op) {
+  return isa<train::NegOp, train::AbsOp, train::ReluOp, train::NotOp, train::CastOp, train::AddOp, train::SubOp, train::MulOp, train::MaxOp, train::MinOp, train::AndOp, train::OrOp,
+             train::CompareOp, train::SelectOp, train::BroadcastOp>(op);
+}
+
+namespace {
+
+/// Ops of one block that become one. Places are positions in the block, doubled: an op that stays is at an even one, a group may also stand right before an op.
+struct Group {
+  SmallVector<Operation *> ops; // in block order
+  SmallVector<int64_t> space;   // the shape of its results
+  int64_t place = 0;
+  int64_t segment = 0;
+  Attribute residual;
+};
+
+struct Fusion {
+  Fusion(Block &block, unsigned maxOps, unsigned maxArguments) : block(block), maxOps(maxOps), maxArguments(maxArguments) {}
+
+  Block &block;
+  unsigned maxOps, maxArguments;
+  DenseMap<Operation *, int64_t> position; // of the ops that the block had
+  DenseMap<Operation *, int64_t> fusedPlace;
+  DenseMap<Operation *, Group *> groupOf;
+  std::vector<std::unique_ptr<Group>> groups;
+
+  void run();
+  void collect();
+  bool merge(Group &producer, Group &consumer);
+  void materialize(Group &group);
+
+  Operation *inBlock(Operation *op) { return block.findAncestorOpInBlock(*op); }
+  int64_t placeOf(Operation *op) {
+    if (auto group = groupOf.find(op); group != groupOf.end())
+      return group->second->place;
+    if (auto fused = fusedPlace.find(op); fused != fusedPlace.end())
+      return fused->second;
+    return 2 * position.lookup(op);
+  }
+  /// Values that the ops read from outside (without what is copied), and results that something outside uses.
+  void findBoundary(const DenseSet<Operation *> &members, ArrayRef<Operation *> ops, SetVector<Value> &inputs, SetVector<Value> &outputs);
+};
+
+struct FuseElementwisePass : zopt::impl::FuseElementwiseBase<FuseElementwisePass> {
+  using FuseElementwiseBase::FuseElementwiseBase;
+  void runOnOperation() override {
+    for (Block &block : getOperation().getBody())
+      Fusion(block, maxOps, maxArguments).run();
+  }
+};
+
+} // namespace
+
+void Fusion::findBoundary(const DenseSet<Operation *> &members, ArrayRef<Operation *> ops, SetVector<Value> &inputs, SetVector<Value> &outputs) {
+  for (Operation *op : ops) {
+    for (Value operand : op->getOperands()) {
+      Operation *definition = operand.getDefiningOp();
+      if (!isCopied(definition) && !members.contains(definition))
+        inputs.insert(operand);
+    }
+    for (Value result : op->getResults())
+      if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !members.contains(user); }))
+        outputs.insert(result);
+  }
+}
+
+void Fusion::collect() {
+  int64_t next = 0, segment = 0;
+  for (Operation &op : block) {
+    position[&op] = next++;
+    if (isa<train::BackwardOp, zero::FreeOp>(op))
+      ++segment;
+    if (!isMember(&op))
+      continue;
+    auto group = std::make_unique<Group>();
+    group->ops.push_back(&op);
+    group->space.assign(shapeOf(op.getResult(0)).begin(), shapeOf(op.getResult(0)).end());
+    group->place = 2 * position[&op];
+    group->segment = segment;
+    group->residual = op.getAttr(kResidual);
+    groupOf[&op] = group.get();
+    groups.push_back(std::move(group));
+  }
+}
+
+bool Fusion::merge(Group &producer, Group &consumer) {
+  if (producer.segment != consumer.segment || producer.ops.size() + consumer.ops.size() > maxOps)
+    return false;
+  if (producer.residual && consumer.residual && producer.residual != consumer.residual)
+    return false;
+  bool broadcasts = producer.space != consumer.space;
+  if (broadcasts && !llvm::all_of(producer.ops, isCheap))
+    return false;
+
+  SmallVector<Operation *> ops = producer.ops;
+  ops.append(consumer.ops);
+  llvm::sort(ops, [&](Operation *a, Operation *b) { return position[a] < position[b]; });
+  DenseSet<Operation *> members(ops.begin(), ops.end());
+  SetVector<Value> inputs, outputs;
+  findBoundary(members, ops, inputs, outputs);
+  if (inputs.size() + outputs.size() > maxArguments)
+    return false;
+  // A result has the iteration space's shape.
+  if (llvm::any_of(outputs, [&](Value output) { return shapeOf(output) != ArrayRef<int64_t>(consumer.space); }))
+    return false;
+
+  int64_t lastInput = -1, firstUse = std::numeric_limits<int64_t>::max();
+  for (Value input : inputs)
+    if (Operation *definition = input.getDefiningOp())
+      lastInput = std::max(lastInput, placeOf(definition));
+  for (Value output : outputs)
+    for (Operation *user : output.getUsers())
+      if (!members.contains(user))
+        firstUse = std::min(firstUse, placeOf(inBlock(user)));
+  int64_t place = std::min(2 * position[ops.back()], firstUse - 1);
+  if (place <= lastInput)
+    return false;
+
+  consumer.ops = std::move(ops);
+  consumer.place = place;
+  if (!consumer.residual)
+    consumer.residual = producer.residual;
+  for (Operation *op : producer.ops)
+    groupOf[op] = &consumer;
+  producer.ops.clear();
+  return true;
+}
+
+void Fusion::materialize(Group &group) {
+  DenseSet<Operation *> members(group.ops.begin(), group.ops.end());
+  SetVector<Value> inputs, outputs;
+  findBoundary(members, group.ops, inputs, outputs);
+  if (outputs.empty())
+    return; // dead
+  bool copies = llvm::any_of(group.ops, [](Operation *op) { return llvm::any_of(op->getOperands(), [](Value operand) { return isCopied(operand.getDefiningOp()); }); });
+  if (group.ops.size() == 1 && !copies)
+    return;
+
+  OpBuilder builder = OpBuilder::atBlockTerminator(&block); // `run` puts it in its place
+  SmallVector<Location> locations = llvm::map_to_vector(group.ops, [](Operation *op) { return op->getLoc(); });
+  Location location = builder.getFusedLoc(locations);
+  auto fused = train::FusedOp::create(builder, location, ValueRange(outputs.getArrayRef()).getTypes(), inputs.getArrayRef());
+  if (group.residual)
+    fused->setAttr(kResidual, group.residual);
+  Block &body = fused.getBody().emplaceBlock();
+  IRMapping map;
+  for (Value input : inputs)
+    map.map(input, body.addArgument(input.getType(), input.getLoc()));
+  builder.setInsertionPointToEnd(&body);
+  for (Operation *op : group.ops) {
+    for (Value operand : op->getOperands())
+      if (isCopied(operand.getDefiningOp()) && !map.contains(operand))
+        builder.clone(*operand.getDefiningOp(), map);
+    builder.clone(*op, map)->removeAttr(kResidual);
+  }
+  train::YieldOp::create(builder, location, llvm::map_to_vector(outputs, [&](Value output) { return map.lookup(output); }));
+  for (unsigned index = 0; index < outputs.size(); ++index)
+    Value(outputs[index]).replaceUsesWithIf(fused.getOutputs()[index], [&](OpOperand &use) { return !members.contains(use.getOwner()); });
+  fusedPlace[fused] = group.place;
+  for (Operation *op : llvm::reverse(group.ops)) {
+    groupOf.erase(op);
+    op->erase();
+  }
+  group.ops.clear();
+}
+
+void Fusion::run() {
+  collect();
+  // Consumers in order; each takes in the groups that it reads.
+  for (Operation &op : llvm::make_early_inc_range(block)) {
+    auto group = groupOf.find(&op);
+    if (group == groupOf.end())
+      continue;
+    for (Value operand : op.getOperands()) {
+      Operation *definition = operand.getDefiningOp();
+      auto producer = definition ? groupOf.find(definition) : groupOf.end();
+      if (producer != groupOf.end() && producer->second != groupOf[&op])
+        merge(*producer->second, *groupOf[&op]);
+    }
+  }
+  llvm::erase_if(groups, [](const std::unique_ptr<Group> &group) { return group->ops.empty(); });
+  llvm::sort(groups, [&](const auto &a, const auto &b) { return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]); });
+  for (const std::unique_ptr<Group> &group : groups)
+    materialize(*group);
+  // What only groups used has been copied into them.
+  for (Operation &op : llvm::make_early_inc_range(block))
+    if (isCopied(&op) && op.use_empty())
+      op.erase();
+  SmallVector<std::pair<int64_t, int64_t>> order; // place, number
+  SmallVector<Operation *> ops;
+  for (Operation &op : block.without_terminator()) {
+    order.push_back({placeOf(&op), ops.size()});
+    ops.push_back(&op);
+  }
+  llvm::sort(order);
+  for (auto [place, number] : order)
+    ops[number]->moveBefore(block.getTerminator());
+}
