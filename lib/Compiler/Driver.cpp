@@ -120,10 +120,9 @@ LogicalResult printDiagnostic(Diagnostic &diagnostic, StringRef input) {
   std::string where = input.str();
   if (auto file = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
     where = llvm::formatv("{0}:{1}:{2}", file.getFilename().getValue(), file.getLine(), file.getColumn());
-  else if (auto name = dyn_cast<NameLoc>(diagnostic.getLocation()))
-    where += ":" + name.getName().str();
-  else if (auto fused = diagnostic.getLocation()->findInstanceOf<NameLoc>())
-    where += ":" + fused.getName().str();
+  else if (auto name = diagnostic.getLocation()->findInstanceOf<NameLoc>())
+    // The importer's locations start with the file; later passes keep the node's name alone.
+    where = name.getName().getValue().starts_with(input) ? name.getName().str() : (input + ":" + name.getName().getValue()).str();
   llvm::errs() << where << ": " << kind << ": " << diagnostic.str() << '\n';
   return success();
 }
@@ -327,6 +326,7 @@ int Driver::compile(DialectRegistry &registry) {
   }
 
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  context.loadAllAvailableDialects();
   context.printOpOnDiagnostic(false);
   std::string input = flags.input;
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, input); });
@@ -405,6 +405,7 @@ int Driver::runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &con
   std::string message;
   if (inputIsOnnx()) {
     MLIRContext context(registry);
+    context.loadAllAvailableDialects();
     ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, flags.input); });
     OwningOpRef<ModuleOp> module = readInput(context);
     if (!module)
