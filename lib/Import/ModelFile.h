@@ -1,0 +1,46 @@
+//===- ModelFile.h - a model's bytes and its graph without them --*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_IMPORT_MODELFILE_H
+#define ZOPT_LIB_IMPORT_MODELFILE_H
+
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include <memory>
+#include <onnx/onnx_pb.h>
+#include <optional>
+#include <string>
+
+namespace zopt::importer {
+
+/// An ONNX file, mapped, with its ModelProto. Tensor payloads of more than 1 KiB, documentation strings and node metadata are left out of the proto: a graph of a
+/// gigabyte of inline weights parses in the time of its nodes, and each payload's place in the file, which a plan refers to, is known.
+class ModelFile {
+public:
+  /// Returns an error's text ("truncated at byte 17"), empty on success.
+  std::string open(llvm::StringRef path);
+
+  llvm::StringRef bytes() const { return buffer->getBuffer(); }
+  const onnx::ModelProto &model() const { return proto; }
+
+  /// Where in the file a tensor's payload lies, one stretch of little-endian elements; nothing where it is external, absent or stored value by value.
+  struct Payload {
+    int64_t offset, length;
+  };
+  static std::optional<Payload> findPayload(const onnx::TensorProto &tensor);
+
+  /// The names that the exporter folded into a value, as it wrote them ("['lm_head.weight']"). Fields that libonnx's schema is too old for.
+  static std::string foldedFrom(const onnx::ValueInfoProto &info);
+
+private:
+  std::unique_ptr<llvm::MemoryBuffer> buffer;
+  onnx::ModelProto proto;
+};
+
+} // namespace zopt::importer
+
+#endif // ZOPT_LIB_IMPORT_MODELFILE_H

@@ -1,0 +1,320 @@
+//===- OperatorsCompute.cpp - contractions, reductions, norms, attention --------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Fold.h"
+#include "Operators.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace zopt::importer {
+
+static LogicalResult needFloats(NodeImporter &node) {
+  for (int i = 0; i < node.inputs(); ++i)
+    if (node.has(i) && !isa<FloatType>(node.element(i)))
+      return node.error("operand " + Twine(i) + " must be floats");
+  return success();
+}
+
+LogicalResult lowerMatMul(NodeImporter &node) {
+  if (node.inputs() != 2 || failed(needFloats(node)))
+    return failure();
+  if (node.element(0) != node.element(1))
+    return node.error("operands have different element types");
+  Value lhs = node.operand(0), rhs = lhs ? node.operand(1) : Value();
+  if (!rhs)
+    return failure();
+  Shape a(node.shape(0)), b(node.shape(1));
+  const bool vectorA = a.size() == 1, vectorB = b.size() == 1;
+  if (a.empty() || b.empty())
+    return node.error("needs operands of at least one axis");
+  if (vectorA)
+    a.insert(a.begin(), 1);
+  if (vectorB)
+    b.push_back(1);
+  std::optional<Shape> batch = broadcast(ArrayRef(a).drop_back(2), ArrayRef(b).drop_back(2));
+  if (!batch || a.back() != b[b.size() - 2])
+    return node.error("operands of shapes " + describe(node.shape(0)) + " and " + describe(node.shape(1)) + " cannot be multiplied");
+  Shape shape = *batch;
+  shape.push_back(a[a.size() - 2]);
+  shape.push_back(b.back());
+  Value result = train::MatmulOp::create(node.builder, node.loc, node.type(shape, node.element(0)), node.reshape(lhs, a), node.reshape(rhs, b), /*bias=*/Value(), false, false, APFloat(1.0));
+  if (vectorA)
+    shape.erase(shape.end() - 2);
+  if (vectorB)
+    shape.pop_back();
+  node.result(0, node.reshape(result, shape));
+  return success();
+}
+
+LogicalResult lowerGemm(NodeImporter &node) {
+  if (node.inputs() < 2 || failed(needFloats(node)))
+    return failure();
+  if (node.rank(0) != 2 || node.rank(1) != 2)
+    return node.error("needs matrices, but got operands of shapes " + describe(node.shape(0)) + " and " + describe(node.shape(1)));
+  const bool transposeA = node.attribute("transA", int64_t(0)) != 0, transposeB = node.attribute("transB", int64_t(0)) != 0;
+  const int64_t m = node.shape(0)[transposeA], k = node.shape(0)[!transposeA], n = node.shape(1)[!transposeB];
+  if (k != node.shape(1)[transposeB])
+    return node.error("operands of shapes " + describe(node.shape(0)) + " and " + describe(node.shape(1)) + (transposeA ? " (transA)" : "") + (transposeB ? " (transB)" : "") + " cannot be multiplied");
+  const double alpha = node.attribute("alpha", 1.0), beta = node.attribute("beta", 1.0);
+  Value lhs = node.operand(0), rhs = lhs ? node.operand(1) : Value(), bias, addend;
+  if (!rhs)
+    return failure();
+  if (node.has(2) && beta != 0) {
+    std::optional<Shape> both = broadcast(node.shape(2), {m, n});
+    if (!both || *both != Shape({m, n}))
+      return node.error("C of shape " + describe(node.shape(2)) + " does not broadcast to " + describe({m, n}));
+    Value c = node.operand(2);
+    if (!c)
+      return failure();
+    if (beta != 1)
+      c = node.binary<train::MulOp>(c, node.splat(beta, node.element(2)));
+    const bool vector = countElements(node.shape(2)) == n && node.rank(2) >= 1 && node.shape(2).back() == n;
+    (vector ? bias : addend) = vector ? node.reshape(c, {n}) : c;
+  }
+  Value result = train::MatmulOp::create(node.builder, node.loc, node.type({m, n}, node.element(0)), lhs, rhs, bias, transposeA, transposeB, APFloat(alpha));
+  if (addend)
+    result = node.binary<train::AddOp>(result, addend);
+  node.result(0, result);
+  return success();
+}
+
+LogicalResult lowerReduce(NodeImporter &node) {
+  FailureOr<SmallVector<int64_t, 8>> axes = reduceAxes(node);
+  if (failed(axes))
+    return failure();
+  StringRef op = node.proto.op_type();
+  if (op == "ReduceMean" && !isa<FloatType>(node.element(0)))
+    return node.error("needs a float operand");
+  if (axes->empty()) {
+    node.forward(0, 0);
+    return success();
+  }
+  Value input = node.operand(0);
+  if (!input)
+    return failure();
+  const bool keep = node.attribute("keepdims", int64_t(1)) != 0;
+  Shape shape;
+  for (int64_t axis = 0; axis < node.rank(0); ++axis) {
+    if (!llvm::is_contained(*axes, axis))
+      shape.push_back(node.shape(0)[axis]);
+    else if (keep)
+      shape.push_back(1);
+  }
+  RankedTensorType type = node.type(shape, node.element(0));
+  Value result;
+  if (op == "ReduceSum")
+    result = train::ReduceSumOp::create(node.builder, node.loc, type, input, *axes, keep);
+  else if (op == "ReduceMean")
+    result = train::ReduceMeanOp::create(node.builder, node.loc, type, input, *axes, keep);
+  else
+    result = train::ReduceMaxOp::create(node.builder, node.loc, type, input, *axes, keep);
+  node.result(0, result);
+  return success();
+}
+
+LogicalResult lowerSoftmax(NodeImporter &node) {
+  if (failed(needFloats(node)))
+    return failure();
+  const int64_t rank = node.rank(0);
+  FailureOr<int64_t> axis = node.axis(node.attribute("axis", int64_t(-1)), rank);
+  if (failed(axis))
+    return failure();
+  Value input = node.operand(0);
+  if (!input)
+    return failure();
+  // The row ops work on the last axis.
+  SmallVector<int64_t, 8> swap = llvm::to_vector<8>(llvm::seq<int64_t>(0, rank));
+  std::swap(swap[*axis], swap[rank - 1]);
+  Value rows = node.transpose(input, swap);
+  Value result = node.proto.op_type() == "Softmax" ? Value(train::SoftmaxOp::create(node.builder, node.loc, rows.getType(), rows)) : Value(train::LogSoftmaxOp::create(node.builder, node.loc, rows.getType(), rows));
+  node.result(0, node.transpose(result, swap));
+  return success();
+}
+
+/// Rows of a norm over the axes from `axis` on: the input as [.., row], scale and bias as vectors. Norms of the last axis, the usual case, reshape nothing.
+namespace {
+struct Rows {
+  Value input, scale, bias;
+  int64_t size;
+};
+} // namespace
+
+static FailureOr<Rows> normRows(NodeImporter &node) {
+  const int64_t rank = node.rank(0);
+  FailureOr<int64_t> axis = node.axis(node.attribute("axis", int64_t(-1)), rank);
+  if (failed(axis) || failed(needFloats(node)))
+    return failure();
+  Shape outer(node.shape(0).take_front(*axis));
+  const int64_t size = countElements(node.shape(0).drop_front(*axis));
+  outer.push_back(size);
+  Rows rows;
+  rows.size = size;
+  Value *vectors[] = {nullptr, &rows.scale, &rows.bias};
+  rows.input = node.operand(0);
+  if (!rows.input)
+    return failure();
+  rows.input = node.reshape(rows.input, outer);
+  for (int i = 1; i <= 2; ++i) {
+    if (!node.has(i))
+      continue;
+    std::optional<Shape> both = broadcast(node.shape(i), node.shape(0).drop_front(*axis));
+    if (!both || ArrayRef(*both) != node.shape(0).drop_front(*axis))
+      return node.error("operand " + Twine(i) + " of shape " + describe(node.shape(i)) + " does not fit the normalized axes " + describe(node.shape(0).drop_front(*axis)));
+    Value value = node.operand(i);
+    if (!value)
+      return failure();
+    *vectors[i] = node.reshape(node.broadcastTo(value, *both), {size});
+  }
+  return rows;
+}
+
+LogicalResult lowerLayerNormalization(NodeImporter &node) {
+  if (node.inputs() < 2)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  if (node.attribute("stash_type", int64_t(1)) != 1)
+    return node.error("stash_type " + Twine(node.attribute("stash_type", int64_t(1))) + " is not supported: statistics are fp32");
+  if (node.wants(1) || node.wants(2))
+    return node.error("the outputs Mean and InvStdDev are not supported");
+  FailureOr<Rows> rows = normRows(node);
+  if (failed(rows))
+    return failure();
+  auto type = cast<RankedTensorType>(rows->input.getType());
+  RankedTensorType statistics = node.type(type.getShape().drop_back(), train::getComputeType(type.getElementType()));
+  auto norm = train::LayerNormOp::create(node.builder, node.loc, type, statistics, statistics, rows->input, rows->scale, rows->bias, APFloat(node.attribute("epsilon", double(1e-5f))));
+  node.result(0, node.reshape(norm.getResult(), node.shape(0)));
+  return success();
+}
+
+LogicalResult lowerRMSNormalization(NodeImporter &node) {
+  if (node.inputs() != 2)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  if (node.attribute("stash_type", int64_t(1)) != 1)
+    return node.error("stash_type " + Twine(node.attribute("stash_type", int64_t(1))) + " is not supported: statistics are fp32");
+  FailureOr<Rows> rows = normRows(node);
+  if (failed(rows))
+    return failure();
+  auto type = cast<RankedTensorType>(rows->input.getType());
+  RankedTensorType statistics = node.type(type.getShape().drop_back(), train::getComputeType(type.getElementType()));
+  auto norm = train::RMSNormOp::create(node.builder, node.loc, type, statistics, rows->input, rows->scale, APFloat(node.attribute("epsilon", double(1e-5f))));
+  node.result(0, node.reshape(norm.getResult(), node.shape(0)));
+  return success();
+}
+
+/// [B, T, H * D] as [B, H, T, D].
+static Value splitHeads(NodeImporter &node, Value value, int64_t heads) {
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(value.getType()).getShape();
+  return node.transpose(node.reshape(value, {shape[0], shape[1], heads, shape[2] / heads}), {0, 2, 1, 3});
+}
+
+static Value mergeHeads(NodeImporter &node, Value value) {
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(value.getType()).getShape();
+  return node.reshape(node.transpose(value, {0, 2, 1, 3}), {shape[0], shape[2], shape[1] * shape[3]});
+}
+
+LogicalResult lowerRotaryEmbedding(NodeImporter &node) {
+  if (node.inputs() < 3 || node.inputs() > 4)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  const int64_t rank = node.rank(0), heads = node.attribute("num_heads", int64_t(0));
+  if (rank != 4 && !(rank == 3 && heads > 0 && node.shape(0)[2] % heads == 0))
+    return node.error("needs an input [batch, heads, length, size], or [batch, length, heads * size] with num_heads, but got " + describe(node.shape(0)));
+  if (!isa<FloatType>(node.element(0)) || node.element(1) != node.element(0) || node.element(2) != node.element(0) || node.shape(1) != node.shape(2))
+    return node.error("needs cos and sin caches of one shape and of the input's element type");
+  Value input = node.operand(0), cos = input ? node.operand(1) : Value(), sin = cos ? node.operand(2) : Value();
+  if (!sin)
+    return failure();
+  if (rank == 3)
+    input = splitHeads(node, input, heads);
+  Shape shape(cast<RankedTensorType>(input.getType()).getShape());
+  const int64_t size = shape[3], asked = node.attribute("rotary_embedding_dim", int64_t(0)), rotated = asked ? asked : size;
+  if (rotated < 2 || rotated % 2 || rotated > size)
+    return node.error("rotary_embedding_dim is " + Twine(rotated) + ", but heads have " + Twine(size) + " elements");
+  if (node.has(3)) {
+    // Caches by position: [positions, size / 2], read at position_ids [batch, length].
+    Value positions = node.operand(3);
+    if (!positions)
+      return failure();
+    if (node.rank(1) != 2 || node.rank(3) != 2 || isa<FloatType>(node.element(3)))
+      return node.error("needs caches [positions, size / 2] and position_ids [batch, length]");
+    const Shape read{node.shape(3)[0], node.shape(3)[1], node.shape(1)[1]};
+    cos = train::GatherOp::create(node.builder, node.loc, node.type(read, node.element(1)), cos, positions, 0);
+    sin = train::GatherOp::create(node.builder, node.loc, node.type(read, node.element(1)), sin, positions, 0);
+  }
+  // The caches' batch may be 1 (PyTorch writes it so).
+  ArrayRef<int64_t> cache = cast<RankedTensorType>(cos.getType()).getShape();
+  if (cache.size() != 3 || (cache[0] != 1 && cache[0] != shape[0]) || cache[1] != shape[2] || cache[2] != rotated / 2)
+    return node.error("cos and sin of shape " + describe(cache) + " do not fit heads " + describe(shape));
+  const Shape spread{cache[0], 1, cache[1], cache[2]};
+  cos = node.reshape(cos, spread);
+  sin = node.reshape(sin, spread);
+  const bool interleaved = node.attribute("interleaved", int64_t(0)) != 0;
+  Value rotatedPart = input, rest;
+  const Shape zeros(4, 0), ones(4, 1);
+  if (rotated < size) {
+    Shape head = shape, tail = shape, starts = zeros;
+    head[3] = rotated;
+    tail[3] = size - rotated;
+    starts[3] = rotated;
+    rotatedPart = train::SliceOp::create(node.builder, node.loc, node.type(head, node.element(0)), input, zeros, ones);
+    rest = train::SliceOp::create(node.builder, node.loc, node.type(tail, node.element(0)), input, starts, ones);
+  }
+  Value result = train::RotaryOp::create(node.builder, node.loc, rotatedPart.getType(), rotatedPart, cos, sin, interleaved, /*inverse=*/false);
+  if (rest)
+    result = train::ConcatOp::create(node.builder, node.loc, node.type(shape, node.element(0)), ValueRange{result, rest}, 3);
+  node.result(0, rank == 3 ? mergeHeads(node, result) : result);
+  return success();
+}
+
+LogicalResult lowerAttention(NodeImporter &node) {
+  if (node.inputs() < 3)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  if (node.has(4) || node.has(5) || node.has(6) || node.wants(1) || node.wants(2) || node.wants(3))
+    return node.error("past and present keys and values, padded lengths and the scores' output are not supported");
+  if (node.attribute("softcap", 0.0) != 0)
+    return node.error("softcap " + std::to_string(node.attribute("softcap", 0.0)) + " is not supported");
+  for (int i = 0; i < 3; ++i)
+    if (!isa<FloatType>(node.element(i)) || node.element(i) != node.element(0) || node.rank(i) != node.rank(0) || (node.rank(i) != 3 && node.rank(i) != 4))
+      return node.error("needs queries, keys and values of one element type with three or four axes each");
+  Value values[3];
+  for (int i = 0; i < 3; ++i)
+    if (!(values[i] = node.operand(i)))
+      return failure();
+  if (node.rank(0) == 3) {
+    const int64_t queryHeads = node.attribute("q_num_heads", int64_t(0)), groups = node.attribute("kv_num_heads", int64_t(0));
+    for (int i = 0; i < 3; ++i) {
+      const int64_t heads = i == 0 ? queryHeads : groups;
+      if (heads < 1 || node.shape(i)[2] % heads)
+        return node.error(Twine(i == 0 ? "q_num_heads" : "kv_num_heads") + " is " + Twine(heads) + ", but operand " + Twine(i) + " is " + describe(node.shape(i)));
+      values[i] = splitHeads(node, values[i], heads);
+    }
+  }
+  Shape q(cast<RankedTensorType>(values[0].getType()).getShape()), k(cast<RankedTensorType>(values[1].getType()).getShape()), v(cast<RankedTensorType>(values[2].getType()).getShape());
+  if (k[0] != q[0] || v[0] != q[0] || k[1] != v[1] || q[1] % k[1] || k[2] != v[2] || k[3] != q[3])
+    return node.error("queries " + describe(q) + ", keys " + describe(k) + " and values " + describe(v) + " do not fit");
+  bool causal = node.attribute("is_causal", int64_t(0)) != 0;
+  if (causal && q[2] != k[2])
+    return node.error("is_causal with " + Twine(q[2]) + " queries and " + Twine(k[2]) + " keys is not supported");
+  Value mask;
+  if (node.has(3)) {
+    std::optional<Shape> both = broadcast(node.shape(3), {q[0], q[1], q[2], k[2]});
+    if (!both || *both != Shape({q[0], q[1], q[2], k[2]}))
+      return node.error("a mask " + describe(node.shape(3)) + " does not fit scores " + describe({q[0], q[1], q[2], k[2]}));
+    if (node.element(3) != node.element(0) && !node.element(3).isInteger(1))
+      return node.error("the mask must be of bool or of the queries' element type");
+    mask = node.broadcastingOperand(3);
+    if (!mask)
+      return failure();
+  }
+  const double scale = node.attribute("scale", 1.0 / std::sqrt(static_cast<double>(q[3])));
+  auto attention = train::AttentionOp::create(node.builder, node.loc, node.type({q[0], q[1], q[2], v[3]}, node.element(0)), node.type({q[0], q[1], q[2]}, train::getComputeType(node.element(0))), values[0],
+                                              values[1], values[2], mask, APFloat(scale), causal);
+  node.result(0, node.rank(0) == 3 ? mergeHeads(node, attention.getResult()) : attention.getResult());
+  return success();
+}
+
+} // namespace zopt::importer

@@ -1,0 +1,420 @@
+//===- Parameters.cpp - which initializers train ---------------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// ONNX does not say which initializers are parameters, and "every float one" is wrong: rotary frequencies, scalars, masks and states of zeros are floats too. An initializer is
+// a parameter by how the graph uses it: as an operand of a contraction, a norm or a table, or added to or multiplied with values that depend on the data.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Weights.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Regex.h"
+#include "llvm/Support/xxhash.h"
+#include <limits>
+
+using namespace mlir;
+
+namespace zopt::importer {
+
+namespace {
+
+struct Use {
+  const onnx::NodeProto *node;
+  int operand;
+};
+
+/// Producer-to-consumer edges of a flat graph, and what depends on the data.
+class Uses {
+public:
+  Uses(const onnx::ModelProto &model, const FlatGraph &flat, ArrayRef<Initializer> initializers) {
+    llvm::StringSet<> constants;
+    for (const Initializer &initializer : initializers)
+      constants.insert(initializer.name);
+    for (const onnx::ValueInfoProto &input : model.graph().input())
+      if (!constants.contains(input.name()))
+        data.insert(input.name());
+    for (const onnx::NodeProto *node : flat.nodes()) {
+      // A shape depends on no data.
+      bool depends = false;
+      for (auto [i, input] : llvm::enumerate(node->input())) {
+        uses[input].push_back({node, static_cast<int>(i)});
+        depends |= data.contains(input);
+      }
+      if (depends && node->op_type() != "Shape" && node->op_type() != "Size")
+        for (const std::string &output : node->output())
+          data.insert(output);
+    }
+  }
+
+  ArrayRef<Use> of(StringRef name) const {
+    auto it = uses.find(name);
+    return it == uses.end() ? ArrayRef<Use>() : ArrayRef<Use>(it->second);
+  }
+  bool dependsOnData(StringRef name) const { return data.contains(name); }
+
+private:
+  llvm::StringMap<SmallVector<Use, 2>> uses;
+  llvm::StringSet<> data;
+};
+
+/// Ops that pass elements of operand 0 on.
+bool isView(StringRef op) {
+  return llvm::StringSwitch<bool>(op)
+      .Cases({"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast", "CastLike", "Expand", "Slice", "Split", "Concat", "Tile", "Dropout"}, true)
+      .Default(false);
+}
+
+enum class Slot { None, Contraction, Table, NormScale, NormBias, Bias, Scale, Elementwise, Statistics, Frequencies, Mask, Join };
+
+const char *describeSlot(Slot slot) {
+  switch (slot) {
+  case Slot::Contraction:
+    return "operand of a contraction";
+  case Slot::Table:
+    return "table that is read by index";
+  case Slot::NormScale:
+    return "scale of a norm";
+  case Slot::NormBias:
+    return "bias of a norm";
+  case Slot::Bias:
+    return "bias";
+  case Slot::Scale:
+    return "scale of activations";
+  case Slot::Elementwise:
+    return "operand beside activations";
+  case Slot::Statistics:
+    return "running statistics";
+  case Slot::Frequencies:
+    return "frequencies of a rotary or sinusoidal embedding";
+  case Slot::Mask:
+    return "mask";
+  case Slot::Join:
+    return "joined with activations";
+  case Slot::None:
+    break;
+  }
+  return "not used by activations";
+}
+
+bool isWeight(Slot slot) { return slot == Slot::Contraction || slot == Slot::Table || slot == Slot::NormScale || slot == Slot::NormBias || slot == Slot::Bias || slot == Slot::Scale || slot == Slot::Elementwise; }
+
+class Classifier {
+public:
+  explicit Classifier(const Uses &uses) : uses(uses) {}
+
+  /// All the slots that a value reaches, through views.
+  void collect(StringRef name, SmallVectorImpl<std::pair<Slot, const onnx::NodeProto *>> &slots, unsigned depth = 0) {
+    if (depth > 16)
+      return;
+    for (const Use &use : uses.of(name)) {
+      StringRef op = use.node->op_type();
+      if (isView(op) && (use.operand == 0 || op == "Concat")) {
+        if (op == "Concat" && llvm::any_of(use.node->input(), [&](const std::string &input) { return uses.dependsOnData(input); })) {
+          slots.push_back({Slot::Join, use.node});
+          continue;
+        }
+        for (const std::string &output : use.node->output())
+          collect(output, slots, depth + 1);
+        continue;
+      }
+      slots.push_back({classify(use), use.node});
+    }
+  }
+
+private:
+  Slot classify(const Use &use) {
+    const onnx::NodeProto &node = *use.node;
+    StringRef op = node.op_type();
+    const int i = use.operand;
+    if (op == "MatMul" || op == "Conv" || op == "ConvTranspose" || op == "Einsum") {
+      const bool other = llvm::any_of(llvm::enumerate(node.input()), [&](auto input) { return static_cast<int>(input.index()) != i && uses.dependsOnData(input.value()); });
+      if (!other)
+        return Slot::None;
+      if ((op == "MatMul" || op == "Einsum") && reachesTrigonometry(node, 0))
+        return Slot::Frequencies;
+      return op != "MatMul" && op != "Einsum" && i == 2 ? Slot::Bias : Slot::Contraction;
+    }
+    if (op == "Gemm")
+      return i == 2 ? Slot::Bias : Slot::Contraction;
+    if (op == "Gather")
+      return i == 0 ? Slot::Table : Slot::None;
+    if (op == "LayerNormalization" || op == "InstanceNormalization" || op == "GroupNormalization" || op == "RMSNormalization")
+      return i == 1 ? Slot::NormScale : i == 2 ? Slot::NormBias : Slot::None;
+    if (op == "BatchNormalization")
+      return i == 1 ? Slot::NormScale : i == 2 ? Slot::NormBias : Slot::Statistics;
+    if (op == "Where")
+      return Slot::Mask;
+    if (op == "RotaryEmbedding" || op == "Sin" || op == "Cos")
+      return Slot::Frequencies;
+    if (op == "PRelu")
+      return i == 1 ? Slot::Scale : Slot::None;
+    if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div" || op == "Sum") {
+      const bool other = llvm::any_of(llvm::enumerate(node.input()), [&](auto input) { return static_cast<int>(input.index()) != i && uses.dependsOnData(input.value()); });
+      if (!other)
+        return reachesTrigonometry(node, 0) ? Slot::Frequencies : Slot::None;
+      if (reachesTrigonometry(node, 0))
+        return Slot::Frequencies;
+      return op == "Add" || op == "Sub" || op == "Sum" ? Slot::Bias : op == "Mul" ? Slot::Scale : Slot::Elementwise;
+    }
+    return Slot::None;
+  }
+
+  /// Whether a node's result goes to Sin or Cos and, but for more arithmetic on the way there, nowhere else.
+  bool reachesTrigonometry(const onnx::NodeProto &node, unsigned depth) {
+    if (depth > 6 || node.output_size() == 0)
+      return false;
+    ArrayRef<Use> consumers = uses.of(node.output(0));
+    return !consumers.empty() && llvm::all_of(consumers, [&](const Use &use) {
+      StringRef op = use.node->op_type();
+      return op == "Sin" || op == "Cos" || ((isView(op) || op == "Mul" || op == "Add") && reachesTrigonometry(*use.node, depth + 1));
+    });
+  }
+
+  const Uses &uses;
+};
+
+/// `--train-only`, `--freeze`: what a list of regular expressions and @FILEs names.
+class NameFilter {
+public:
+  NameFilter(ArrayRef<std::string> entries, const char *flag, Problems &problems) {
+    for (const std::string &entry : entries) {
+      Entry &e = list.emplace_back();
+      e.text = entry;
+      e.flag = flag;
+      if (StringRef(entry).starts_with("@")) {
+        llvm::ErrorOr<std::unique_ptr<llvm::MemoryBuffer>> file = llvm::MemoryBuffer::getFile(entry.substr(1), /*IsText=*/true);
+        if (!file) {
+          problems.error("", Twine(flag) + ": '" + entry.substr(1) + "' cannot be read: " + file.getError().message());
+          continue;
+        }
+        SmallVector<StringRef> lines;
+        (*file)->getBuffer().split(lines, '\n');
+        for (StringRef line : lines)
+          if (!line.trim().empty())
+            e.names[line.trim()] = false;
+        e.isFile = true;
+        continue;
+      }
+      // The whole name must match, as in a list of names.
+      e.regex = std::make_unique<llvm::Regex>("^(" + entry + ")$");
+      std::string error;
+      if (!e.regex->isValid(error)) {
+        problems.error("", Twine(flag) + ": '" + entry + "' is not a regular expression: " + error);
+        e.regex = nullptr;
+      }
+    }
+  }
+
+  bool empty() const { return list.empty(); }
+
+  bool matches(const Initializer &initializer) {
+    bool any = false;
+    for (Entry &e : list)
+      for (StringRef name : {StringRef(initializer.name), StringRef(initializer.sourceName)}) {
+        if (name.empty())
+          continue;
+        bool hit = e.regex && e.regex->match(name);
+        if (auto it = e.names.find(name); it != e.names.end())
+          hit = it->second = true;
+        any |= hit;
+        e.matched |= hit;
+      }
+    return any;
+  }
+
+  void reportUnmatched(Problems &problems) {
+    for (const Entry &e : list) {
+      if (!e.isFile && e.regex && !e.matched)
+        problems.error("", Twine(e.flag) + ": '" + e.text + "' matches no parameter");
+      for (const auto &name : e.names)
+        if (!name.second)
+          problems.error("", Twine(e.flag) + ": '" + name.first() + "' of '" + e.text.substr(1) + "' is no parameter");
+    }
+  }
+
+private:
+  struct Entry {
+    std::string text;
+    const char *flag;
+    std::unique_ptr<llvm::Regex> regex;
+    llvm::StringMap<bool> names;
+    bool isFile = false, matched = false;
+  };
+  std::vector<Entry> list;
+};
+
+/// "['model.norm.weight', 'val_3']" -> its names.
+SmallVector<std::string> parseNames(StringRef text) {
+  SmallVector<std::string> names;
+  while (true) {
+    auto [before, rest] = text.split('\'');
+    auto [name, after] = rest.split('\'');
+    if (name.empty())
+      return names;
+    names.push_back(name.str());
+    text = after;
+  }
+}
+
+} // namespace
+
+static void readSourceNames(const onnx::ModelProto &model, MutableArrayRef<Initializer> initializers, Problems &problems) {
+  llvm::StringMap<Initializer *> byName;
+  for (Initializer &initializer : initializers)
+    if (initializer.isFloat)
+      byName[initializer.name] = &initializer;
+  for (const onnx::ValueInfoProto &info : model.graph().value_info()) {
+    auto it = byName.find(info.name());
+    if (it == byName.end())
+      continue;
+    Initializer &initializer = *it->second;
+    // Values that the exporter made on the way have plain names; a parameter's is a path of modules.
+    SmallVector<std::string> sources;
+    for (std::string &name : parseNames(ModelFile::foldedFrom(info)))
+      if (StringRef(name).contains('.'))
+        sources.push_back(std::move(name));
+    if (sources.size() != 1)
+      continue;
+    initializer.sourceName = sources.front();
+  }
+}
+
+/// A parameter that is neither the source's shape nor its transposition was computed from it.
+static void finishSourceName(Initializer &initializer, ArrayRef<std::pair<Slot, const onnx::NodeProto *>> slots, Problems &problems) {
+  if (initializer.sourceName.empty())
+    return;
+  const bool matrix = initializer.shape.size() == 2 && llvm::any_of(slots, [](auto slot) { return slot.first == Slot::Contraction && slot.second->op_type() == "MatMul"; });
+  if (matrix)
+    initializer.sourcePermutation = {1, 0}; // the exporter folds Transpose(weight) in front of MatMul
+  else if (llvm::any_of(slots, [](auto slot) { return slot.first == Slot::Bias || slot.first == Slot::Join; }) && initializer.shape.size() >= 3)
+    problems.warning(initializer.name, "the exporter folded '" + initializer.sourceName + "' into this initializer " + describe(initializer.shape) +
+                                           ", perhaps only a part of it: export with dynamic dimensions to keep the parameter itself");
+}
+
+/// Equal initializers are merged by the exporter: one norm scale that stands for many.
+static void warnOfMerged(const Initializer &initializer, ArrayRef<std::pair<Slot, const onnx::NodeProto *>> slots, Problems &problems) {
+  const int64_t uses = llvm::count_if(slots, [](auto slot) { return slot.first == Slot::NormScale || slot.first == Slot::NormBias || slot.first == Slot::Bias; });
+  if (uses > 1 && initializer.shape.size() == 1)
+    problems.warning(initializer.name, "this initializer is the scale or bias of " + Twine(uses) +
+                                           " nodes: the exporter merged parameters with equal values, which will train as one (zero biases may have been dropped altogether); perturb them before the export");
+}
+
+//===----------------------------------------------------------------------===//
+// Ties
+//===----------------------------------------------------------------------===//
+
+/// Whether two initializers hold the same bytes, or (matrices) b is a transposed. Looks at the corners first, so that pairs that differ cost nothing.
+static std::optional<bool> equalContent(const Initializer &a, StringRef bytesA, const Initializer &b, StringRef bytesB) {
+  const size_t size = a.bytes / std::max<int64_t>(1, countElements(a.shape));
+  if (a.stored != b.stored || bytesA.size() != bytesB.size() || bytesA.empty() || bytesA.take_front(size) != bytesB.take_front(size) || bytesA.take_back(size) != bytesB.take_back(size))
+    return std::nullopt;
+  if (a.shape == b.shape && bytesA == bytesB)
+    return false;
+  if (a.shape.size() != 2 || b.shape.size() != 2 || a.shape[0] != b.shape[1] || a.shape[1] != b.shape[0])
+    return std::nullopt;
+  const size_t rows = a.shape[0], columns = a.shape[1];
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t c = 0; c < columns; ++c)
+      if (bytesA.substr((r * columns + c) * size, size) != bytesB.substr((c * rows + r) * size, size))
+        return std::nullopt;
+  return true;
+}
+
+static void findTies(MutableArrayRef<Initializer> initializers, WeightFiles &files, const ImportOptions &options, Problems &problems) {
+  // Vectors of one value (fresh norms and biases) are equal without being tied: only matrices, and what is not one value, count.
+  llvm::MapVector<std::pair<int64_t, uint64_t>, SmallVector<Initializer *, 2>> groups;
+  for (Initializer &initializer : initializers) {
+    if (!initializer.parameter || initializer.shape.size() < 2)
+      continue;
+    StringRef bytes = files.bytes(initializer);
+    if (bytes.empty()) {
+      if (options.tieWeights)
+        problems.error(initializer.name, "--tie-weights compares the weights' content, but the weight file is missing");
+      continue;
+    }
+    const size_t size = initializer.bytes / std::max<int64_t>(1, countElements(initializer.shape));
+    groups[{initializer.bytes, llvm::xxh3_64bits((bytes.take_front(size) + bytes.take_back(size)).str())}].push_back(&initializer);
+  }
+  for (auto &group : groups) {
+    SmallVector<Initializer *, 2> &members = group.second;
+    for (size_t i = 1; i < members.size(); ++i)
+      for (size_t j = 0; j < i; ++j) {
+        Initializer &kept = *members[j], &copy = *members[i];
+        if (kept.tiedTo)
+          continue;
+        std::optional<bool> transposed = equalContent(kept, files.bytes(kept), copy, files.bytes(copy));
+        if (!transposed)
+          continue;
+        if (!options.tieWeights) {
+          problems.warning(copy.name, "holds the same values as '" + kept.name + "'" + (*transposed ? ", transposed," : "") + " and will train apart from it; --tie-weights trains them as one parameter");
+          break;
+        }
+        copy.tiedTo = &kept;
+        copy.tiedTransposed = *transposed;
+        copy.reason = "tied to '" + kept.name + "'" + (*transposed ? ", transposed" : "");
+        kept.tied.push_back(copy.name);
+        break;
+      }
+  }
+}
+
+void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, MutableArrayRef<Initializer> initializers, WeightFiles &files, const ImportOptions &options, Problems &problems) {
+  const Uses uses(model, flat, initializers);
+  Classifier classifier(uses);
+  NameFilter only(options.trainOnly, "--train-only", problems), freeze(options.freeze, "--freeze", problems);
+  readSourceNames(model, initializers, problems);
+
+  for (Initializer &initializer : initializers) {
+    SmallVector<std::pair<Slot, const onnx::NodeProto *>> slots;
+    classifier.collect(initializer.name, slots);
+    if (!initializer.isFloat) {
+      initializer.reason = "not a float";
+      continue;
+    }
+    auto weight = llvm::find_if(slots, [](auto slot) { return isWeight(slot.first); });
+    const Slot slot = weight != slots.end() ? weight->first : slots.empty() ? Slot::None : slots.front().first;
+    const int64_t count = countElements(initializer.shape);
+    bool byRule = weight != slots.end();
+    initializer.reason = describeSlot(slot);
+    if (count <= 1 && slot != Slot::NormScale && slot != Slot::NormBias) {
+      byRule = false;
+      initializer.reason = "a scalar";
+    } else if (slot == Slot::Bias || slot == Slot::Join) {
+      // A mask that is added to scores, or a state of zeros that is joined to activations, is told by its values.
+      std::optional<Constant> values = initializer.shape.size() >= 2 ? files.read(initializer, int64_t(1) << 22) : std::nullopt;
+      auto allOf = [&](auto predicate) { return values && !values->asTriangle() && llvm::all_of(values->values(), [&](Scalar s) { return predicate(s.real); }); };
+      if (slot == Slot::Bias && allOf([](double x) { return x == 0 || x <= -1e4; }) && !allOf([](double x) { return x == 0; })) {
+        byRule = false;
+        initializer.reason = "a mask";
+      } else if (slot == Slot::Join) {
+        byRule = !allOf([](double x) { return x == 0; });
+        initializer.reason = byRule ? describeSlot(slot) : "a state of zeros";
+      }
+    }
+    finishSourceName(initializer, slots, problems);
+    const bool named = !only.empty() && only.matches(initializer), frozen = !freeze.empty() && freeze.matches(initializer);
+    initializer.parameter = byRule || named;
+    initializer.trained = (only.empty() ? byRule : named) && !frozen;
+    if (initializer.parameter && !initializer.trained)
+      initializer.reason += frozen ? "; frozen by --freeze" : "; not in --train-only";
+    else if (named && !byRule)
+      initializer.reason += "; in --train-only";
+    if (initializer.parameter && initializer.file < 0)
+      problems.error(initializer.name, "the parameter's values are not stored as raw or packed data, so that a plan cannot refer to them: save the model again with a current onnx");
+    if (initializer.trained)
+      warnOfMerged(initializer, slots, problems);
+  }
+  only.reportUnmatched(problems);
+  freeze.reportUnmatched(problems);
+  findTies(initializers, files, options, problems);
+}
+
+} // namespace zopt::importer
