@@ -220,24 +220,37 @@ Value Raiser::buildMask(OpBuilder &builder, Location loc, ArrayRef<Mask> masks, 
   return result;
 }
 
-/// x [B, G, S, D] where the value is [B, G * R, S, D] with every head repeated R times in place.
-Value matchRepeatedHeads(OpBuilder &builder, Value value) {
+/// x where the value is x with every element of `axis` repeated R times in place: x with an axis of 1 behind it, broadcast to R, and both joined.
+Value matchRepeated(OpBuilder &builder, Value value, int64_t axis) {
   auto joined = value.getDefiningOp<ReshapeOp>();
   auto repeated = joined ? joined.getInput().getDefiningOp<BroadcastOp>() : BroadcastOp();
-  if (!repeated)
+  if (!repeated || getTensorType(repeated.getInput()).getRank() != repeated.getType().getRank())
     return {};
-  ArrayRef<int64_t> result = joined.getType().getShape(), wide = repeated.getType().getShape(), narrow = getTensorType(repeated.getInput()).getShape();
-  if (result.size() != 4 || wide.size() != 5 || narrow.size() != 5 || narrow[2] != 1)
+  SmallVector<int64_t> narrow(getTensorType(repeated.getInput()).getShape()), wide(repeated.getType().getShape());
+  if (static_cast<int64_t>(wide.size()) != joined.getType().getRank() + 1 || narrow[axis + 1] != 1)
     return {};
-  for (unsigned axis : {0u, 1u, 3u, 4u})
-    if (narrow[axis] != wide[axis])
-      return {};
-  if (result[0] != wide[0] || result[1] != wide[1] * wide[2] || result[2] != wide[3] || result[3] != wide[4])
+  int64_t repetitions = wide[axis + 1];
+  narrow.erase(narrow.begin() + axis + 1);
+  wide.erase(wide.begin() + axis + 1);
+  if (narrow != wide)
     return {};
-  SmallVector<int64_t> heads = {narrow[0], narrow[1], narrow[3], narrow[4]};
-  if (auto split = repeated.getInput().getDefiningOp<ReshapeOp>(); split && getTensorType(split.getInput()).getShape() == ArrayRef<int64_t>(heads))
+  wide[axis] *= repetitions;
+  if (joined.getType().getShape() != ArrayRef<int64_t>(wide))
+    return {};
+  if (auto split = repeated.getInput().getDefiningOp<ReshapeOp>(); split && getTensorType(split.getInput()).getShape() == ArrayRef<int64_t>(narrow))
     return split.getInput();
-  return reshape(builder, joined.getLoc(), repeated.getInput(), heads);
+  return reshape(builder, joined.getLoc(), repeated.getInput(), narrow);
+}
+
+/// x [B, G, S, D] where the value is [B, G * R, S, D] with every head repeated in place, before or after heads and positions were exchanged.
+Value matchRepeatedHeads(OpBuilder &builder, Value value) {
+  auto transpose = value.getDefiningOp<TransposeOp>();
+  if (!transpose)
+    return matchRepeated(builder, value, 1);
+  if (transpose.getPermutation() != ArrayRef<int64_t>({0, 2, 1, 3}))
+    return {};
+  Value heads = matchRepeated(builder, transpose.getInput(), 2);
+  return heads ? train::transpose(builder, transpose.getLoc(), heads, {0, 2, 1, 3}) : Value();
 }
 
 bool Raiser::simplify(AttentionOp attention) {
@@ -271,19 +284,20 @@ bool Raiser::simplify(AttentionOp attention) {
 }
 
 bool Raiser::raise(MatmulOp matmul) {
-  if (matmul.getBias() || matmul.getTransposeLhs() || matmul.getScale().convertToDouble() != 1.0 || matmul.getType().getRank() != 4)
+  if (matmul.getBias() || matmul.getTransposeLhs() || matmul.getScale().convertToDouble() != 1.0)
     return false;
   SoftmaxOp softmax = matchProbabilities(matmul.getLhs());
   Expansion expansion;
   if (!softmax || !matchScores(softmax.getInput(), expansion, /*depth=*/6))
     return false;
 
-  // q [B, H, T, D], k and v [B, H, S, D] in whatever order of the last two axes.
+  // q [B, H, T, D], k and v [B, H, S, D] in whatever order of the last two axes, or with one leading axis for both.
   MatmulOp product = expansion.product;
   RankedTensorType q = getTensorType(product.getLhs()), k = getTensorType(product.getRhs()), v = getTensorType(matmul.getRhs());
-  if (q.getRank() != 4 || k.getRank() != 4 || v.getRank() != 4)
+  int64_t rank = q.getRank();
+  if ((rank != 3 && rank != 4) || k.getRank() != rank || v.getRank() != rank)
     return false;
-  auto heads = [](RankedTensorType type) { return type.getShape().take_front(2); };
+  auto heads = [](RankedTensorType type) { return type.getShape().drop_back(2); };
   Type elementType = q.getElementType();
   if (heads(q) != heads(k) || heads(q) != heads(v) || v.getElementType() != elementType || product.getType().getElementType() != elementType ||
       matmul.getType().getElementType() != elementType)
@@ -293,18 +307,27 @@ bool Raiser::raise(MatmulOp matmul) {
 
   for (Mask &mask : expansion.masks)
     mask = normalize(mask);
-  ArrayRef<int64_t> scores = product.getType().getShape();
-  Visibility visibility = classify(expansion.masks, scores[2], scores[3]);
+  Visibility visibility = classify(expansion.masks, q.getDimSize(rank - (product.getTransposeLhs() ? 1 : 2)), k.getDimSize(rank - (product.getTransposeRhs() ? 2 : 1)));
 
   OpBuilder builder(matmul);
   Location loc = matmul.getLoc();
-  auto inOrder = [&](Value value, bool exchanged) { return exchanged ? exchangeLastAxes(builder, loc, value) : value; };
-  Value query = inOrder(product.getLhs(), product.getTransposeLhs()), key = inOrder(product.getRhs(), !product.getTransposeRhs());
-  Value value = inOrder(matmul.getRhs(), matmul.getTransposeRhs());
+  auto withHeads = [&](Value value) {
+    SmallVector<int64_t> shape(getTensorType(value).getShape());
+    if (shape.size() == 3)
+      shape.insert(shape.begin() + 1, 1);
+    return reshape(builder, loc, value, shape);
+  };
+  auto prepare = [&](Value value, bool exchanged) { return withHeads(exchanged ? exchangeLastAxes(builder, loc, value) : value); };
+  Value query = prepare(product.getLhs(), product.getTransposeLhs()), key = prepare(product.getRhs(), !product.getTransposeRhs());
+  Value value = prepare(matmul.getRhs(), matmul.getTransposeRhs());
   Value mask = buildMask(builder, loc, visibility.masks, elementType);
-  auto statistics = RankedTensorType::get(scores.drop_back(), getComputeType(elementType));
-  auto attention = AttentionOp::create(builder, loc, matmul.getType(), statistics, query, key, value, mask, product.getScale(), visibility.causal);
-  matmul.getResult().replaceAllUsesWith(attention.getResult());
+  if (mask && rank == 3)
+    mask = withHeads(mask);
+  SmallVector<int64_t> shape(getTensorType(query).getShape());
+  auto statistics = RankedTensorType::get(ArrayRef(shape).drop_back(), getComputeType(elementType));
+  shape.back() = getTensorType(value).getShape().back();
+  auto attention = AttentionOp::create(builder, loc, matmul.getType().clone(shape), statistics, query, key, value, mask, product.getScale(), visibility.causal);
+  matmul.getResult().replaceAllUsesWith(reshape(builder, loc, attention.getResult(), matmul.getType().getShape()));
   simplify(attention);
   return true;
 }

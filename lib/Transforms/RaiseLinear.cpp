@@ -155,7 +155,8 @@ struct AddedBias : OpRewritePattern<AddOp> {
     for (Value operand : {add.getLhs(), add.getRhs()}) {
       auto matmul = operand.getDefiningOp<MatmulOp>();
       Value bias = getOther(add, operand);
-      if (!matmul || !matmul->hasOneUse() || matmul.getBias() || matmul.getType() != add.getType() || !isBias(bias, add.getType().getShape().back()))
+      if (!matmul || !matmul->hasOneUse() || matmul.getBias() || matmul.getType() != add.getType() || getTensorType(matmul.getRhs()).getRank() != 2 ||
+          !isBias(bias, add.getType().getShape().back()))
         continue;
       // The product moves to the sum, where the bias is known.
       rewriter.replaceOp(add, MatmulOp::create(rewriter, matmul.getLoc(), add.getType(), matmul.getLhs(), matmul.getRhs(), asVector(rewriter, bias.getLoc(), bias),

@@ -106,6 +106,20 @@ struct FactorOfOne : OpRewritePattern<OpTy> {
   }
 };
 
+struct AndWithTrue : OpRewritePattern<AndOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(AndOp op, PatternRewriter &rewriter) const override {
+    for (Value operand : op->getOperands()) {
+      if (operand.getType() != op.getType() || !op.getType().getElementType().isInteger(1) || !isSplat(getOther(op, operand), 1.0))
+        continue;
+      rewriter.replaceOp(op, operand);
+      return success();
+    }
+    return failure();
+  }
+};
+
 struct SimplifyMovementPass : zopt::impl::SimplifyMovementBase<SimplifyMovementPass> {
   FrozenRewritePatternSet patterns;
 
@@ -125,5 +139,5 @@ struct SimplifyMovementPass : zopt::impl::SimplifyMovementBase<SimplifyMovementP
 } // namespace
 
 void zopt::populateSimplifyMovementPatterns(RewritePatternSet &patterns) {
-  patterns.add<TransposeBetweenReshapes, SliceOfEverything, FactorOfOne<MulOp>, FactorOfOne<DivOp>>(patterns.getContext());
+  patterns.add<TransposeBetweenReshapes, SliceOfEverything, FactorOfOne<MulOp>, FactorOfOne<DivOp>, AndWithTrue>(patterns.getContext());
 }

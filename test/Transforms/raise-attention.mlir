@@ -450,3 +450,66 @@ func.func @literal_mask(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x8x16xf32>, %v: 
   %out = train.matmul %safe, %v : tensor<2x4x8x8xf32>, tensor<2x4x8x16xf32> -> tensor<2x4x8x16xf32>
   return %out : tensor<2x4x8x16xf32>
 }
+
+// Heads are repeated before they move in front of positions.
+// CHECK-LABEL: func.func @grouped_queries_before_transpose
+// CHECK-DAG: %[[K:.*]] = train.transpose %{{.*}} [0, 2, 1, 3] : tensor<2x8x2x16xf32> -> tensor<2x2x8x16xf32>
+// CHECK-DAG: %[[V:.*]] = train.transpose %{{.*}} [0, 2, 1, 3] : tensor<2x8x2x16xf32> -> tensor<2x2x8x16xf32>
+// CHECK: train.attention %{{.*}}, %[[K]], %[[V]] {scale = 2.500000e-01 : f64} : tensor<2x4x8x16xf32>, tensor<2x2x8x16xf32>, tensor<2x2x8x16xf32>
+// CHECK-NEXT: return
+func.func @grouped_queries_before_transpose(%q: tensor<2x4x8x16xf32>, %kg: tensor<2x8x2x16xf32>, %vg: tensor<2x8x2x16xf32>) -> tensor<2x4x8x16xf32> {
+  %kg0 = train.reshape %kg : tensor<2x8x2x16xf32> -> tensor<2x8x2x1x16xf32>
+  %kg1 = train.broadcast %kg0 : tensor<2x8x2x1x16xf32> -> tensor<2x8x2x2x16xf32>
+  %kg2 = train.reshape %kg1 : tensor<2x8x2x2x16xf32> -> tensor<2x8x4x16xf32>
+  %k = train.transpose %kg2 [0, 2, 1, 3] : tensor<2x8x4x16xf32> -> tensor<2x4x8x16xf32>
+  %vg0 = train.reshape %vg : tensor<2x8x2x16xf32> -> tensor<2x8x2x1x16xf32>
+  %vg1 = train.broadcast %vg0 : tensor<2x8x2x1x16xf32> -> tensor<2x8x2x2x16xf32>
+  %vg2 = train.reshape %vg1 : tensor<2x8x2x2x16xf32> -> tensor<2x8x4x16xf32>
+  %v = train.transpose %vg2 [0, 2, 1, 3] : tensor<2x8x4x16xf32> -> tensor<2x4x8x16xf32>
+  %s = train.constant dense<0.5> : tensor<f32> : tensor<f32>
+  %nought = train.constant dense<0.0> : tensor<f32> : tensor<f32>
+  %k0 = train.reshape %k : tensor<2x4x8x16xf32> -> tensor<8x8x16xf32>
+  %k1 = train.transpose %k0 [0, 2, 1] : tensor<8x8x16xf32> -> tensor<8x16x8xf32>
+  %k2 = train.reshape %k1 : tensor<8x16x8xf32> -> tensor<2x4x16x8xf32>
+  %qs = train.mul %q, %s : tensor<2x4x8x16xf32>, tensor<f32> -> tensor<2x4x8x16xf32>
+  %ks = train.mul %k2, %s : tensor<2x4x16x8xf32>, tensor<f32> -> tensor<2x4x16x8xf32>
+  %scores = train.matmul %qs, %ks : tensor<2x4x8x16xf32>, tensor<2x4x16x8xf32> -> tensor<2x4x8x8xf32>
+  %p = train.softmax %scores : tensor<2x4x8x8xf32>
+  %nan = train.is_nan %p : tensor<2x4x8x8xf32> -> tensor<2x4x8x8xi1>
+  %safe = train.select %nan, %nought, %p : tensor<2x4x8x8xi1>, tensor<f32>, tensor<2x4x8x8xf32> -> tensor<2x4x8x8xf32>
+  %out = train.matmul %safe, %v : tensor<2x4x8x8xf32>, tensor<2x4x8x16xf32> -> tensor<2x4x8x16xf32>
+  return %out : tensor<2x4x8x16xf32>
+}
+
+// Heads joined with samples (bmm): attention of one head.
+// CHECK-LABEL: func.func @batched_products
+// CHECK: %[[Q:.*]] = train.reshape %{{.*}} : tensor<8x8x16xf32> -> tensor<8x1x8x16xf32>
+// CHECK: %[[Y:.*]], %{{.*}} = train.attention %[[Q]], %{{.*}}, %{{.*}} {causal, scale = 2.500000e-01 : f64} : tensor<8x1x8x16xf32>
+// CHECK: train.reshape %[[Y]] : tensor<8x1x8x16xf32> -> tensor<8x8x16xf32>
+func.func @batched_products(%q: tensor<8x8x16xf32>, %k: tensor<8x8x16xf32>, %v: tensor<8x8x16xf32>) -> tensor<8x8x16xf32> {
+  %row = train.iota 1 {start = 0 : i64} : tensor<1x8x1xi64>
+  %column = train.iota 2 : tensor<1x1x8xi64>
+  %visible = train.compare le %column, %row : tensor<1x1x8xi64>, tensor<1x8x1xi64> -> tensor<1x8x8xi1>
+  %zero = train.constant dense<0.0> : tensor<f32> : tensor<f32>
+  %low = train.constant dense<-3.40282347E+38> : tensor<f32> : tensor<f32>
+  %mask = train.select %visible, %zero, %low : tensor<1x8x8xi1>, tensor<f32>, tensor<f32> -> tensor<1x8x8xf32>
+  %s = train.constant dense<0.25> : tensor<f32> : tensor<f32>
+  %qs = train.mul %q, %s : tensor<8x8x16xf32>, tensor<f32> -> tensor<8x8x16xf32>
+  %kt = train.transpose %k [0, 2, 1] : tensor<8x8x16xf32> -> tensor<8x16x8xf32>
+  %raw = train.matmul %qs, %kt : tensor<8x8x16xf32>, tensor<8x16x8xf32> -> tensor<8x8x8xf32>
+  %hidden = train.add %raw, %mask : tensor<8x8x8xf32>, tensor<1x8x8xf32> -> tensor<8x8x8xf32>
+  %p = train.softmax %hidden : tensor<8x8x8xf32>
+  %out = train.matmul %p, %v : tensor<8x8x8xf32>, tensor<8x8x16xf32> -> tensor<8x8x16xf32>
+  return %out : tensor<8x8x16xf32>
+}
+
+// Keys that all samples share are not repeated.
+// CHECK-LABEL: func.func @no_attention_across_samples
+// CHECK-NOT: train.attention
+// CHECK: return
+func.func @no_attention_across_samples(%q: tensor<2x4x8x16xf32>, %k: tensor<1x4x8x16xf32>, %v: tensor<2x4x8x16xf32>) -> tensor<2x4x8x16xf32> {
+  %raw = train.matmul %q, %k {transpose_rhs} : tensor<2x4x8x16xf32>, tensor<1x4x8x16xf32> -> tensor<2x4x8x8xf32>
+  %p = train.softmax %raw : tensor<2x4x8x8xf32>
+  %out = train.matmul %p, %v : tensor<2x4x8x8xf32>, tensor<2x4x8x16xf32> -> tensor<2x4x8x16xf32>
+  return %out : tensor<2x4x8x16xf32>
+}

@@ -121,3 +121,14 @@ func.func @no_scale_behind_bias(%x: tensor<8x64xf32>, %w: tensor<64x10xf32>, %b:
   %1 = train.mul %0, %two : tensor<8x10xf32>, tensor<f32> -> tensor<8x10xf32>
   return %1 : tensor<8x10xf32>
 }
+
+// What is added to a product of two batches is a mask, say, and no bias.
+// CHECK-LABEL: func.func @no_bias_of_batches
+// CHECK: train.matmul
+// CHECK-NOT: bias
+// CHECK: train.add
+func.func @no_bias_of_batches(%q: tensor<4x8x16xf32>, %k: tensor<4x16x8xf32>, %b: tensor<8xf32>) -> tensor<4x8x8xf32> {
+  %0 = train.matmul %q, %k : tensor<4x8x16xf32>, tensor<4x16x8xf32> -> tensor<4x8x8xf32>
+  %1 = train.add %0, %b : tensor<4x8x8xf32>, tensor<8xf32> -> tensor<4x8x8xf32>
+  return %1 : tensor<4x8x8xf32>
+}

@@ -76,3 +76,13 @@ func.func @no_reverse(%x: tensor<3xf32>) -> tensor<2x3xf32> {
   %1 = train.mul %0, %ones : tensor<3xf32>, tensor<2x3xf32> -> tensor<2x3xf32>
   return %1 : tensor<2x3xf32>
 }
+
+// torch.export's mask starts as a conjunction with true.
+// CHECK-LABEL: func.func @and_with_true
+// CHECK-SAME: (%[[X:.*]]: tensor<2x1x8x8xi1>)
+// CHECK-NEXT: return %[[X]]
+func.func @and_with_true(%x: tensor<2x1x8x8xi1>) -> tensor<2x1x8x8xi1> {
+  %true = train.constant dense<true> : tensor<i1> : tensor<i1>
+  %0 = train.and %true, %x : tensor<i1>, tensor<2x1x8x8xi1> -> tensor<2x1x8x8xi1>
+  return %0 : tensor<2x1x8x8xi1>
+}

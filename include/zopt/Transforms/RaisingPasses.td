@@ -24,7 +24,7 @@ def SimplifyMovement : RaisingPass<"zopt-simplify-movement"> {
   let summary = "Remove ops that move or change nothing";
   let description = [{
     Works at every level. Folds reshapes of reshapes and transposes of transposes; a transpose between two reshapes becomes one transpose, where the first reshape only joins axes
-    and the second takes them apart again; a slice of everything, a product with 1 and a quotient by 1 disappear.
+    and the second takes them apart again; a slice of everything, a product with 1, a quotient by 1 and a conjunction with what is true everywhere disappear.
 
     Never moves an element that was not moved before. Numerics: bitwise.
   }];
@@ -38,7 +38,7 @@ def RaiseLinear : RaisingPass<"zopt-raise-linear"> {
     - a reshape that only joins leading axes before a product with a matrix, and the reshape that takes them apart behind it, disappear: the left operand keeps its axes;
     - a transpose that exchanges the last two axes of an operand becomes a flag (what other axes it moves stays a transpose);
     - a factor on an operand, and on the result of a product without bias, becomes the scale;
-    - a vector that is added to the result becomes the bias, where the product has no other use.
+    - a vector that is added to the result of a product with a matrix becomes the bias, where the product has no other use.
 
     Never duplicates a product. Numerics: up to reassociation (a scale is applied to the sum, not to the operands; a bias is added before the result is rounded: one rounding fewer);
     bitwise where there is neither.
@@ -96,9 +96,9 @@ def RaiseAttention : RaisingPass<"zopt-raise-attention"> {
     Expects `zopt-raise-linear` to have run: scale and transposes are in the products. Masks are added, or select between scores and a number at or below -1e30 (or -inf). The zeroing of NaN behind the
     softmax belongs to it. A mask that is a function of column - row alone is computed here: where it shows everything it vanishes, where it shows column <= row + (S - T) and S >= T
     it becomes `causal`. What is left is the mask operand: of type i1 where what it hides is -inf, otherwise it is added. Repetition of key and value heads (grouped queries) is removed.
-    The last two also apply to `train.attention` that was imported.
+    The last two also apply to `train.attention` that was imported. Products of [B * H, T, D] (bmm) become attention of one head.
 
-    Never raises where scores or probabilities have another use, where shapes are not [B, H, T, D], or where a gradient could flow to the mask (learned position biases), for
+    Never raises where scores or probabilities have another use, where queries, keys and values differ in their leading axes, or where a gradient could flow to the mask (learned position biases), for
     `train.attention` has none there. Numerics: up to reassociation, fewer roundings. A row that sees nothing gives 0: so it does in a graph that hides with -inf and zeroes NaN; one that
     does not zero gives NaN. With finite numbers such rows stay what they were.
   }];
