@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,6 +75,12 @@ private:
   bool inHelp = false;
 };
 
+/// Ranks of one machine exchange messages through files in memory, each of some megabytes. Where a limit on file sizes forbids those, they talk through the loopback network.
+bool sharedMemoryFits() {
+  rlimit limit;
+  return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= rlim_t(64) << 20;
+}
+
 std::vector<std::string> commandLine(const RunOptions &options, const std::string &programPath, const std::string &statusDirectory, int ranks) {
   char self[PATH_MAX] = "";
   ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -82,8 +89,8 @@ std::vector<std::string> commandLine(const RunOptions &options, const std::strin
     command.push_back("--allow-run-as-root");
   // When a rank dies, the others get this long to say where they stood.
   command.insert(command.end(), {"--mca", "odls_base_sigkill_timeout", "4"});
-  if (options.hostfile.empty()) // one machine: shared memory alone, no search for networks
-    command.insert(command.end(), {"--mca", "pml", "ob1", "--mca", "btl", "self,vader"});
+  if (options.hostfile.empty()) // one machine: no search for networks
+    command.insert(command.end(), {"--mca", "pml", "ob1", "--mca", "btl", sharedMemoryFits() ? "self,vader" : "self,tcp"});
   else
     command.insert(command.end(), {"--hostfile", options.hostfile});
   command.emplace_back(self, length > 0 ? size_t(length) : 0);
@@ -117,6 +124,8 @@ private:
       reportError(callError("pipe", std::strerror(errno)));
       return false;
     }
+    if (!sharedMemoryFits())
+      reportNote("a limit on file sizes (ulimit -f) leaves no room for messages through shared memory: ranks use the network, which is slower");
     std::vector<std::string> command = commandLine(options, programPath, directory, ranks);
     std::vector<char *> arguments;
     for (std::string &argument : command)
@@ -133,6 +142,8 @@ private:
       prctl(PR_SET_PDEATHSIG, SIGTERM);
       for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE})
         ::signal(signal, SIG_DFL);
+      if (!sharedMemoryFits())
+        setenv("PMIX_MCA_gds", "hash", 1);
       dup2(ends[1], STDERR_FILENO);
       int nothing = open("/dev/null", O_RDONLY);
       dup2(nothing, STDIN_FILENO);
