@@ -259,7 +259,7 @@ ImportOptions Driver::importOptions() const {
   options.microBatchGiven = batch.micro.has_value();
   options.trainingMode = flags.trainingMode == "train" ? TrainingMode::Train : flags.trainingMode == "eval" ? TrainingMode::Eval : TrainingMode::Keep;
   llvm::SmallString<256> directory(flags.output == "-" ? StringRef() : llvm::sys::path::parent_path(flags.output));
-  options.planDirectory = std::string(directory);
+  options.planDirectory = directory.empty() ? "." : std::string(directory);
   return options;
 }
 
