@@ -83,7 +83,7 @@ def commands(text, sequence="micro_step"):
     """Lines before, of, and after the commands of a sequence."""
     lines = text.split("\n")
     begin = next(i for i, line in enumerate(lines) if f"plan.sequence @{sequence}" in line) + 1
-    end = next(i for i in range(begin, len(lines)) if lines[i] == "  }")
+    end = next(i for i in range(begin, len(lines)) if lines[i].startswith("  }"))
     return lines[:begin], lines[begin:end], lines[end:]
 
 
