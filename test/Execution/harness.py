@@ -190,10 +190,18 @@ def reference(model, file="reference.json"):
 
 
 @memoize
+def bindings(model):
+    """What binds a test model's symbolic dimensions to its data: the sequence length of batch.safetensors."""
+    batch = MODELS / model / "batch.safetensors"
+    ids = tensors.load(batch).get("input_ids") if batch.exists() else None
+    return [] if ids is None else [f"--bind=seq={ids.shape[1]}"]
+
+
+@memoize
 def compile_plan(model, *flags):
     """The plan that zopt makes of a test model with these flags."""
     path = scratch("plan") / "plan.mlir"
-    succeed(["zopt", *flags, model_path(model), "-o", path])
+    succeed(["zopt", *bindings(model), *flags, model_path(model), "-o", path])
     return path
 
 
