@@ -375,6 +375,8 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
         command.kernel = lookUp(kernels, update.getKernelAttr(), op, "plan.kernel");
         command.buckets.push_back(lookUp(buckets, update.getBucketAttr(), op, "plan.placed_bucket"));
         refs({update.getScaleAttr(), update.getLrAttr(), update.getStepAttr(), update.getFiniteAttr()});
+        if (FlatSymbolRefAttr gradient = update.getGradientAttr())
+          refs({gradient});
         command.decays = update.getDecays().vec();
         return success();
       })
