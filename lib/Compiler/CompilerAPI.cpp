@@ -108,6 +108,7 @@ std::optional<Failure> Compilation::readOptions(llvm::StringRef json) {
 }
 
 std::optional<Failure> Compilation::specialize(ModuleOp module) {
+  options.fuse = !module->hasAttr(kNoFuseAttribute);
   if (failed(runPipeline(module, buildSpecializePipeline(options))))
     return Failure{1, diagnostics};
   return std::nullopt;

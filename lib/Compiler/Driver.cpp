@@ -362,6 +362,8 @@ int Driver::compile(DialectRegistry &registry) {
     return success();
   };
   StringRef level = getLevel(*module);
+  if ((*module)->hasAttr(kNoFuseAttribute))
+    specialize.fuse = false;
   llvm::SmallVector<std::string> parts;
   if (level == "forward")
     parts.push_back(buildStepPipeline(step, batch));
@@ -383,6 +385,10 @@ int Driver::compile(DialectRegistry &registry) {
       }
   if (failed(runPipeline(*module, llvm::join(parts, ","), configure)))
     return kExitInput;
+
+  // A portable plan remembers it for whoever specializes it.
+  if (flags.noFuse && getLevel(*module) == "explicit")
+    (*module)->setAttr(kNoFuseAttribute, UnitAttr::get(&context));
 
   if (flags.memoryReport.getNumOccurrences()) {
     if (getLevel(*module) != "final")

@@ -18,6 +18,9 @@ namespace zopt {
 /// Everything that a zopt module may hold.
 void registerAllDialects(mlir::DialectRegistry &registry);
 
+/// Unit attribute of a portable plan that was compiled with `--no-fuse`: it is specialized without fusion.
+constexpr llvm::StringLiteral kNoFuseAttribute = "train.no_fuse";
+
 /// The attribute `train.level` of a module: "forward", "step", "explicit", "final", or empty.
 llvm::StringRef getLevel(mlir::ModuleOp module);
 
