@@ -30,6 +30,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/ToolOutputFile.h"
+#include <csignal>
 
 using namespace mlir;
 using namespace zopt;
@@ -440,6 +441,8 @@ int Driver::runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &con
 
 int zopt::zoptMain(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
+  // A limit on file sizes is an error of the write that meets it, not a crash.
+  std::signal(SIGXFSZ, SIG_IGN);
   DialectRegistry registry;
   registerAllDialects(registry);
   registerAllPasses();
