@@ -406,18 +406,18 @@ Value GraphImporter::materialize(Tensor &tensor, bool full) {
   }
   if (!tensor.producer || !tensor.constant)
     return nullptr; // its error was reported
-  // Too large for a literal: computed where it is used. lower() leaves the value in this tensor.
+  // Too large for a literal: computed where it is used. lower() leaves the value in this tensor, or says which other tensor it is (a product with 1).
   const int64_t before = problems.errors();
   const onnx::NodeProto &producer = *tensor.producer;
   std::optional<Constant> constant = std::move(tensor.constant);
   tensor.constant.reset();
-  if (failed(lower(producer)) || !tensor.value) {
+  if (failed(lower(producer)) || (!tensor.value && !tensor.alias)) {
     if (problems.errors() == before)
       problems.error(producer.name(), "makes a constant of " + Twine(countElements(constant->shape())) + " elements that is neither a progression nor a triangle; literals are limited to 1 KiB");
     return nullptr;
   }
   tensor.constant = std::move(constant);
-  return tensor.value;
+  return tensor.value ? tensor.value : materialize(*tensor.alias, full);
 }
 
 } // namespace zopt::importer
