@@ -130,24 +130,6 @@ struct ScaledProduct : OpRewritePattern<OpTy> {
   }
 };
 
-/// Whether a value is a vector in the graph, and not an activation that happens to have one row.
-bool isBias(Value value, int64_t size) {
-  if (!isVector(value, size))
-    return false;
-  if (getTensorType(value).getRank() == 1)
-    return true;
-  while (Operation *op = value.getDefiningOp()) {
-    if (isa<ReadStateOp, ConstantOp>(op))
-      return true;
-    if (!isa<ReshapeOp, CastOp>(op))
-      return false;
-    value = op->getOperand(0);
-    if (getTensorType(value).getRank() == 1)
-      return true;
-  }
-  return false;
-}
-
 struct AddedBias : OpRewritePattern<AddOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -156,7 +138,7 @@ struct AddedBias : OpRewritePattern<AddOp> {
       auto matmul = operand.getDefiningOp<MatmulOp>();
       Value bias = getOther(add, operand);
       if (!matmul || !matmul->hasOneUse() || matmul.getBias() || matmul.getType() != add.getType() || getTensorType(matmul.getRhs()).getRank() != 2 ||
-          !isBias(bias, add.getType().getShape().back()))
+          !isVector(bias, add.getType().getShape().back()))
         continue;
       // The product moves to the sum, where the bias is known.
       rewriter.replaceOp(add, MatmulOp::create(rewriter, matmul.getLoc(), add.getType(), matmul.getLhs(), matmul.getRhs(), asVector(rewriter, bias.getLoc(), bias),

@@ -178,7 +178,15 @@ std::optional<DivisionByRoot> zopt::matchDivisionByRoot(Operation *op) {
 
 bool zopt::isVector(Value value, int64_t size) {
   RankedTensorType type = getTensorType(value);
-  return type.getRank() >= 1 && type.getShape().back() == size && type.getNumElements() == size;
+  if (type.getRank() == 0 || type.getShape().back() != size || type.getNumElements() != size)
+    return false;
+  while (getTensorType(value).getRank() != 1) {
+    Operation *op = value.getDefiningOp();
+    if (!op || !isa<ReshapeOp, CastOp>(op))
+      return op && isa<ReadStateOp, ConstantOp>(op);
+    value = op->getOperand(0);
+  }
+  return true;
 }
 
 Value zopt::asVector(OpBuilder &builder, Location loc, Value value) {

@@ -47,7 +47,8 @@ std::optional<DivisionByRoot> matchDivisionByRoot(mlir::Operation *op);
 /// The operand of a mean over the last axis with that axis kept as 1, null for others.
 mlir::Value matchRowMean(mlir::Value value);
 
-/// Whether `value` has `size` elements, all along the last axis.
+/// Whether `value` is a vector of `size` elements: it has one axis, or comes from a state or a constant that has leading axes of 1. An activation of one sample at one
+/// position is none, so that what is raised does not depend on the batch.
 bool isVector(mlir::Value value, int64_t size);
 /// Such a value with one axis.
 mlir::Value asVector(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value);

@@ -22,11 +22,14 @@ func.func @torchscript(%x: tensor<2x8x64xf32>, %gamma: tensor<64xf32>, %beta: te
 
 // The difference computed twice, x*x for x^2, Rsqrt, no keepdims, operands the other way round.
 // CHECK-LABEL: func.func @other_spelling
-// CHECK-SAME: (%[[X:.*]]: tensor<4x32xf64>, %[[G:.*]]: tensor<1x32xf64>, %[[B:.*]]: tensor<32xf64>)
+// CHECK-SAME: (%[[X:.*]]: tensor<4x32xf64>, %[[B:.*]]: tensor<32xf64>)
+// CHECK-NEXT: %[[G:.*]] = train.read_state @gamma
 // CHECK-NEXT: %[[V:.*]] = train.reshape %[[G]] : tensor<1x32xf64> -> tensor<32xf64>
 // CHECK-NEXT: train.layer_norm %[[X]] gamma %[[V]] : tensor<32xf64> beta %[[B]] : tensor<32xf64> {epsilon = 9.9999999999999995E-7 : f64} : tensor<4x32xf64> -> tensor<4x32xf64>, tensor<4xf64>
 // CHECK-NEXT: return
-func.func @other_spelling(%x: tensor<4x32xf64>, %gamma: tensor<1x32xf64>, %beta: tensor<32xf64>) -> tensor<4x32xf64> {
+train.state @gamma : tensor<1x32xf64> {role = #train.role<parameter>, trained, init = 1.0 : f64}
+func.func @other_spelling(%x: tensor<4x32xf64>, %beta: tensor<32xf64>) -> tensor<4x32xf64> {
+  %gamma = train.read_state @gamma : tensor<1x32xf64>
   %epsilon = train.constant dense<1.0e-06> : tensor<f64> : tensor<f64>
   %m0 = train.reduce_mean %x [1] : tensor<4x32xf64> -> tensor<4xf64>
   %m1 = train.reshape %m0 : tensor<4xf64> -> tensor<4x1xf64>
@@ -72,6 +75,17 @@ func.func @no_beta_of_shared_norm(%x: tensor<4x32xf32>, %b: tensor<32xf32>) -> (
   %n, %mean, %rstd = train.layer_norm %x {epsilon = 1.0e-05 : f64} : tensor<4x32xf32> -> tensor<4x32xf32>, tensor<4xf32>
   %y = train.add %n, %b : tensor<4x32xf32>, tensor<32xf32> -> tensor<4x32xf32>
   return %n, %y : tensor<4x32xf32>, tensor<4x32xf32>
+}
+
+// One sample at one position: a residual behind a norm is no beta.
+// CHECK-LABEL: func.func @no_residual_as_beta
+// CHECK: train.layer_norm
+// CHECK-NOT: beta
+// CHECK: train.add
+func.func @no_residual_as_beta(%x: tensor<1x1x32xf32>, %r: tensor<1x1x32xf32>) -> tensor<1x1x32xf32> {
+  %n, %mean, %rstd = train.layer_norm %x {epsilon = 1.0e-05 : f64} : tensor<1x1x32xf32> -> tensor<1x1x32xf32>, tensor<1x1xf32>
+  %y = train.add %n, %r : tensor<1x1x32xf32>, tensor<1x1x32xf32> -> tensor<1x1x32xf32>
+  return %y : tensor<1x1x32xf32>
 }
 
 // A variance of something else, and a mean over rows.

@@ -48,7 +48,7 @@ def RaiseLinear : RaisingPass<"zopt-raise-linear"> {
 def RaiseLayerNorm : RaisingPass<"zopt-raise-layer-norm"> {
   let summary = "Raise (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * gamma + beta to train.layer_norm";
   let description = [{
-    Over the last axis, in any order of operands; the root by Sqrt and Div, Reciprocal or Rsqrt, or Pow. Gamma and beta are vectors (or have leading axes of 1); either may be missing, and those
+    Over the last axis, in any order of operands; the root by Sqrt and Div, Reciprocal or Rsqrt, or Pow. Gamma and beta are vectors (parameters may have leading axes of 1); either may be missing, and those
     behind a `train.layer_norm` that has none are taken in too, where nothing else uses its result.
 
     Never raises a norm over other axes or with an unbiased variance. Numerics: up to reassociation, fewer roundings.
