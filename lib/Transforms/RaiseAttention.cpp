@@ -148,7 +148,7 @@ bool hidesForGood(const Mask &mask) { return !mask.value && mask.filling == -std
 /// Splits a conjunction, for a part of it may be causal. Only where hidden is hidden for good: else rows that see nothing depend on how they were hidden.
 void splitConjunctions(Mask mask, SmallVectorImpl<Mask> &parts) {
   auto both = hidesForGood(mask) && !mask.hides ? mask.condition.getDefiningOp<AndOp>() : AndOp();
-  if (!both || both.getLhs().getType() != both.getType() || both.getRhs().getType() != both.getType()) {
+  if (!both) {
     parts.push_back(mask);
     return;
   }
@@ -186,7 +186,7 @@ Visibility Raiser::classify(ArrayRef<Mask> masks, int64_t rows, int64_t columns)
 /// A mask that is selected by a condition says so.
 Mask normalize(Mask mask) {
   auto select = mask.value ? mask.value.getDefiningOp<SelectOp>() : SelectOp();
-  if (!select || getTensorType(select.getCondition()).getShape() != select.getType().getShape())
+  if (!select)
     return mask;
   std::optional<double> onTrue = getSplat(select.getOnTrue()), onFalse = getSplat(select.getOnFalse());
   if (!onTrue || !onFalse || (*onTrue != 0.0 && *onFalse != 0.0))

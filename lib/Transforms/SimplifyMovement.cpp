@@ -49,7 +49,8 @@ std::optional<SmallVector<int64_t>> findJoinedAxes(ArrayRef<int64_t> from, Array
   return groups;
 }
 
-/// reshape(transpose(reshape(x))) is a transpose of x where the inner reshape joins axes of x and the outer one takes them apart again.
+/// reshape(transpose(reshape(x))) is transpose(reshape(x)) where the outer reshape only takes axes apart: they can be apart before they move. Often x has them apart already, and
+/// nothing but a transpose is left.
 struct TransposeBetweenReshapes : OpRewritePattern<ReshapeOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -59,23 +60,25 @@ struct TransposeBetweenReshapes : OpRewritePattern<ReshapeOp> {
     if (!inner)
       return failure();
     ArrayRef<int64_t> source = getTensorType(inner.getInput()).getShape(), target = outer.getType().getShape();
+    SmallVector<int64_t> shape, permutation;
     for (bool eager : {true, false}) {
-      std::optional<SmallVector<int64_t>> groups = findJoinedAxes(source, getTensorType(transpose.getInput()).getShape(), eager);
+      std::optional<SmallVector<int64_t>> groups = findJoinedAxes(target, transpose.getType().getShape(), eager);
       if (!groups)
         return failure();
-      SmallVector<int64_t> firsts, permutation, shape;
+      // Where each axis of the inner reshape begins, once it is apart.
+      SmallVector<int64_t> counts(groups->size()), starts(groups->size()), newShape, newPermutation(target.size());
       int64_t first = 0;
-      for (int64_t count : *groups)
-        firsts.push_back(first), first += count;
-      for (int64_t axis : transpose.getPermutation())
-        for (int64_t i = 0; i < (*groups)[axis]; ++i)
-          permutation.push_back(firsts[axis] + i), shape.push_back(source[permutation.back()]);
-      if (ArrayRef<int64_t>(shape) == target) {
-        rewriter.replaceOpWithNewOp<TransposeOp>(outer, outer.getType(), inner.getInput(), permutation);
-        return success();
-      }
+      for (auto [axis, count] : llvm::zip(transpose.getPermutation(), *groups))
+        counts[axis] = count, starts[axis] = first, first += count;
+      for (auto [start, count] : llvm::zip(starts, counts))
+        for (int64_t i = 0; i < count; ++i)
+          newPermutation[start + i] = newShape.size(), newShape.push_back(target[start + i]);
+      if (shape.empty() || ArrayRef<int64_t>(newShape) == source)
+        shape = newShape, permutation = newPermutation;
     }
-    return failure();
+    Value apart = reshape(rewriter, inner.getLoc(), inner.getInput(), shape);
+    rewriter.replaceOpWithNewOp<TransposeOp>(outer, outer.getType(), apart, permutation);
+    return success();
   }
 };
 

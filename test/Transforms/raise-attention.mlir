@@ -185,15 +185,12 @@ func.func @padding_infinite(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x8x16xf32>, 
 // A conjunction, hidden with -inf: the causal part becomes an attribute.
 // CHECK-LABEL: func.func @causal_and_padding
 // CHECK-SAME: (%[[Q:.*]]: tensor<2x4x8x16xf32>, %[[K:.*]]: tensor<2x4x8x16xf32>, %[[V:.*]]: tensor<2x4x8x16xf32>, %[[M:.*]]: tensor<2x1x1x8xi1>)
-// CHECK: %[[B:.*]] = train.broadcast %[[M]]
-// CHECK: train.attention %[[Q]], %[[K]], %[[V]] mask %[[B]] : tensor<2x1x8x8xi1> {causal, scale = 2.500000e-01 : f64}
+// CHECK: train.attention %[[Q]], %[[K]], %[[V]] mask %[[M]] : tensor<2x1x1x8xi1> {causal, scale = 2.500000e-01 : f64}
 func.func @causal_and_padding(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x8x16xf32>, %v: tensor<2x4x8x16xf32>, %keys: tensor<2x1x1x8xi1>) -> tensor<2x4x8x16xf32> {
   %row = train.iota 2 {start = 0 : i64} : tensor<1x1x8x1xi64>
   %column = train.iota 3 : tensor<1x1x1x8xi64>
   %visible = train.compare le %column, %row : tensor<1x1x1x8xi64>, tensor<1x1x8x1xi64> -> tensor<1x1x8x8xi1>
-  %below = train.broadcast %visible : tensor<1x1x8x8xi1> -> tensor<2x1x8x8xi1>
-  %shown = train.broadcast %keys : tensor<2x1x1x8xi1> -> tensor<2x1x8x8xi1>
-  %both = train.and %below, %shown : tensor<2x1x8x8xi1>, tensor<2x1x8x8xi1> -> tensor<2x1x8x8xi1>
+  %both = train.and %visible, %keys : tensor<1x1x8x8xi1>, tensor<2x1x1x8xi1> -> tensor<2x1x8x8xi1>
   %zero = train.constant dense<0.0> : tensor<f32> : tensor<f32>
   %low = train.constant dense<0xFF800000> : tensor<f32> : tensor<f32>
   %mask = train.select %both, %zero, %low : tensor<2x1x8x8xi1>, tensor<f32>, tensor<f32> -> tensor<2x1x8x8xf32>

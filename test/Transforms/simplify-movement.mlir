@@ -33,24 +33,38 @@ func.func @one_position(%k: tensor<2x4x1x16xf32>) -> tensor<2x4x16x1xf32> {
   return %2 : tensor<2x4x16x1xf32>
 }
 
-// The inner reshape takes axes apart: a transpose of x cannot do what the three do.
-// CHECK-LABEL: func.func @no_transpose_of_split_axes
+// The outer reshape joins what the transpose has brought together.
+// CHECK-LABEL: func.func @no_transpose_of_joined_axes
 // CHECK-COUNT-2: train.reshape
-func.func @no_transpose_of_split_axes(%x: tensor<8x16xf32>) -> tensor<16x8xf32> {
+func.func @no_transpose_of_joined_axes(%x: tensor<8x16xf32>) -> tensor<16x8xf32> {
   %0 = train.reshape %x : tensor<8x16xf32> -> tensor<8x4x4xf32>
   %1 = train.transpose %0 [1, 0, 2] : tensor<8x4x4xf32> -> tensor<4x8x4xf32>
   %2 = train.reshape %1 : tensor<4x8x4xf32> -> tensor<16x8xf32>
   return %2 : tensor<16x8xf32>
 }
 
-// The outer reshape does not take the axes apart as they were.
-// CHECK-LABEL: func.func @no_transpose_of_other_axes
-// CHECK-COUNT-2: train.reshape
-func.func @no_transpose_of_other_axes(%x: tensor<2x4x8xf32>) -> tensor<8x4x2xf32> {
+// The outer reshape takes axes apart in another way than they were: they are apart before they move.
+// CHECK-LABEL: func.func @transpose_of_other_axes
+// CHECK-NEXT: %[[R:.*]] = train.reshape %{{.*}} : tensor<2x4x8xf32> -> tensor<4x2x8xf32>
+// CHECK-NEXT: train.transpose %[[R]] [2, 0, 1] : tensor<4x2x8xf32> -> tensor<8x4x2xf32>
+// CHECK-NEXT: return
+func.func @transpose_of_other_axes(%x: tensor<2x4x8xf32>) -> tensor<8x4x2xf32> {
   %0 = train.reshape %x : tensor<2x4x8xf32> -> tensor<8x8xf32>
   %1 = train.transpose %0 [1, 0] : tensor<8x8xf32> -> tensor<8x8xf32>
   %2 = train.reshape %1 : tensor<8x8xf32> -> tensor<8x4x2xf32>
   return %2 : tensor<8x4x2xf32>
+}
+
+// Grouped heads are joined with their repetitions and with samples in one reshape (two of them, folded).
+// CHECK-LABEL: func.func @repeated_heads
+// CHECK-NEXT: %[[R:.*]] = train.reshape %{{.*}} : tensor<2x2x2x8x16xf32> -> tensor<2x4x8x16xf32>
+// CHECK-NEXT: train.transpose %[[R]] [0, 1, 3, 2]
+// CHECK-NEXT: return
+func.func @repeated_heads(%k: tensor<2x2x2x8x16xf32>) -> tensor<2x4x16x8xf32> {
+  %0 = train.reshape %k : tensor<2x2x2x8x16xf32> -> tensor<8x8x16xf32>
+  %1 = train.transpose %0 [0, 2, 1] : tensor<8x8x16xf32> -> tensor<8x16x8xf32>
+  %2 = train.reshape %1 : tensor<8x16x8xf32> -> tensor<2x4x16x8xf32>
+  return %2 : tensor<2x4x16x8xf32>
 }
 
 // CHECK-LABEL: func.func @nothing

@@ -23,8 +23,8 @@ class RaisingPass<string argument> : Pass<argument, "mlir::func::FuncOp"> {
 def SimplifyMovement : RaisingPass<"zopt-simplify-movement"> {
   let summary = "Remove ops that move or change nothing";
   let description = [{
-    Works at every level. Folds reshapes of reshapes and transposes of transposes; a transpose between two reshapes becomes one transpose, where the first reshape only joins axes
-    and the second takes them apart again; a slice of everything, a product with 1, a quotient by 1 and a conjunction with what is true everywhere disappear.
+    Works at every level. Folds reshapes of reshapes and transposes of transposes. Of a transpose between two reshapes, the second of which only takes axes apart, the second goes: axes are apart
+    before they move (and if they were apart to begin with, the first goes too). A slice of everything, a product with 1, a quotient by 1 and a conjunction with what is true everywhere disappear.
 
     Never moves an element that was not moved before. Numerics: bitwise.
   }];
