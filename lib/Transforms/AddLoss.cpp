@@ -122,7 +122,7 @@ private:
     RankedTensorType type = getTensorType(output.value);
     int64_t axis = classAxis < 0 ? classAxis + type.getRank() : classAxis;
     if (axis < 0 || axis >= type.getRank()) {
-      forward.emitError() << "class axis " << classAxis << " is out of range for output '" << output.name << "' of rank " << type.getRank();
+      forward.emitError() << "class axis " << int64_t(classAxis) << " is out of range for output '" << output.name << "' of rank " << type.getRank();
       return failure();
     }
     Value values = output.value;

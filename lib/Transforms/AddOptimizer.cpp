@@ -83,6 +83,8 @@ private:
     for (auto [name, number] : numbers)
       if (!(number >= 0.0) || !std::isfinite(number))
         return step.emitError() << name << " " << number << " is not a number of at least 0";
+    if (momentum != 0 && optimizer != "sgd" && optimizer != "none")
+      return step.emitError() << "momentum " << double(momentum) << " is a setting of sgd, but the optimizer is " << optimizer;
     if (decay != "all" && decay != "matrices")
       return step.emitError() << "decay is '" << decay << "', expected all or matrices";
     settings.epsilon = epsilon;

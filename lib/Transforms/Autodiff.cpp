@@ -53,7 +53,7 @@ Value takeTiling(OpBuilder &builder, SmallVectorImpl<Value> &contributions) {
     while (position < size) {
       auto next = llvm::find_if(llvm::enumerate(contributions), [&](auto entry) {
         auto op = entry.value().template getDefiningOp<SliceGradOp>();
-        return op && paddedAxis(op) == axis && op.getStarts()[axis] == position;
+        return op && paddedAxis(op) == axis && op.getStarts()[axis] == position && getTensorType(op.getCotangent()).getDimSize(axis) > 0;
       });
       if (next == llvm::enumerate(contributions).end())
         break;

@@ -1,0 +1,124 @@
+// RUN: zopt %s --zopt-add-optimizer=clip=1.0 | FileCheck %s
+// RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=sgd momentum=0.9 lr=0.05 weight-decay=0})' | FileCheck %s --check-prefix=SGD
+// RUN: zopt %s --zopt-add-optimizer=optimizer=sgd | FileCheck %s --check-prefix=PLAIN
+// RUN: zopt %s --zopt-add-optimizer=optimizer=adam | FileCheck %s --check-prefix=ADAM
+// RUN: zopt %s --zopt-add-optimizer=optimizer=none | FileCheck %s --check-prefix=NONE
+// RUN: zopt %s --zopt-add-optimizer=decay=matrices | FileCheck %s --check-prefix=MATRICES
+// RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{no-decay="wei.*t"})' | FileCheck %s --check-prefix=EXEMPT
+// RUN: not zopt %s --zopt-add-optimizer=optimizer=lion 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: not zopt %s --zopt-add-optimizer=no-decay=norm 2>&1 | FileCheck %s --check-prefix=NOTHING
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{betas="0.9,1.0"})' 2>&1 | FileCheck %s --check-prefix=BETA
+// RUN: not zopt %s --zopt-add-optimizer=momentum=0.9 2>&1 | FileCheck %s --check-prefix=SETTING
+// RUN: not zopt %s --zopt-add-optimizer=clip=-1 2>&1 | FileCheck %s --check-prefix=CLIP
+
+// CHECK: train.learning_rate = 1.000000e-03 : f64, train.level = "step"
+// CHECK-SAME: train.mode = "train"
+// CHECK: train.state @zopt.lr : tensor<f32> {init = 1.000000e-03 : f32
+// CHECK: train.state @zopt.gradient_scale : tensor<f32> {init = 1.000000e+00 : f32
+
+// AdamW: decay first, on the parameter alone; corrections by expm1(step * log(beta)).
+// CHECK: train.optimizer @adamw slots ["exp_avg", "exp_avg_sq"] {
+// CHECK-NEXT: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[V:.*]]: f32, %[[LR:.*]]: f32, %[[STEP:.*]]: f32, %[[DECAY:.*]]: f32):
+// CHECK-DAG: %[[ONE:.*]] = arith.constant 1.000000e+00 : f32
+// CHECK: %[[SHRINK:.*]] = arith.mulf %[[LR]], %[[DECAY]]
+// CHECK: %[[KEEP:.*]] = arith.subf %[[ONE]], %[[SHRINK]]
+// CHECK: %[[P0:.*]] = arith.mulf %[[P]], %[[KEEP]]
+// CHECK: arith.constant 1.000000e-01 : f32
+// CHECK: arith.constant 1.000000e-03 : f32
+// CHECK: arith.constant 9.990000e-01 : f32
+// CHECK: %[[TOWARDS:.*]] = arith.subf %[[G]], %[[M]]
+// CHECK: %[[M1:.*]] = arith.addf %[[M]], %{{.*}}
+// CHECK: %[[V1:.*]] = arith.addf %{{.*}}, %{{.*}}
+// CHECK: math.expm1
+// CHECK: math.expm1
+// CHECK: %[[ROOT:.*]] = math.sqrt %[[V1]]
+// CHECK: %[[BIAS:.*]] = math.sqrt
+// CHECK: %[[CORRECTED:.*]] = arith.divf %[[ROOT]], %[[BIAS]]
+// CHECK: %[[DENOMINATOR:.*]] = arith.addf %[[CORRECTED]]
+// CHECK: %[[CHANGE:.*]] = arith.divf %{{.*}}, %[[DENOMINATOR]]
+// CHECK: %[[P1:.*]] = arith.subf %[[P0]], %[[CHANGE]]
+// CHECK: train.yield %[[P1]], %[[M1]], %[[V1]]
+// CHECK: train.state @weight.exp_avg : tensor<4x2xf32> {init = 0.000000e+00 : f32, role = #train.role<optimizer>}
+// CHECK: train.state @weight.exp_avg_sq : tensor<4x2xf32>
+// CHECK: train.state @bias.exp_avg : tensor<2xf32>
+// CHECK: train.state @bias.exp_avg_sq : tensor<2xf32>
+// CHECK-NOT: frozen.exp_avg
+
+// CHECK: func.func @apply_step() {
+// CHECK-DAG: %[[SUM:.*]] = train.read_state @zopt.loss_sum
+// CHECK-DAG: %[[COUNT:.*]] = train.read_state @zopt.count
+// CHECK-DAG: %[[NORM0:.*]] = train.gradient_norm
+// CHECK-DAG: %[[WORLD:.*]] = zero.world_size
+// CHECK-DAG: %[[STEPS:.*]] = zero.accum_steps
+// CHECK: %[[MICRO:.*]] = train.mul %[[WORLD]], %[[STEPS]]
+// CHECK: %[[COUNTED:.*]] = train.max %[[COUNT]], %{{.*}}
+// CHECK: %[[LOSS:.*]] = train.div %[[SUM]], %[[COUNTED]]
+// CHECK: %[[N:.*]] = train.constant dense<4.000000e+00>
+// CHECK: %[[POSITIONS:.*]] = train.mul %[[N]], %[[MICRO]]
+// CHECK: %[[RATIO:.*]] = train.div %[[POSITIONS]], %[[COUNTED]]
+// CHECK: %[[NORM:.*]] = train.mul %[[NORM0]], %[[RATIO]]
+// CHECK: %[[ZERO:.*]] = train.sub %[[NORM]], %[[NORM]]
+// CHECK: %[[IS_FINITE:.*]] = train.compare eq %[[ZERO]]
+// CHECK: %[[IS_COUNTED:.*]] = train.compare gt %[[COUNT]]
+// CHECK: %[[BOTH:.*]] = train.and %[[IS_FINITE]], %[[IS_COUNTED]]
+// CHECK: %[[FINITE:.*]] = train.cast %[[BOTH]] : tensor<i1> -> tensor<f32>
+// CHECK: train.write_state @zopt.loss, %[[LOSS]]
+// CHECK: train.write_state @zopt.norm, %[[NORM]]
+// CHECK: train.write_state @zopt.finite, %[[FINITE]]
+// CHECK: train.write_state @zopt.gradient_scale, %[[RATIO]]
+// CHECK: %[[MARGIN:.*]] = train.add %[[NORM]], %{{.*}}
+// CHECK: %[[LIMIT:.*]] = train.div %{{.*}}, %[[MARGIN]]
+// CHECK: %[[FACTOR:.*]] = train.min %[[LIMIT]], %{{.*}}
+// CHECK: %[[SCALE:.*]] = train.mul %[[RATIO]], %[[FACTOR]]
+// CHECK: train.update @weight using @adamw scale %[[SCALE]] lr %{{.*}} step %{{.*}} finite %[[FINITE]] decay 1.000000e-02
+// CHECK: train.update @bias using @adamw scale %[[SCALE]]
+// CHECK-NOT: train.update
+
+// SGD: train.optimizer @sgd slots ["momentum"] {
+// SGD-NEXT: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[LR:.*]]: f32, %{{.*}}: f32, %[[DECAY:.*]]: f32):
+// SGD-NEXT: %[[MOMENTUM:.*]] = arith.constant 0.899999976 : f32
+// SGD-NEXT: %[[PENALTY:.*]] = arith.mulf %[[DECAY]], %[[P]]
+// SGD-NEXT: %[[G1:.*]] = arith.addf %[[G]], %[[PENALTY]]
+// SGD-NEXT: %[[M0:.*]] = arith.mulf %[[MOMENTUM]], %[[M]]
+// SGD-NEXT: %[[M1:.*]] = arith.addf %[[M0]], %[[G1]]
+// SGD-NEXT: %[[CHANGE:.*]] = arith.mulf %[[LR]], %[[M1]]
+// SGD-NEXT: %[[P1:.*]] = arith.subf %[[P]], %[[CHANGE]]
+// SGD-NEXT: train.yield %[[P1]], %[[M1]]
+// SGD: train.state @weight.momentum
+// SGD: train.update @weight using @sgd {{.*}} decay 0.000000e+00
+
+// PLAIN: train.optimizer @sgd slots [] {
+// PLAIN-NOT: role = #train.role<optimizer>
+
+// ADAM: train.optimizer @adam slots ["exp_avg", "exp_avg_sq"] {
+// ADAM-NEXT: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %{{.*}}: f32, %{{.*}}: f32, %{{.*}}: f32, %{{.*}}: f32, %[[DECAY:.*]]: f32):
+// ADAM: %[[PENALTY:.*]] = arith.mulf %[[DECAY]], %[[P]]
+// ADAM: arith.addf %[[G]], %[[PENALTY]]
+
+// NONE: train.mode = "gradient"
+// NONE-NOT: train.optimizer
+// NONE: train.write_state @zopt.gradient_scale
+// NONE-NOT: train.update
+
+// MATRICES: train.update @weight {{.*}} decay 1.000000e-02
+// MATRICES: train.update @bias {{.*}} decay 0.000000e+00
+
+// EXEMPT: train.state @weight : tensor<4x2xf32> {no_decay
+// EXEMPT: train.update @weight {{.*}} decay 0.000000e+00
+// EXEMPT: train.update @bias {{.*}} decay 1.000000e-02
+
+// UNKNOWN: error: optimizer is 'lion', expected adamw, adam, sgd or none
+// NOTHING: error: no-decay 'norm' matches no trained parameter
+// BETA: error: beta 1.000000e+00 is not between 0 and 1
+// SETTING: error: momentum 9.000000e-01 is a setting of sgd, but the optimizer is adamw
+// CLIP: error: clip -1.000000e+00 is not a number of at least 0
+module attributes {train.level = "forward", train.label_positions = 4 : i64, train.loss_average = "global"} {
+  train.state @weight : tensor<4x2xf32> {role = #train.role<parameter>, trained}
+  train.state @frozen : tensor<4x2xf32> {role = #train.role<parameter>}
+  train.state @bias : tensor<2xf32> {role = #train.role<parameter>, trained}
+  train.state @zopt.loss_sum : tensor<f32> {role = #train.role<scalar>, init = 0.0 : f32}
+  train.state @zopt.count : tensor<f32> {role = #train.role<scalar>, init = 0.0 : f32}
+  func.func @micro_step() {
+    return
+  }
+}
