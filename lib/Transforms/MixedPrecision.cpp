@@ -45,7 +45,7 @@ bool isStatistic(OpResult result) {
 /// Lowers one function: values that depend on a parameter or a float input are in the compute type, all others as they were.
 class Lowering {
 public:
-  Lowering(ModuleOp module, FloatType computeType) : module(module), computeType(computeType) {}
+  Lowering(const SymbolTable &symbols, FloatType computeType) : symbols(symbols), computeType(computeType) {}
 
   LogicalResult run(func::FuncOp function) {
     Block &block = function.getBody().front();
@@ -73,7 +73,7 @@ private:
 
   LogicalResult lower(Operation *op) {
     if (auto read = dyn_cast<ReadStateOp>(op)) {
-      auto state = module.lookupSymbol<StateOp>(read.getStateAttr().getAttr());
+      auto state = symbols.lookup<StateOp>(read.getState());
       if (state && state.getRole() == Role::parameter && isFloat(read.getValue()))
         setLowered(read.getValue());
       return success();
@@ -101,7 +101,7 @@ private:
       cast.erase();
       return success();
     }
-    if (op->getDialect() != module.getContext()->getLoadedDialect<TrainDialect>())
+    if (!isa_and_nonnull<TrainDialect>(op->getDialect()))
       return op->emitOpError("cannot compute in lower precision");
     for (OpOperand &operand : op->getOpOperands())
       if (isFloat(operand.get()) && !keepsPrecision(operand))
@@ -172,7 +172,7 @@ private:
       constant.setValueAttr(mapped);
   }
 
-  ModuleOp module;
+  const SymbolTable &symbols;
   FloatType computeType;
   DenseSet<Value> lowered;                      // asked, never walked
   DenseMap<Value, Value> lowerings, raisings;   // asked, never walked
@@ -228,8 +228,9 @@ public:
       widen(module);
     } else if (compute == "bf16" || compute == "f16") {
       FloatType type = compute == "bf16" ? FloatType(builder.getBF16Type()) : FloatType(builder.getF16Type());
+      SymbolTable symbols(module);
       for (func::FuncOp function : module.getOps<func::FuncOp>())
-        if (failed(Lowering(module, type).run(function)))
+        if (failed(Lowering(symbols, type).run(function)))
           return signalPassFailure();
     } else if (compute != "f32") {
       module.emitError() << "compute type is '" << compute << "', expected f32, bf16, f16 or f64";

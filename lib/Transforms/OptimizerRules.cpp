@@ -8,8 +8,8 @@
 // One rule a string, in the operation order of PyTorch's single-tensor implementations. `T` is the element type, `$name` a number of OptimizerSettings.
 // The arguments are those of train.optimizer: parameter, gradient, slots, learning rate, step (1, 2, ...) and weight decay.
 //
-// The bias corrections 1 - beta^step are -expm1(step * log(beta)) with log(beta) taken in double: in fp32, 1 - pow(beta, step) would lose five digits at the first
-// steps (1 - 0.999f is off by 1.3e-5), where the correction matters most.
+// What depends on scalars alone is taken in double and rounded once, as PyTorch does: in fp32, 1 - 0.999^step would be off by 1.3e-5 at the first steps, where the correction
+// matters most. Values named `_wide` are double; where T is double, the lines marked `$convert` go and the names lose the mark.
 //
 //===----------------------------------------------------------------------===//
 
@@ -32,7 +32,6 @@ train.optimizer @adamw slots ["exp_avg", "exp_avg_sq"] {
   %keep = arith.subf %one, %shrink : T
   %p0 = arith.mulf %p, %keep : T
   $moments
-  %step_size = arith.divf %lr, %bias1 : T
   %numerator = arith.mulf %step_size, %m1 : T
   %change = arith.divf %numerator, %denominator : T
   %p1 = arith.subf %p0, %change : T
@@ -48,7 +47,6 @@ train.optimizer @adam slots ["exp_avg", "exp_avg_sq"] {
   %penalty = arith.mulf %decay, %p : T
   %g = arith.addf %gradient, %penalty : T
   $moments
-  %step_size = arith.divf %lr, %bias1 : T
   %numerator = arith.mulf %step_size, %m1 : T
   %change = arith.divf %numerator, %denominator : T
   %p1 = arith.subf %p, %change : T
@@ -56,13 +54,26 @@ train.optimizer @adam slots ["exp_avg", "exp_avg_sq"] {
 }
 )mlir";
 
-// m += (g - m) (1 - beta1); v = v beta2 + (1 - beta2) g g; the corrected denominator sqrt(v) / sqrt(1 - beta2^step) + eps.
+// m += (g - m) (1 - beta1); v = v beta2 + (1 - beta2) g g; step_size = lr / (1 - beta1^step); denominator = sqrt(v) / sqrt(1 - beta2^step) + eps.
 static constexpr StringLiteral kMoments = R"mlir(
+  $convert %step_wide = arith.extf %step : T to f64
+  $convert %lr_wide = arith.extf %lr : T to f64
+  %one_wide = arith.constant 1.0 : f64
+  %log_beta1 = arith.constant $log_beta1 : f64
+  %log_beta2 = arith.constant $log_beta2 : f64
+  %power1 = arith.mulf %step_wide, %log_beta1 : f64
+  %decayed1 = math.exp %power1 : f64
+  %bias1 = arith.subf %one_wide, %decayed1 : f64
+  %step_size_wide = arith.divf %lr_wide, %bias1 : f64
+  $convert %step_size = arith.truncf %step_size_wide : f64 to T
+  %power2 = arith.mulf %step_wide, %log_beta2 : f64
+  %decayed2 = math.exp %power2 : f64
+  %bias2 = arith.subf %one_wide, %decayed2 : f64
+  %bias2_root_wide = math.sqrt %bias2 : f64
+  $convert %bias2_root = arith.truncf %bias2_root_wide : f64 to T
   %rate1 = arith.constant $one_minus_beta1 : T
   %rate2 = arith.constant $one_minus_beta2 : T
   %beta2 = arith.constant $beta2 : T
-  %log_beta1 = arith.constant $log_beta1 : T
-  %log_beta2 = arith.constant $log_beta2 : T
   %eps = arith.constant $eps : T
   %towards = arith.subf %g, %m : T
   %towards1 = arith.mulf %towards, %rate1 : T
@@ -71,14 +82,7 @@ static constexpr StringLiteral kMoments = R"mlir(
   %g2 = arith.mulf %rate2, %g : T
   %g3 = arith.mulf %g2, %g : T
   %v1 = arith.addf %v0, %g3 : T
-  %power1 = arith.mulf %step, %log_beta1 : T
-  %decayed1 = math.expm1 %power1 : T
-  %bias1 = arith.negf %decayed1 : T
-  %power2 = arith.mulf %step, %log_beta2 : T
-  %decayed2 = math.expm1 %power2 : T
-  %bias2 = arith.negf %decayed2 : T
   %root = math.sqrt %v1 : T
-  %bias2_root = math.sqrt %bias2 : T
   %corrected = arith.divf %root, %bias2_root : T
   %denominator = arith.addf %corrected, %eps : T
 )mlir";
@@ -132,10 +136,18 @@ OptimizerOp zopt::createOptimizer(Operation *before, StringRef name, const Optim
       {"$momentum", settings.momentum}};
   for (auto [placeholder, number] : numbers)
     replaceAll(text, placeholder, llvm::formatv("{0:e17}", number).str());
+  bool isDouble = elementType.isF64();
+  for (size_t at = text.find("$convert "); at != std::string::npos; at = text.find("$convert ", at))
+    text.erase(at, isDouble ? text.find('\n', at) - at : StringRef("$convert ").size());
+  // The constant 1 of the parameter's type may stand beside the double one.
+  if (isDouble) {
+    replaceAll(text, "%one_wide", "%one_double");
+    replaceAll(text, "_wide", "");
+  }
   std::string type;
   llvm::raw_string_ostream(type) << elementType;
-  replaceAll(text, ": T", ": " + type);
-  replaceAll(text, ", T", ", " + type);
+  for (StringRef before : {": ", ", ", "to "})
+    replaceAll(text, before.str() + "T", before.str() + type);
 
   MLIRContext *context = before->getContext();
   context->loadDialect<arith::ArithDialect, math::MathDialect>();

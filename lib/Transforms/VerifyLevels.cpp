@@ -92,6 +92,7 @@ public:
         valid = false;
       }
 
+    SymbolTable symbols(module);
     llvm::StringSet<> read;
     for (Operation &op : forward.getBody().front().without_terminator()) {
       if (!isa<TrainDialect>(op.getDialect()) || isa<AccumulateOp, WriteStateOp, BackwardOp, UpdateOp, GradientNormOp>(op)) {
@@ -99,7 +100,7 @@ public:
         valid = false;
       }
       if (auto readState = dyn_cast<ReadStateOp>(op)) {
-        auto state = module.lookupSymbol<StateOp>(readState.getStateAttr().getAttr());
+        auto state = symbols.lookup<StateOp>(readState.getState());
         if (state && state.getRole() == Role::parameter && !read.insert(readState.getState()).second) {
           op.emitOpError() << "reads parameter " << readState.getStateAttr() << " a second time";
           valid = false;
@@ -139,6 +140,7 @@ public:
 private:
   static bool checkMicroStep(ModuleOp module, func::FuncOp micro) {
     bool valid = true;
+    SymbolTable symbols(module);
     BackwardOp backward;
     llvm::StringSet<> accumulated;
     for (Operation &op : micro.getBody().front().without_terminator()) {
@@ -160,7 +162,7 @@ private:
         op.emitOpError() << "adds to " << accumulate.getStateAttr() << " a second time";
         valid = false;
       }
-      auto state = module.lookupSymbol<StateOp>(accumulate.getStateAttr().getAttr());
+      auto state = symbols.lookup<StateOp>(accumulate.getState());
       if (state && state.getRole() == Role::parameter && !backward) {
         op.emitOpError() << "accumulates a gradient before train.backward";
         valid = false;

@@ -16,26 +16,35 @@
 // CHECK: train.state @zopt.lr : tensor<f32> {init = 1.000000e-03 : f32
 // CHECK: train.state @zopt.gradient_scale : tensor<f32> {init = 1.000000e+00 : f32
 
-// AdamW: decay first, on the parameter alone; corrections by expm1(step * log(beta)).
+// AdamW: decay first, on the parameter alone; the corrections in double, from the step alone.
 // CHECK: train.optimizer @adamw slots ["exp_avg", "exp_avg_sq"] {
 // CHECK-NEXT: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[V:.*]]: f32, %[[LR:.*]]: f32, %[[STEP:.*]]: f32, %[[DECAY:.*]]: f32):
-// CHECK-DAG: %[[ONE:.*]] = arith.constant 1.000000e+00 : f32
 // CHECK: %[[SHRINK:.*]] = arith.mulf %[[LR]], %[[DECAY]]
-// CHECK: %[[KEEP:.*]] = arith.subf %[[ONE]], %[[SHRINK]]
+// CHECK: %[[KEEP:.*]] = arith.subf %{{.*}}, %[[SHRINK]]
 // CHECK: %[[P0:.*]] = arith.mulf %[[P]], %[[KEEP]]
+// CHECK: %[[STEP64:.*]] = arith.extf %[[STEP]] : f32 to f64
+// CHECK: %[[LR64:.*]] = arith.extf %[[LR]] : f32 to f64
+// CHECK: arith.constant -0.10536051565782628 : f64
+// CHECK: arith.constant -0.0010005003335835344 : f64
+// CHECK: %[[EXP1:.*]] = math.exp %{{.*}} : f64
+// CHECK: %[[BIAS1:.*]] = arith.subf %{{.*}}, %[[EXP1]] : f64
+// CHECK: %[[RATE64:.*]] = arith.divf %[[LR64]], %[[BIAS1]] : f64
+// CHECK: %[[RATE:.*]] = arith.truncf %[[RATE64]] : f64 to f32
+// CHECK: %[[EXP2:.*]] = math.exp %{{.*}} : f64
+// CHECK: %[[BIAS2:.*]] = arith.subf %{{.*}}, %[[EXP2]] : f64
+// CHECK: %[[ROOT2:.*]] = math.sqrt %[[BIAS2]] : f64
+// CHECK: %[[BIAS:.*]] = arith.truncf %[[ROOT2]] : f64 to f32
 // CHECK: arith.constant 1.000000e-01 : f32
 // CHECK: arith.constant 1.000000e-03 : f32
 // CHECK: arith.constant 9.990000e-01 : f32
 // CHECK: %[[TOWARDS:.*]] = arith.subf %[[G]], %[[M]]
 // CHECK: %[[M1:.*]] = arith.addf %[[M]], %{{.*}}
 // CHECK: %[[V1:.*]] = arith.addf %{{.*}}, %{{.*}}
-// CHECK: math.expm1
-// CHECK: math.expm1
-// CHECK: %[[ROOT:.*]] = math.sqrt %[[V1]]
-// CHECK: %[[BIAS:.*]] = math.sqrt
+// CHECK: %[[ROOT:.*]] = math.sqrt %[[V1]] : f32
 // CHECK: %[[CORRECTED:.*]] = arith.divf %[[ROOT]], %[[BIAS]]
 // CHECK: %[[DENOMINATOR:.*]] = arith.addf %[[CORRECTED]]
-// CHECK: %[[CHANGE:.*]] = arith.divf %{{.*}}, %[[DENOMINATOR]]
+// CHECK: %[[STEP_M:.*]] = arith.mulf %[[RATE]], %[[M1]]
+// CHECK: %[[CHANGE:.*]] = arith.divf %[[STEP_M]], %[[DENOMINATOR]]
 // CHECK: %[[P1:.*]] = arith.subf %[[P0]], %[[CHANGE]]
 // CHECK: train.yield %[[P1]], %[[M1]], %[[V1]]
 // CHECK: train.state @weight.exp_avg : tensor<4x2xf32> {init = 0.000000e+00 : f32, role = #train.role<optimizer>}
