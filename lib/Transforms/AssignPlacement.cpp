@@ -32,7 +32,7 @@ struct Parameter {
   Type computeType;            // as functions read it
   Type gradientType;           // null where there is no gradient
   FlatSymbolRefAttr optimizer; // null where there is no update
-  int64_t firstUse = std::numeric_limits<int64_t>::max();
+  int64_t firstUse = std::numeric_limits<int64_t>::max(); // indices in the sequence of all uses
   int64_t lastForwardUse = -1;
   size_t order = 0;        // of its state in the module
   int64_t bytesBefore = 0; // of the parameters that are used first before this one
@@ -56,7 +56,7 @@ struct AssignPlacementPass : zopt::impl::AssignPlacementBase<AssignPlacementPass
   void runOnOperation() override {
     ModuleOp module = getOperation();
     if (stage < 0 || stage > 3)
-      return fail(module.emitError("stage is ") << stage << ", but expects 0 to 3");
+      return fail(module.emitError("stage is ") << int64_t(stage) << ", but expects 0 to 3");
     func::FuncOp function = getMicroStep(module);
     if (!function)
       return fail(module.emitError("expects a function @micro_step or @forward"));
@@ -108,12 +108,12 @@ private:
       return failure();
 
     ParameterUses uses(function, [&](StringAttr name) { return found.contains(name); });
-    for (const ParameterUse &use : uses.getUses())
+    for (auto [index, use] : llvm::enumerate(uses.getUses()))
       for (StringAttr name : use.names) {
         Parameter &parameter = found[name];
-        parameter.firstUse = std::min(parameter.firstUse, use.position);
+        parameter.firstUse = std::min<int64_t>(parameter.firstUse, index);
         if (use.position < uses.getBackwardPosition())
-          parameter.lastForwardUse = std::max(parameter.lastForwardUse, use.position);
+          parameter.lastForwardUse = index;
       }
 
     for (auto &[name, parameter] : found) {
@@ -142,7 +142,7 @@ private:
     }
     int64_t bytes;
     if (StringRef(bucketBytes).getAsInteger(10, bytes) || bytes <= 0)
-      return module.emitError("bucket-bytes is '") << bucketBytes << "', but expects auto or a positive number";
+      return module.emitError("bucket-bytes is '") << std::string(bucketBytes) << "', but expects auto or a positive number";
     return bytes;
   }
 

@@ -60,9 +60,9 @@ private:
   LogicalResult resolveBatch() {
     ModuleOp module = getOperation();
     if (worldSize < 1)
-      return module.emitError("world-size is ") << worldSize << ", but expects at least 1";
+      return module.emitError("world-size is ") << int64_t(worldSize) << ", but expects at least 1";
     if (std::optional<int64_t> ranks = getCount("train.world_size"); ranks && *ranks != worldSize)
-      return module.emitError("is specialized for ") << *ranks << " ranks, but " << worldSize << " are asked for";
+      return module.emitError("is specialized for ") << *ranks << " ranks, but " << int64_t(worldSize) << " are asked for";
     microBatch = getCount("train.micro_batch").value_or(1);
     std::optional<int64_t> accum = getCount("train.accum_steps"), global = getCount("train.global_batch");
     if (microBatch < 1 || accum.value_or(1) < 1 || global.value_or(1) < 1)
@@ -76,9 +76,9 @@ private:
       return module.emitError("global batch ") << *global << " is not a multiple of micro-batch " << microBatch << (accum ? " x accumulation " + std::to_string(*accum) : std::string());
     int64_t shares = *global / perStep; // micro-batches to spread over ranks, and over micro-steps where accumulation is free
     if (accum && shares != worldSize)
-      return module.emitError("global batch ") << *global << " is micro-batch " << microBatch << " x accumulation " << *accum << " x " << shares << " ranks, but there are " << worldSize;
+      return module.emitError("global batch ") << *global << " is micro-batch " << microBatch << " x accumulation " << *accum << " x " << shares << " ranks, but there are " << int64_t(worldSize);
     if (shares % worldSize != 0)
-      return module.emitError("global batch ") << *global << " with micro-batch " << microBatch << " does not divide by " << worldSize << " ranks; it does by " << nearestDivisors(shares, worldSize);
+      return module.emitError("global batch ") << *global << " with micro-batch " << microBatch << " does not divide by " << int64_t(worldSize) << " ranks; it does by " << nearestDivisors(shares, worldSize);
     accumSteps = accum.value_or(shares / worldSize);
     return success();
   }

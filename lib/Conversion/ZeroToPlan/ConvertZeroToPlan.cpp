@@ -83,14 +83,14 @@ private:
 
   LogicalResult checkOptions(ModuleOp module) {
     if (target != "cpu")
-      return module.emitError("target is '") << target << "', but expects cpu";
+      return module.emitError("target is '") << std::string(target) << "', but expects cpu";
     if (!module->hasAttr("train.world_size"))
       return module.emitError("is not specialized: expects train.world_size");
     ranks = getCount("train.world_size");
     if (worldSize != 0 && worldSize != ranks)
-      return module.emitError("is specialized for ") << ranks << " ranks, but world-size is " << worldSize;
+      return module.emitError("is specialized for ") << ranks << " ranks, but world-size is " << int64_t(worldSize);
     if (threads < 0)
-      return module.emitError("threads is ") << threads << ", but expects at least 0";
+      return module.emitError("threads is ") << int64_t(threads) << ", but expects at least 0";
     threadCount = threads > 0 ? int64_t(threads) : std::max<int64_t>(1, std::thread::hardware_concurrency() / ranks);
     if (module.getOps<func::FuncOp>().empty())
       return module.emitError("has no function to convert");
