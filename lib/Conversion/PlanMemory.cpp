@@ -38,6 +38,12 @@ LogicalResult PlanMemory::execute(Operation *command, ArrayRef<PlanAccess> acces
     return success();
   if (!started.try_emplace(*startedCollective, command).second)
     return command->emitOpError("starts collective ") << *startedCollective << ", which was started before";
+  // Its own buffers lie apart, but for a slice of the whole.
+  for (const PlanAccess &written : accesses)
+    for (const PlanAccess &other : accesses)
+      if (written.writes && written.buffer != other.buffer && getRange(written).overlaps(getRange(other)) &&
+          !(buffers.find(written.buffer)->second.persistent && buffers.find(other.buffer)->second.persistent))
+        return command->emitOpError("writes @") << written.buffer.getValue() << " over its own @" << other.buffer.getValue();
   InFlight &collective = inFlight[*startedCollective];
   collective.start = command;
   for (const PlanAccess &access : accesses)
