@@ -365,10 +365,11 @@ int Driver::compile(DialectRegistry &registry) {
   StringRef level = getLevel(*module);
   if ((*module)->hasAttr(kNoFuseAttribute))
     specialize.fuse = false;
+  // A module of no level is checked by its ops' verifiers alone and printed back.
   llvm::SmallVector<std::string> parts;
   if (level == "forward")
     parts.push_back(buildStepPipeline(step, batch));
-  else if (level != "explicit" && level != "final") {
+  else if (!level.empty() && level != "explicit" && level != "final") {
     llvm::errs() << input << ": error: a module of level forward, explicit or final is expected, but train.level is '" << level << "'\n";
     return kExitInput;
   }
