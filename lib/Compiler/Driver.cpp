@@ -146,6 +146,7 @@ private:
   bool inputIsOnnx() const { return StringRef(flags.input).ends_with(".onnx"); }
   ImportOptions importOptions() const;
   OwningOpRef<ModuleOp> readInput(MLIRContext &context);
+  static OpPrintingFlags printingFlags(ModuleOp module);
   int print(ModuleOp module);
 
   Flags &flags;
@@ -276,11 +277,34 @@ OwningOpRef<ModuleOp> Driver::readInput(MLIRContext &context) {
   return parseSourceString<ModuleOp>(buffer->getBuffer(), ParserConfig(&context), flags.input);
 }
 
+/// Locations that a plan carries are ONNX node names. Where nothing has one, as in hand-written modules, none is printed; positions in the input file never are, so that parsing and printing
+/// a plan gives it back unchanged.
+OpPrintingFlags Driver::printingFlags(ModuleOp module) {
+  auto isNamed = [](Location loc) { return loc->findInstanceOf<NameLoc>() != nullptr; };
+  bool anyNamed = module
+                      ->walk([&](Operation *op) { return isNamed(op->getLoc()) ? WalkResult::interrupt() : WalkResult::advance(); })
+                      .wasInterrupted();
+  if (!anyNamed)
+    return OpPrintingFlags();
+  Location unknown = UnknownLoc::get(module.getContext());
+  module->walk([&](Operation *op) {
+    if (!isNamed(op->getLoc()))
+      op->setLoc(unknown);
+    for (Region &region : op->getRegions())
+      for (Block &block : region)
+        for (BlockArgument argument : block.getArguments())
+          if (!isNamed(argument.getLoc()))
+            argument.setLoc(unknown);
+  });
+  return OpPrintingFlags().enableDebugInfo(true, false);
+}
+
 int Driver::print(ModuleOp module) {
+  OpPrintingFlags printing = printingFlags(module);
   std::string message;
   std::unique_ptr<llvm::ToolOutputFile> file;
   if (flags.output == "-") {
-    module.print(llvm::outs(), OpPrintingFlags().enableDebugInfo(true, false).printNameLocAsPrefix(false));
+    module.print(llvm::outs(), printing);
     llvm::outs() << '\n';
     llvm::outs().flush();
     if (llvm::outs().has_error()) {
@@ -296,7 +320,7 @@ int Driver::print(ModuleOp module) {
   std::error_code error = llvm::sys::fs::createUniqueFile(flags.output + ".%%%%%%.tmp", descriptor, temporary, llvm::sys::fs::OF_Text, llvm::sys::fs::all_read | llvm::sys::fs::owner_write);
   if (!error) {
     llvm::raw_fd_ostream stream(descriptor, /*shouldClose=*/true);
-    module.print(stream, OpPrintingFlags().enableDebugInfo(true, false));
+    module.print(stream, printing);
     stream << '\n';
     stream.close();
     error = stream.error();

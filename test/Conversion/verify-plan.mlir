@@ -934,7 +934,7 @@ module attributes {train.level = "final"} {
 
 // -----
 
-// A collective in flight has its workspace's bytes written.
+// A collective's workspace lies over its own source.
 module attributes {train.level = "final"} {
   train.state @w : tensor<16x16xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
   train.state @v : tensor<16x16xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
@@ -994,6 +994,7 @@ module attributes {train.level = "final"} {
     plan.wait 0
     plan.matmul @kept x @gathered -> @t {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, out_operand = #plan.operand<f32, [16, 16], [16, 1]>, rhs_operand = #plan.operand<f32, [16, 16], [1, 16]>, scale = 1.0 : f64}
     plan.launch @add [@t, @kept, @gradient] offsets [] writes [2] extent 256 grain 1
+    // expected-error @+1 {{'plan.reduce_scatter' op writes @parts over its own @gradient}}
     plan.reduce_scatter 1 @gradient into @w.gradient workspace @parts elements_per_rank 128 f32 -> f32 label "reduce"
     plan.launch @add [@t, @kept, @v.gradient] offsets [] writes [2] extent 256 grain 1
     plan.wait 1
