@@ -50,7 +50,8 @@ std::optional<SmallVector<int64_t>> findJoinedAxes(ArrayRef<int64_t> from, Array
 }
 
 /// reshape(transpose(reshape(x))) is transpose(reshape(x)) where the outer reshape only takes axes apart: they can be apart before they move. Often x has them apart already, and
-/// nothing but a transpose is left.
+/// nothing but a transpose is left. An outer reshape that only adds axes of 1 stays where it is, unless the
+/// inner one joins axes (of a single sample with its heads, say).
 struct TransposeBetweenReshapes : OpRewritePattern<ReshapeOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -61,6 +62,7 @@ struct TransposeBetweenReshapes : OpRewritePattern<ReshapeOp> {
       return failure();
     ArrayRef<int64_t> source = getTensorType(inner.getInput()).getShape(), target = outer.getType().getShape();
     SmallVector<int64_t> shape, permutation;
+    bool takesApart = false;
     for (bool eager : {true, false}) {
       std::optional<SmallVector<int64_t>> groups = findJoinedAxes(target, transpose.getType().getShape(), eager);
       if (!groups)
@@ -70,12 +72,17 @@ struct TransposeBetweenReshapes : OpRewritePattern<ReshapeOp> {
       int64_t first = 0;
       for (auto [axis, count] : llvm::zip(transpose.getPermutation(), *groups))
         counts[axis] = count, starts[axis] = first, first += count;
-      for (auto [start, count] : llvm::zip(starts, counts))
+      for (auto [start, count] : llvm::zip(starts, counts)) {
+        takesApart |= llvm::count_if(target.slice(start, count), [](int64_t size) { return size != 1; }) > 1;
         for (int64_t i = 0; i < count; ++i)
           newPermutation[start + i] = newShape.size(), newShape.push_back(target[start + i]);
+      }
       if (shape.empty() || ArrayRef<int64_t>(newShape) == source)
         shape = newShape, permutation = newPermutation;
     }
+    bool joins = source.size() > static_cast<size_t>(transpose.getType().getRank());
+    if (!takesApart && !joins && ArrayRef<int64_t>(shape) != source)
+      return failure();
     Value apart = reshape(rewriter, inner.getLoc(), inner.getInput(), shape);
     rewriter.replaceOpWithNewOp<TransposeOp>(outer, outer.getType(), apart, permutation);
     return success();

@@ -67,6 +67,18 @@ func.func @repeated_heads(%k: tensor<2x2x2x8x16xf32>) -> tensor<2x4x16x8xf32> {
   return %2 : tensor<2x4x16x8xf32>
 }
 
+// An axis of 1 that is added behind a transpose is not moved in front of it.
+// CHECK-LABEL: func.func @no_transpose_of_added_axis
+// CHECK-NEXT: train.reshape
+// CHECK-NEXT: train.transpose {{.*}} [0, 2, 1, 3]
+// CHECK-NEXT: train.reshape {{.*}} -> tensor<2x2x1x8x16xf32>
+func.func @no_transpose_of_added_axis(%x: tensor<2x8x32xf32>) -> tensor<2x2x1x8x16xf32> {
+  %0 = train.reshape %x : tensor<2x8x32xf32> -> tensor<2x8x2x16xf32>
+  %1 = train.transpose %0 [0, 2, 1, 3] : tensor<2x8x2x16xf32> -> tensor<2x2x8x16xf32>
+  %2 = train.reshape %1 : tensor<2x2x8x16xf32> -> tensor<2x2x1x8x16xf32>
+  return %2 : tensor<2x2x1x8x16xf32>
+}
+
 // CHECK-LABEL: func.func @nothing
 // CHECK-SAME: (%[[X:.*]]: tensor<2x3xf32>)
 // CHECK-NEXT: return %[[X]]
