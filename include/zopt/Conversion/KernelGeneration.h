@@ -54,7 +54,7 @@ class KernelGenerator {
 public:
   explicit KernelGenerator(mlir::ModuleOp module);
 
-  /// What layouts `op` can read: true where operand `index` may have any strides with a unit (or zero) stride on the last axis or any strides at all; false where it must be contiguous.
+  /// Whether operand (or result, counted after them) `index` of `op` may have any strides of at least 0; otherwise it must be contiguous. A unit stride on the last axis is fastest.
   static bool acceptsStrides(mlir::Operation *op, unsigned index);
 
   /// Kernels for `op`. `layouts` has one entry an operand, then one a result (contiguous unless acceptsStrides). Null operands are skipped. Emits an error on ops that have no kernel.
@@ -71,6 +71,7 @@ private:
   KernelLaunch finish(kernels::KernelBuilder &kernel);
 
   mlir::ModuleOp module;
+  size_t firstNumber; // kernels that the module had before
   llvm::StringMap<KernelPlan> plans;                // by what an op's kernels depend on
   llvm::StringMap<mlir::FlatSymbolRefAttr> kernels; // by the text of the kernel, under its family's name
 };

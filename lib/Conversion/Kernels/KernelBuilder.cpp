@@ -76,23 +76,29 @@ View KernelBuilder::argument(const Access &access, ArrayRef<int64_t> shape) {
   View view;
   view.elementType = access.elementType;
   SmallVector<int64_t> sizes, strides;
+  int64_t offset = access.offset;
   for (unsigned axis = 0; axis < shape.size(); ++axis) {
     if (access.strides[axis] == 0 || shape[axis] == 1)
       continue;
+    // Addresses never go down: LLVM takes offsets for unsigned. An axis walked backwards counts from its end.
+    bool backwards = access.strides[axis] < 0;
     view.axes.push_back(axis);
+    view.reversed.push_back(backwards ? shape[axis] : 0);
     sizes.push_back(shape[axis]);
-    strides.push_back(access.strides[axis]);
+    strides.push_back(std::abs(access.strides[axis]));
+    if (backwards)
+      offset += (shape[axis] - 1) * access.strides[axis];
   }
   view.hasInner = !view.axes.empty() && view.axes.back() + 1 == shape.size();
-  view.innerStride = view.hasInner ? strides.back() : 0;
+  view.innerStride = !view.hasInner ? 0 : view.reversed.back() ? -strides.back() : strides.back();
 
-  bool identity = access.offset == 0;
+  bool identity = offset == 0;
   int64_t expected = 1;
   for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis])
     identity &= strides[axis] == expected;
   MemRefLayoutAttrInterface layout;
   if (!identity)
-    layout = StridedLayoutAttr::get(builder.getContext(), access.offset, strides);
+    layout = StridedLayoutAttr::get(builder.getContext(), offset, strides);
   view.memref = entry->addArgument(MemRefType::get(sizes, getStorageType(access.elementType), layout), loc);
   if (access.write)
     launch.writes.push_back(launch.arguments.size());
@@ -105,6 +111,7 @@ View KernelBuilder::linear(unsigned argumentIndex, Type elementType, int64_t ele
   View view;
   view.elementType = elementType;
   view.axes.push_back(0);
+  view.reversed.push_back(0);
   view.hasInner = true;
   view.innerStride = 1;
   view.memref = entry->addArgument(MemRefType::get({elements}, getStorageType(elementType)), loc);
@@ -200,10 +207,13 @@ Value KernelBuilder::laneNumbers(Type elementType) {
 // Memory
 //===----------------------------------------------------------------------===//
 
-static SmallVector<Value> selectIndices(const View &view, ValueRange indices) {
+/// The memref's indices of the element `lane` places after `indices` along the last axis.
+SmallVector<Value> KernelBuilder::selectIndices(const View &view, ValueRange indices, int64_t lane) {
   SmallVector<Value> selected;
-  for (unsigned axis : view.axes)
-    selected.push_back(indices[axis]);
+  for (auto [axis, size] : llvm::zip(view.axes, view.reversed)) {
+    Value place = axis + 1 == indices.size() ? add(indices[axis], lane) : indices[axis];
+    selected.push_back(size ? Value(arith::SubIOp::create(builder, loc, index(size - 1), place)) : place);
+  }
   return selected;
 }
 
@@ -241,11 +251,8 @@ Value KernelBuilder::load(const View &view, ValueRange indices, Lanes lanes) {
     value = vector::MaskedLoadOp::create(builder, loc, type, view.memref, selected, mask(lanes), zeros);
   } else {
     SmallVector<Value> elements;
-    Value first = selected.back();
-    for (int64_t lane = 0; lane < lanes.valid; ++lane) {
-      selected.back() = add(first, lane);
-      elements.push_back(memref::LoadOp::create(builder, loc, view.memref, selected));
-    }
+    for (int64_t lane = 0; lane < lanes.valid; ++lane)
+      elements.push_back(memref::LoadOp::create(builder, loc, view.memref, selectIndices(view, indices, lane)));
     if (!lanes.full())
       elements.append(kLanes - lanes.valid, constant(cast<TypedAttr>(builder.getZeroAttr(storage))));
     value = vector::FromElementsOp::create(builder, loc, type, elements);
@@ -266,11 +273,8 @@ void KernelBuilder::store(Value value, const View &view, ValueRange indices, Lan
   } else if (view.innerStride == 1) {
     vector::MaskedStoreOp::create(builder, loc, view.memref, selected, mask(lanes), value);
   } else {
-    Value first = selected.back();
-    for (int64_t lane = 0; lane < lanes.valid; ++lane) {
-      selected.back() = add(first, lane);
-      memref::StoreOp::create(builder, loc, vector::ExtractOp::create(builder, loc, value, lane), view.memref, selected);
-    }
+    for (int64_t lane = 0; lane < lanes.valid; ++lane)
+      memref::StoreOp::create(builder, loc, vector::ExtractOp::create(builder, loc, value, lane), view.memref, selectIndices(view, indices, lane));
   }
 }
 

@@ -49,9 +49,10 @@ struct Access {
 /// A tensor inside a kernel.
 struct View {
   mlir::Value memref;
-  mlir::Type elementType;             // i1 is stored as a byte
-  llvm::SmallVector<unsigned> axes;   // the axes of the index space that the memref has
-  bool hasInner = false;              // the last axis is one of them
+  mlir::Type elementType;              // i1 is stored as a byte
+  llvm::SmallVector<unsigned> axes;    // the axes of the index space that the memref has
+  llvm::SmallVector<int64_t> reversed; // for each of them its size where it is walked backwards, otherwise 0
+  bool hasInner = false;               // the last axis is one of them
   int64_t innerStride = 0;
 };
 
@@ -156,6 +157,8 @@ public:
   const mlir::Location loc;
 
 private:
+  llvm::SmallVector<mlir::Value> selectIndices(const View &view, mlir::ValueRange indices, int64_t lane = 0);
+
   mlir::OwningOpRef<plan::KernelOp> kernel;
   mlir::Block *entry;
   mlir::Value lower, upper;

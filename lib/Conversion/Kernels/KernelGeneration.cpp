@@ -32,7 +32,10 @@ bool TensorLayout::isContiguous() const {
   return true;
 }
 
-KernelGenerator::KernelGenerator(ModuleOp module) : module(module) {}
+KernelGenerator::KernelGenerator(ModuleOp module) : module(module) {
+  auto present = module.getOps<plan::KernelOp>();
+  firstNumber = std::distance(present.begin(), present.end());
+}
 
 bool KernelGenerator::acceptsStrides(Operation *op, unsigned index) {
   // A reshape needs one side whose elements are in row-major order; scalars are read as they stand.
@@ -113,7 +116,7 @@ KernelLaunch KernelGenerator::finish(KernelBuilder &builder) {
   if (symbol) {
     kernel->erase();
   } else {
-    std::string name = (prefix.getValue() + "_" + llvm::Twine(kernels.size() - 1)).str();
+    std::string name = (prefix.getValue() + "_" + llvm::Twine(firstNumber + kernels.size() - 1)).str();
     kernel.setSymName(name);
     module.push_back(kernel);
     symbol = FlatSymbolRefAttr::get(module.getContext(), name);
@@ -125,6 +128,9 @@ KernelLaunch KernelGenerator::finish(KernelBuilder &builder) {
 FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLayout> layouts) {
   if (layouts.size() != op->getNumOperands() + op->getNumResults())
     return op->emitOpError("has ") << op->getNumOperands() << " operands and " << op->getNumResults() << " results, but got " << layouts.size() << " layouts";
+  for (const TensorLayout &layout : layouts)
+    if (llvm::any_of(layout.strides, [](int64_t stride) { return stride < 0; }))
+      return op->emitOpError("has a view that runs backwards, which no kernel reads");
   std::string key;
   DenseMap<Value, int64_t> numbering;
   appendOperation(key, op, numbering);

@@ -102,10 +102,10 @@ TEST(ElementwiseKernels, BroadcastAndStridedOperands) {
         expected.push_back(static_cast<float>(a.at({i, 0, k}) - b.at({j, 0})));
   expectNear(result, expected, 0, 0);
 
-  // A transposed operand, a reversed one and a strided result; more than one chunk a row.
+  // A transposed operand, one with gaps and a strided result; more than one chunk a row.
   Tensor c = random(Type::BF16, {4, 5001}, -2, 2, 3), d = random(Type::BF16, {4, 5001}, -2, 2, 4);
   c.strides = {1, 4};
-  d.strides = {5001, -1};
+  d.strides = {5100, 1};
   Tensor out{Type::BF16, {4, 5001}, {}, {6000, 1}};
   result = run("%r = train.mul %0, %1 : tensor<4x5001xbf16>, tensor<4x5001xbf16> -> tensor<4x5001xbf16>", {c, d}, {out})[0];
   expected.clear();
