@@ -79,6 +79,8 @@ public:
         add(concat("has no tensor '", nameIn(state, sourceNames), "'"));
       else if (tensor->shape != shape)
         add(concat("tensor '", tensor->name, "' has shape ", shapeText(tensor->shape), ", but the plan's is ", shapeText(shape)));
+      else if (isFloat(tensor->type) != isFloat(state.type))
+        add(concat("tensor '", tensor->name, "' is ", runtime::nameOf(tensor->type), ", but the plan's is ", runtime::nameOf(state.type)));
       else
         tensors[state.name] = tensor;
     }

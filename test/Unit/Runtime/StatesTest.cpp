@@ -227,7 +227,16 @@ TEST_F(States, weightsFilesThatDoNotFitAreRefused) {
     std::vector<float> values(129);
     ASSERT_SUCCESS(writer->write(0, 0, values.data(), 129 * 4));
     ASSERT_SUCCESS(writer->commit());
+    tensors[0].shape = {130};
+    tensors[0].type = DataType::I32;
+    Result<SafetensorsWriter> integers = SafetensorsWriter::create(folder + "/integers.safetensors", tensors);
+    std::vector<int32_t> numbers(130);
+    ASSERT_SUCCESS(integers->write(0, 0, numbers.data(), 130 * 4));
+    ASSERT_SUCCESS(integers->commit());
   }
+  Result<std::shared_ptr<WeightsFile>> ofIntegers = WeightsFile::open(folder + "/integers.safetensors", program, false);
+  ASSERT_TRUE(ofIntegers.failed());
+  EXPECT_NE(ofIntegers.getStatus().message().find("tensor 'a' is i32, but the plan's is f32"), std::string::npos) << ofIntegers.getStatus().message();
   Result<std::shared_ptr<WeightsFile>> weights = WeightsFile::open(path, program, false);
   ASSERT_TRUE(weights.failed());
   // Both problems at once.
