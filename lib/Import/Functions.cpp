@@ -11,24 +11,22 @@ using namespace mlir;
 
 namespace zopt::importer {
 
+/// Calls that double at every level would otherwise fill the memory.
+constexpr size_t mostNodes = size_t(1) << 17;
+
 static std::string key(StringRef domain, StringRef name) { return ((domain == "ai.onnx" ? "" : domain) + "::" + name).str(); }
 
 FlatGraph::FlatGraph(const onnx::ModelProto &model, Problems &problems) : problems(problems) {
   for (const onnx::FunctionProto &function : model.functions())
     functions[key(function.domain(), function.name())] = &function;
   for (const onnx::NodeProto &node : model.graph().node())
-    append(node, "", 0);
+    append(node, 0);
 }
 
-void FlatGraph::append(const onnx::NodeProto &node, const std::string &prefix, unsigned depth) {
+void FlatGraph::append(const onnx::NodeProto &node, unsigned depth) {
   auto found = functions.find(key(node.domain(), node.op_type()));
   if (found == functions.end()) {
     list.push_back(&node);
-    return;
-  }
-  constexpr size_t mostNodes = size_t(1) << 20;
-  if (owned.size() >= mostNodes) {
-    problems.error("", "function bodies make more than " + Twine(mostNodes) + " nodes");
     return;
   }
   const onnx::FunctionProto &function = *found->second;
@@ -43,8 +41,10 @@ void FlatGraph::append(const onnx::NodeProto &node, const std::string &prefix, u
     return;
   }
 
-  // Formal names become the caller's; every other name in the body is prefixed by the call's, which is unique.
-  const std::string scope = prefix + (node.name().empty() ? function.name() + "." + std::to_string(owned.size()) : node.name()) + "/";
+  // Formal names become the caller's; every other name in the body is prefixed by the call's. Calls need not have names of their own.
+  std::string scope = (node.name().empty() ? function.name() : node.name()) + "/";
+  if (unsigned before = scopes[scope]++)
+    scope.insert(scope.size() - 1, "." + std::to_string(before));
   llvm::StringMap<std::string> names;
   for (int i = 0; i < function.input_size(); ++i)
     names[function.input(i)] = i < node.input_size() ? node.input(i) : "";
@@ -58,6 +58,10 @@ void FlatGraph::append(const onnx::NodeProto &node, const std::string &prefix, u
     name = it != names.end() ? it->second : scope + name;
   };
   for (const onnx::NodeProto &inner : function.node()) {
+    if (owned.size() >= mostNodes) {
+      problems.error("", "function bodies make more than " + Twine(mostNodes) + " nodes");
+      return;
+    }
     auto copy = std::make_unique<onnx::NodeProto>(inner);
     copy->set_name(scope + (inner.name().empty() ? inner.op_type() : inner.name()));
     for (std::string &name : *copy->mutable_input())
@@ -80,7 +84,7 @@ void FlatGraph::append(const onnx::NodeProto &node, const std::string &prefix, u
     }
     copy->mutable_attribute()->Swap(&attributes);
     owned.push_back(std::move(copy));
-    append(*owned.back(), scope, depth + 1);
+    append(*owned.back(), depth + 1);
   }
 }
 

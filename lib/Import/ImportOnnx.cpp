@@ -294,10 +294,11 @@ std::string withThousands(int64_t value) {
   return digits;
 }
 
-void summarize(ArrayRef<Initializer> initializers, Problems &problems) {
+/// One line on what trains. What the graph's outputs do not depend on is left out where that is known (`usedOnly`).
+void summarize(ArrayRef<Initializer> initializers, bool usedOnly, Problems &problems) {
   int64_t trained = 0, elements = 0, frozen = 0, tied = 0, constants = 0;
   for (const Initializer &initializer : initializers) {
-    if (!initializer.isFloat)
+    if (!initializer.isFloat || (usedOnly && initializer.parameter && !initializer.used && !initializer.tiedTo))
       continue;
     if (initializer.tiedTo)
       ++tied;
@@ -366,8 +367,7 @@ OwningOpRef<ModuleOp> importOnnx(StringRef path, const ImportOptions &options, M
   }
   for (auto [i, output] : llvm::enumerate(loaded.file.model().graph().output()))
     function.setResultAttr(i, "train.name", builder.getStringAttr(output.name()));
-  if (!options.quiet)
-    summarize(loaded.initializers, problems);
+  summarize(loaded.initializers, /*usedOnly=*/true, problems);
   return module;
 }
 
@@ -388,7 +388,7 @@ LogicalResult listParameters(StringRef path, const ImportOptions &options, MLIRC
       os << " (source: " << initializer.sourceName << ")";
     os << "\n";
   }
-  summarize(loaded.initializers, problems);
+  summarize(loaded.initializers, /*usedOnly=*/false, problems);
   return success();
 }
 

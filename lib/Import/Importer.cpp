@@ -6,12 +6,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "Importer.h"
+#include "Operators.h"
 #include "Weights.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
-#include "llvm/Support/Path.h"
+#include <cmath>
 
 using namespace mlir;
 
@@ -333,6 +334,18 @@ static TypedAttr scalarAttribute(Scalar value, Type element) {
   return IntegerAttr::get(element, APInt(64, value.integer, true).sextOrTrunc(element.getIntOrFloatBitWidth()));
 }
 
+/// The progression that a constant of integers, or of floats that are integers (positions that were cast), holds.
+static std::optional<Constant::Progression> findProgression(const Constant &constant) {
+  constexpr double mostExact = 1 << 24; // fp32 holds every integer up to here
+  if (constant.asTriangle() || constant.values().size() < 3)
+    return std::nullopt;
+  if (constant.isInteger())
+    return constant.asProgression();
+  if (!llvm::all_of(constant.values(), [&](Scalar x) { return std::fabs(x.real) <= mostExact && std::trunc(x.real) == x.real && !(x.real == 0 && std::signbit(x.real)); }))
+    return std::nullopt;
+  return constant.cast(Element::Integer).asProgression();
+}
+
 /// A literal, an iota or a triangle; null where the constant is none of them.
 Value GraphImporter::materializeConstant(const Constant &constant, Type element, Location loc, bool full) {
   constexpr int64_t largestLiteral = 1024;
@@ -354,8 +367,11 @@ Value GraphImporter::materializeConstant(const Constant &constant, Type element,
     } else if (!triangle->inside.integer) {
       value = train::NotOp::create(builder, loc, value.getType(), value);
     }
-  } else if (std::optional<Constant::Progression> line = constant.asProgression(); line && constant.values().size() > 2) {
-    value = train::IotaOp::create(builder, loc, RankedTensorType::get(constant.stored(), element), line->axis, line->start, line->step);
+  } else if (std::optional<Constant::Progression> line = findProgression(constant)) {
+    Type index = constant.isInteger() ? element : builder.getI64Type();
+    value = train::IotaOp::create(builder, loc, RankedTensorType::get(constant.stored(), index), line->axis, line->start, line->step);
+    if (index != element)
+      value = train::CastOp::create(builder, loc, RankedTensorType::get(constant.stored(), element), value);
   } else {
     const int64_t bits = element.getIntOrFloatBitWidth(), count = constant.values().size();
     if (count != 1 && count * std::max<int64_t>(bits, 8) / 8 > largestLiteral)
@@ -406,18 +422,17 @@ Value GraphImporter::materialize(Tensor &tensor, bool full) {
   }
   if (!tensor.producer || !tensor.constant)
     return nullptr; // its error was reported
-  // Too large for a literal: computed where it is used. lower() leaves the value in this tensor, or says which other tensor it is (a product with 1).
+  // Too large for a literal: computed where it is used. lower() leaves the value in this tensor, or makes it another name of one (x * 1).
   const int64_t before = problems.errors();
   const onnx::NodeProto &producer = *tensor.producer;
   std::optional<Constant> constant = std::move(tensor.constant);
   tensor.constant.reset();
-  if (failed(lower(producer)) || (!tensor.value && !tensor.alias)) {
-    if (problems.errors() == before)
-      problems.error(producer.name(), "makes a constant of " + Twine(countElements(constant->shape())) + " elements that is neither a progression nor a triangle; literals are limited to 1 KiB");
-    return nullptr;
-  }
+  if (findOperator(producer.op_type())->lower != lowerKnownOnly && succeeded(lower(producer)) && !tensor.value && tensor.alias)
+    tensor.value = materialize(*tensor.alias, /*full=*/true);
+  if (!tensor.value && problems.errors() == before)
+    problems.error(producer.name(), "makes a constant of " + Twine(countElements(constant->shape())) + " elements that is neither a progression nor a triangle; literals are limited to 1 KiB");
   tensor.constant = std::move(constant);
-  return tensor.value ? tensor.value : materialize(*tensor.alias, full);
+  return tensor.value;
 }
 
 } // namespace zopt::importer

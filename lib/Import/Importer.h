@@ -147,8 +147,9 @@ public:
   llvm::ArrayRef<const onnx::NodeProto *> nodes() const { return list; }
 
 private:
-  void append(const onnx::NodeProto &node, const std::string &prefix, unsigned depth);
+  void append(const onnx::NodeProto &node, unsigned depth);
   llvm::StringMap<const onnx::FunctionProto *> functions;
+  llvm::StringMap<unsigned> scopes; ///< of calls so far
   std::vector<const onnx::NodeProto *> list;
   std::vector<std::unique_ptr<onnx::NodeProto>> owned;
   Problems &problems;
