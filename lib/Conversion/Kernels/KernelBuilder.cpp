@@ -243,12 +243,13 @@ Value KernelBuilder::load(const View &view, ValueRange indices, Lanes lanes) {
   SmallVector<Value> selected = selectIndices(view, indices);
   Type storage = getStorageType(view.elementType);
   auto type = VectorType::get({kLanes}, storage);
-  Value zeros = constant(cast<TypedAttr>(builder.getZeroAttr(type)));
+  auto zeros = [&] { return constant(cast<TypedAttr>(builder.getZeroAttr(type))); };
   Value value;
   if (view.innerStride == 1 && lanes.full()) {
     value = vector::LoadOp::create(builder, loc, type, view.memref, selected);
   } else if (view.innerStride == 1) {
-    value = vector::MaskedLoadOp::create(builder, loc, type, view.memref, selected, mask(lanes), zeros);
+    Value valid = mask(lanes), none = zeros();
+    value = vector::MaskedLoadOp::create(builder, loc, type, view.memref, selected, valid, none);
   } else {
     SmallVector<Value> elements;
     for (int64_t lane = 0; lane < lanes.valid; ++lane)
@@ -258,7 +259,7 @@ Value KernelBuilder::load(const View &view, ValueRange indices, Lanes lanes) {
     value = vector::FromElementsOp::create(builder, loc, type, elements);
   }
   if (view.elementType.isInteger(1))
-    value = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ne, value, zeros);
+    value = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ne, value, zeros());
   return value;
 }
 
