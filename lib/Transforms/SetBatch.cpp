@@ -32,7 +32,7 @@ struct SetBatchPass : zopt::impl::SetBatchPassBase<SetBatchPass> {
     auto micro = module->getAttrOfType<IntegerAttr>("train.micro_batch");
     int64_t part = (micro ? micro.getInt() : 1) * std::max<int64_t>(1, gradAccum);
     if (globalBatch % part) {
-      module.emitError("global batch ") << globalBatch << " is not divisible by micro-batch " << (micro ? micro.getInt() : 1) << " times " << std::max<int64_t>(1, gradAccum) << " micro-steps";
+      module.emitError("global batch ") << int64_t(globalBatch) << " is not divisible by micro-batch " << (micro ? micro.getInt() : 1) << " times " << std::max<int64_t>(1, gradAccum) << " micro-steps";
       signalPassFailure();
     }
   }
