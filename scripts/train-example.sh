@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The README's first command: installs, builds, compiles examples/gpt2-text and trains it on real text with four ranks, ZeRO-3, bf16.
 #
-#   scripts/train-example.sh [STEPS]      (default 400)
+#   scripts/train-example.sh [STEPS]      (default 800)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-steps=${1:-400}
+steps=${1:-800}
 "$root/scripts/setup.sh"
 
 example="$root/examples/gpt2-text"
