@@ -84,7 +84,9 @@ bool FunctionLowering::assignDestination(Value value, const View &destination, b
     std::optional<View> operand = viewOperand(op, destination);
     if (operand && assignDestination(op->getOperand(0), *operand))
       return true;
-    if (!destination.isContiguous())
+    if (operand)
+      movedTo[op] = *operand; // one copy, from wherever the operand lies
+    else if (!destination.isContiguous())
       return false;
   } else if (auto matmul = dyn_cast<train::MatmulOp>(op)) {
     ArrayRef<int64_t> strides = destination.layout.strides;

@@ -147,6 +147,10 @@ LogicalResult FunctionLowering::lowerAccumulate(train::AccumulateOp op) {
 LogicalResult FunctionLowering::lowerMovement(Operation *op) {
   Value result = op->getResult(0);
   View input = getView(op->getOperand(0));
+  if (auto it = movedTo.find(op); it != movedTo.end()) {
+    views[result] = getResultView(result);
+    return copy(op->getLoc(), input, it->second);
+  }
   std::optional<View> view = viewResult(op, input);
   auto destination = destinations.find(result);
   if (view && destination == destinations.end()) {

@@ -80,6 +80,7 @@ private:
 
   llvm::DenseMap<mlir::Value, View> views;
   llvm::DenseMap<mlir::Value, View> destinations;
+  llvm::DenseMap<mlir::Operation *, View> movedTo; // movement that is a copy of its operand into here
   llvm::DenseMap<mlir::Value, View> copies;
   llvm::DenseMap<mlir::Value, StorageId> gathered;
   llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients takes them from

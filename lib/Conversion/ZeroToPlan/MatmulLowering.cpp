@@ -134,24 +134,33 @@ LogicalResult FunctionLowering::lowerMatmul(train::MatmulOp op) {
   View result = getResultView(op.getResult());
   views[op.getResult()] = result;
 
-  Product product = makeProduct(op, getView(op.getLhs()), getView(op.getRhs()), bias, result);
+  // In place as far as the library can: first all operands, then the result, then nothing.
+  View lhs = getView(op.getLhs()), rhs = getView(op.getRhs()), out = result;
+  Product product = makeProduct(op, lhs, rhs, bias, out);
   std::optional<runtime::Command> command = getCommand(product);
-  if (!command) {
-    FailureOr<View> lhs = getContiguous(op.getLhs()), rhs = getContiguous(op.getRhs());
-    if (failed(lhs) || failed(rhs))
-      return failure();
-    product = makeProduct(op, *lhs, *rhs, bias, result);
-    command = getCommand(product);
-    if (!command) {
-      SmallVector<View> arguments = {*lhs, *rhs};
-      if (bias)
-        arguments.push_back(*bias);
-      View out = result.isContiguous() ? result : createTemporary(op.getType());
-      arguments.push_back(out);
-      if (failed(launchKernels(op, arguments, op.getLoc())))
+  for (bool copyResult : {false, true}) {
+    if (command || (copyResult && result.isContiguous()))
+      break;
+    if (copyResult) {
+      out = createTemporary(op.getType());
+    } else {
+      FailureOr<View> denseLhs = getContiguous(op.getLhs()), denseRhs = getContiguous(op.getRhs());
+      if (failed(denseLhs) || failed(denseRhs))
         return failure();
-      return result.isContiguous() ? success() : copy(op.getLoc(), out, result);
+      lhs = *denseLhs;
+      rhs = *denseRhs;
     }
+    product = makeProduct(op, lhs, rhs, bias, out);
+    command = getCommand(product);
+  }
+  if (!command) {
+    SmallVector<View> arguments = {lhs, rhs};
+    if (bias)
+      arguments.push_back(*bias);
+    arguments.push_back(out);
+    if (failed(launchKernels(op, arguments, op.getLoc())))
+      return failure();
+    return out.storage == result.storage ? success() : copy(op.getLoc(), out, result);
   }
 
   int64_t scratchBytes = runtime::matmulScratchBytes(*command, context.threads);
@@ -163,5 +172,5 @@ LogicalResult FunctionLowering::lowerMatmul(train::MatmulOp op) {
   SmallVector<int64_t> offsets = {product.lhs.getByteOffset(), product.rhs.getByteOffset(), product.out.getByteOffset(), product.bias ? product.bias->getByteOffset() : 0};
   plan::MatmulOp::create(builder, op.getLoc(), getRef(product.lhs.storage), getRef(product.rhs.storage), getRef(product.out.storage), product.bias ? getRef(product.bias->storage) : nullptr, scratch,
                          getAttr(product.lhs), getAttr(product.rhs), getAttr(product.out), product.bias ? getAttr(*product.bias) : nullptr, op.getScaleAttr(), builder.getDenseI64ArrayAttr(offsets));
-  return success();
+  return out.storage == result.storage ? success() : copy(op.getLoc(), out, result);
 }
