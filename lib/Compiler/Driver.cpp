@@ -433,22 +433,21 @@ int Driver::compile(DialectRegistry &registry) {
 }
 
 int Driver::runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &config) {
-  std::unique_ptr<llvm::MemoryBuffer> buffer;
   std::string message;
   if (inputIsOnnx()) {
-    MLIRContext context(registry);
+    MLIRContext context(registry, MLIRContext::Threading::DISABLED);
     context.loadAllAvailableDialects();
+    context.printOpOnDiagnostic(false);
     ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, flags.input); });
     OwningOpRef<ModuleOp> module = readInput(context);
     if (!module)
       return kExitInput;
-    std::string text;
-    llvm::raw_string_ostream stream(text);
-    module->print(stream, OpPrintingFlags().enableDebugInfo(true, false));
-    buffer = llvm::MemoryBuffer::getMemBufferCopy(text, flags.input);
-  } else {
-    buffer = openInputFile(flags.input, &message);
+    PassManager manager(&context, ModuleOp::getOperationName());
+    if (failed(applyPassManagerCLOptions(manager)) || failed(config.setupPassPipeline(manager)))
+      return kExitUsage;
+    return failed(manager.run(*module)) ? kExitInput : print(*module);
   }
+  std::unique_ptr<llvm::MemoryBuffer> buffer = openInputFile(flags.input, &message);
   if (!buffer) {
     llvm::errs() << flags.input << ": error: " << message << '\n';
     return kExitInput;
