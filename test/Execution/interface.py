@@ -266,4 +266,6 @@ def print_pipeline():
     pipeline = succeed(["zopt", *flags, "--print-pipeline", model]).stdout.strip().splitlines()[-1]
     succeed(["zopt", *flags, model, "-o", folder / "a.mlir"])
     succeed(["zopt", "--micro-batch=2", f"--pass-pipeline={pipeline}", model, "-o", folder / "b.mlir"])
-    assert (folder / "a.mlir").read_text() == (folder / "b.mlir").read_text(), "the printed pipeline makes another plan"
+    # Locations apart: zopt keeps only node names in a plan, a pipeline keeps what it has.
+    a, b = (re.sub(r'^#loc.*\n| loc\((#loc\d*|unknown|"[^"]*"(:\d+:\d+)?)\)', "", (folder / name).read_text(), flags=re.M) for name in ("a.mlir", "b.mlir"))
+    assert a == b, "the printed pipeline makes another plan"
