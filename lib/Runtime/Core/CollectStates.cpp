@@ -85,7 +85,8 @@ Status collectState(Executor &executor, const State &state, StateValue value, do
       if (root)
         all.resize(mine.size() * size_t(communicator.size()));
       ZOPT_RETURN_IF_FAILED(communicator.gatherNow("outputs", mine.data(), all.data(), int64_t(mine.size())));
-      giveOnRoot(all.data() + size_t(owner) * mine.size(), count);
+      if (root)
+        giveOnRoot(all.data() + size_t(owner) * mine.size(), count);
     }
   }
   return failure;
