@@ -54,6 +54,19 @@ std::optional<int64_t> zopt::getStartedCollective(Operation *command) {
       .Default([](Operation *) { return std::nullopt; });
 }
 
+/// Attention writes the buffers of `written` and reads all others.
+template <typename AttentionLike, typename Read, typename Write>
+static void collectAttention(AttentionLike op, ArrayRef<size_t> written, Read read, Write write) {
+  for (auto [index, buffer, tensor] : llvm::enumerate(op.getBuffers().template getAsRange<FlatSymbolRefAttr>(), op.getTensors().template getAsRange<plan::MatmulOperandAttr>())) {
+    if (llvm::is_contained(written, index))
+      write(buffer, op.getByteOffsets()[index], getSpanBytes(tensor));
+    else
+      read(buffer, op.getByteOffsets()[index], getSpanBytes(tensor));
+  }
+  if (op.getScratch())
+    write(op.getScratchAttr(), 0, kWholeBuffer);
+}
+
 void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, SmallVectorImpl<PlanAccess> &accesses) {
   SmallVector<PlanAccess> writes;
   auto read = [&](FlatSymbolRefAttr buffer, int64_t begin, int64_t bytes) { accesses.push_back({buffer.getAttr(), begin, bytes < 0 ? kWholeBuffer : begin + bytes, false}); };
@@ -86,7 +99,18 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
         write(op.getOutAttr(), offsets[2], getSpanBytes(op.getOutOperand()));
         if (op.getScratch())
           write(op.getScratchAttr(), 0, kWholeBuffer);
+        if (op.getEpilogue() == plan::Epilogue::gelu)
+          write(op.getAuxAttr(), offsets[4], getSpanBytes(*op.getAuxOperand()));
+        else if (op.getEpilogue() == plan::Epilogue::gelu_grad)
+          read(op.getAuxAttr(), offsets[4], getSpanBytes(*op.getAuxOperand()));
+        if (op.getBiasGradient()) {
+          ArrayRef<int64_t> shape = op.getOutOperand().getShape();
+          int64_t elements = op.getBiasGradientKind() == plan::BiasGradient::lhs_rows ? shape[shape.size() - 2] : shape.back();
+          write(op.getBiasGradientAttr(), offsets[5], elements * getBytes(op.getOutOperand().getElementType()));
+        }
       })
+      .Case([&](plan::AttentionOp op) { collectAttention(op, {3, 4}, read, write); })
+      .Case([&](plan::AttentionGradOp op) { collectAttention(op, {6, 7, 8}, read, write); })
       .Case([&](plan::CopyOp op) {
         read(op.getSourceAttr(), op.getSourceOffset(), op.getBytes());
         write(op.getDestinationAttr(), op.getDestinationOffset(), op.getBytes());
@@ -126,6 +150,8 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           workspace = std::max<int64_t>(workspace, elements / zero::kBlockElements * sizeof(double));
         }
         write(op.getWorkspaceAttr(), 0, workspace);
+        if (op.getWords())
+          write(op.getWordsAttr(), 0, kWholeBuffer);
         write(op.getNormAttr(), 0, getBytes(op.getType()));
       })
       .Case([&](plan::UpdateOp op) {

@@ -159,7 +159,9 @@ private:
         Value factor = MinOp::create(builder, loc, scalarType, limit, one);
         scale = ratio ? mul(builder, loc, ratio, factor) : factor;
       }
-      Value lr = read(kRate), step = read(kStep);
+      // The number of applied steps is the plan's own: a skipped step does not count.
+      Value lr = read(kRate), applied = read(kStep), step = add(builder, loc, applied, one);
+      write(kStep, add(builder, loc, applied, finite));
       for (StateOp state : trained)
         UpdateOp::create(builder, state.getLoc(), state.getSymName(), rule.getSymName(), scale, lr, step, finite,
                          APFloat(state.getNoDecay() ? 0.0 : double(weightDecay)));

@@ -26,6 +26,8 @@ struct TensorLayout {
   mlir::Type elementType;
   llvm::SmallVector<int64_t> shape;
   llvm::SmallVector<int64_t> strides;
+  /// The view's first element lies at a multiple of this many bytes. Only kernels for GPUs look at it: their wide accesses need it.
+  int64_t alignment = 16;
 
   static TensorLayout contiguous(mlir::RankedTensorType type);
   bool isContiguous() const;
@@ -49,10 +51,13 @@ namespace kernels {
 class KernelBuilder;
 }
 
+/// What kernels are written for: loops over vectors of 16 lanes, or blocks of threads in the gpu dialect.
+enum class KernelTarget { Cpu, Gpu };
+
 /// Generates and deduplicates kernels. Each distinct kernel stands once in `module`.
 class KernelGenerator {
 public:
-  explicit KernelGenerator(mlir::ModuleOp module);
+  explicit KernelGenerator(mlir::ModuleOp module, KernelTarget target = KernelTarget::Cpu);
 
   /// Whether operand (or result, counted after them) `index` of `op` may have any strides of at least 0; otherwise it must be contiguous. A unit stride on the last axis is fastest.
   static bool acceptsStrides(mlir::Operation *op, unsigned index);
@@ -66,11 +71,17 @@ public:
   /// Sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);
 
+  /// GPU only: adds the f64 block sums of getSquaresKernel to the words of a runtime::ExactSum: (block sums, words of i64), one outer iteration a block sum.
+  mlir::FlatSymbolRefAttr getAccumulateKernel();
+  /// GPU only: the root of the sum of two ExactSums, rounded once: (words of i64 of both, norm), one outer iteration.
+  mlir::FlatSymbolRefAttr getNormKernel(mlir::Type normType);
+
 private:
   /// Puts a finished kernel into the module, or finds the one that is equal to it.
   KernelLaunch finish(kernels::KernelBuilder &kernel);
 
   mlir::ModuleOp module;
+  KernelTarget target;
   size_t firstNumber; // kernels that the module had before
   llvm::StringMap<KernelPlan> plans;                // by what an op's kernels depend on
   llvm::StringMap<mlir::FlatSymbolRefAttr> kernels; // by the text of the kernel, under its family's name

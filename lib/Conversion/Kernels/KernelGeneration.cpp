@@ -32,7 +32,7 @@ bool TensorLayout::isContiguous() const {
   return true;
 }
 
-KernelGenerator::KernelGenerator(ModuleOp module) : module(module) {
+KernelGenerator::KernelGenerator(ModuleOp module, KernelTarget target) : module(module), target(target) {
   auto present = module.getOps<plan::KernelOp>();
   firstNumber = std::distance(present.begin(), present.end());
 }
@@ -163,3 +163,7 @@ FlatSymbolRefAttr KernelGenerator::getSquaresKernel(Type gradientType) {
   writeSquaresKernel(kernel, gradientType);
   return finish(kernel).kernel;
 }
+
+FlatSymbolRefAttr KernelGenerator::getAccumulateKernel() { return {}; }
+
+FlatSymbolRefAttr KernelGenerator::getNormKernel(Type normType) { return {}; }

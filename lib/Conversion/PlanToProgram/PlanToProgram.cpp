@@ -35,6 +35,8 @@ private:
   DataType dataType(Type type, Operation *op);
   runtime::BufferId buffer(FlatSymbolRefAttr symbol, Operation *op) { return lookUp(buffers, symbol, op, "plan.buffer"); }
   int32_t lookUp(const llvm::StringMap<int32_t> &table, FlatSymbolRefAttr symbol, Operation *op, StringRef kind);
+  template <typename AttentionLike>
+  void convertAttention(AttentionLike op, runtime::Command &command);
   runtime::MatmulOperand operand(plan::MatmulOperandAttr attribute, Operation *op);
   std::string stringAttribute(StringRef name, StringRef otherwise);
   int64_t integerAttribute(StringRef name, int64_t otherwise);
@@ -147,7 +149,7 @@ LogicalResult Converter::convertBuffers() {
   }
   for (auto kernel : module.getOps<plan::KernelOp>()) {
     kernels[kernel.getSymName()] = program.kernels.size();
-    program.kernels.push_back(getKernelSymbol(kernel.getSymName()));
+    program.kernels.push_back({getKernelSymbol(kernel.getSymName()), static_cast<int32_t>(kernel.getBlockThreads().value_or(0)), static_cast<int32_t>(kernel.getBlockIterations().value_or(1))});
   }
   for (auto op : module.getOps<plan::InputOp>()) {
     runtime::Input input;
@@ -272,6 +274,21 @@ runtime::MatmulOperand Converter::operand(plan::MatmulOperandAttr attribute, Ope
   return {dataType(attribute.getElementType(), op), attribute.getShape().asArrayRef().vec(), attribute.getStrides().asArrayRef().vec()};
 }
 
+template <typename AttentionLike>
+void Converter::convertAttention(AttentionLike op, Command &command) {
+  for (auto symbol : op.getBuffers().template getAsRange<FlatSymbolRefAttr>())
+    command.buffers.push_back(buffer(symbol, op));
+  if (!op.getHasMask())
+    command.buffers.push_back(-1);
+  command.buffers.push_back(op.getScratchAttr() ? buffer(op.getScratchAttr(), op) : -1);
+  command.byteOffsets = op.getByteOffsets().vec();
+  command.byteOffsets.resize(command.buffers.size(), 0);
+  for (auto tensor : op.getTensors().template getAsRange<plan::MatmulOperandAttr>())
+    command.tensors.push_back(operand(tensor, op));
+  command.scale = op.getScale().convertToDouble();
+  command.causal = op.getCausal();
+}
+
 LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequence) {
   Command command;
   command.location = locationName(op->getLoc());
@@ -297,14 +314,32 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
       })
       .Case([&](plan::MatmulOp matmul) {
         command.kind = Command::Kind::Matmul;
-        refs({matmul.getLhsAttr(), matmul.getRhsAttr(), matmul.getOutAttr(), matmul.getBiasAttr(), matmul.getScratchAttr()});
+        refs({matmul.getLhsAttr(), matmul.getRhsAttr(), matmul.getOutAttr(), matmul.getBiasAttr(), matmul.getScratchAttr(), matmul.getAuxAttr(), matmul.getBiasGradientAttr()});
         command.byteOffsets = matmul.getByteOffsets().vec();
+        if (command.byteOffsets.size() == 6)
+          command.byteOffsets.insert(command.byteOffsets.begin() + 4, 0); // the scratch's
+        command.epilogue = runtime::Epilogue(matmul.getEpilogue());
+        command.biasGradient = runtime::BiasGradient(matmul.getBiasGradientKind());
+        if (std::optional<uint64_t> algorithm = matmul.getAlgorithm())
+          command.algorithm = *algorithm;
+        if (auto aux = matmul.getAuxOperand())
+          command.aux = operand(*aux, op);
         command.scale = matmul.getScale().convertToDouble();
         command.lhs = operand(matmul.getLhsOperand(), op);
         command.rhs = operand(matmul.getRhsOperand(), op);
         command.out = operand(matmul.getOutOperand(), op);
         if (auto bias = matmul.getBiasOperand())
           command.bias = operand(*bias, op);
+        return success();
+      })
+      .Case([&](plan::AttentionOp attention) {
+        command.kind = Command::Kind::Attention;
+        convertAttention(attention, command);
+        return success();
+      })
+      .Case([&](plan::AttentionGradOp attention) {
+        command.kind = Command::Kind::AttentionGrad;
+        convertAttention(attention, command);
         return success();
       })
       .Case([&](plan::CopyOp copy) {
@@ -367,6 +402,11 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
         for (auto symbol : norm.getKernels().getAsRange<FlatSymbolRefAttr>())
           command.kernels.push_back(lookUp(kernels, symbol, op, "plan.kernel"));
         refs({norm.getWorkspaceAttr(), norm.getNormAttr()});
+        if (norm.getWords()) {
+          refs({norm.getWordsAttr()});
+          for (FlatSymbolRefAttr symbol : {norm.getAccumulateAttr(), norm.getFinishAttr()})
+            command.kernels.push_back(lookUp(kernels, symbol, op, "plan.kernel"));
+        }
         command.type = dataType(norm.getType(), op);
         return success();
       })

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "FunctionLowering.h"
+#include "zopt/Runtime/Core/ExactSum.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -111,7 +112,13 @@ void FunctionLowering::lowerGradientNorm(zero::GradientNormOp op) {
     kernels.push_back(context.kernels.getGenerator().getSquaresKernel(home.gradientType));
   }
   StorageId workspace = context.storages.createTemporary(workspaceBytes, plan::MemoryClass::workspace);
-  plan::GradientNormOp::create(builder, op.getLoc(), op.getBuckets(), builder.getArrayAttr(kernels), getRef(workspace), getRef(norm.storage), TypeAttr::get(norm.layout.elementType));
+  FlatSymbolRefAttr words, accumulate, finish;
+  if (context.isGpu()) {
+    words = getRef(context.storages.createTemporary(2 * runtime::ExactSum::kWords * sizeof(int64_t), plan::MemoryClass::workspace));
+    accumulate = context.kernels.getGenerator().getAccumulateKernel();
+    finish = context.kernels.getGenerator().getNormKernel(norm.layout.elementType);
+  }
+  plan::GradientNormOp::create(builder, op.getLoc(), op.getBuckets(), builder.getArrayAttr(kernels), getRef(workspace), getRef(norm.storage), TypeAttr::get(norm.layout.elementType), words, accumulate, finish);
 }
 
 FailureOr<FlatSymbolRefAttr> FunctionLowering::getScalar(Value value) {

@@ -46,9 +46,10 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
     createTarget(module, declarations);
 
     StorageTable storages(module);
-    KernelGenerator generator(module);
+    const KernelTarget kernelTarget = target == "cuda" ? KernelTarget::Gpu : KernelTarget::Cpu;
+    KernelGenerator generator(module, kernelTarget);
     KernelCache kernels(generator);
-    LoweringContext context(module, ranks, getCount("train.accum_steps"), threadCount, storages, kernels);
+    LoweringContext context(module, kernelTarget, ranks, getCount("train.accum_steps"), threadCount, storages, kernels);
     StatePlacement placement(context);
     if (failed(placement.place(declarations)))
       return signalPassFailure();

@@ -58,10 +58,13 @@ private:
 
 /// What the lowering of all functions shares.
 struct LoweringContext {
-  LoweringContext(mlir::ModuleOp module, int64_t worldSize, int64_t accumSteps, int64_t threads, StorageTable &storages, KernelCache &kernels)
-      : module(module), worldSize(worldSize), accumSteps(accumSteps), threads(threads), storages(storages), kernels(kernels) {}
+  LoweringContext(mlir::ModuleOp module, KernelTarget target, int64_t worldSize, int64_t accumSteps, int64_t threads, StorageTable &storages, KernelCache &kernels)
+      : module(module), target(target), worldSize(worldSize), accumSteps(accumSteps), threads(threads), storages(storages), kernels(kernels) {}
+
+  bool isGpu() const { return target == KernelTarget::Gpu; }
 
   mlir::ModuleOp module;
+  KernelTarget target;
   int64_t worldSize, accumSteps, threads;
   StorageTable &storages;
   KernelCache &kernels;

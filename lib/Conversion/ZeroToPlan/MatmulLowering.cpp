@@ -171,6 +171,8 @@ LogicalResult FunctionLowering::lowerMatmul(train::MatmulOp op) {
     scratch = getRef(context.storages.createTemporary(scratchBytes, plan::MemoryClass::workspace));
   SmallVector<int64_t> offsets = {product.lhs.getByteOffset(), product.rhs.getByteOffset(), product.out.getByteOffset(), product.bias ? product.bias->getByteOffset() : 0};
   plan::MatmulOp::create(builder, op.getLoc(), getRef(product.lhs.storage), getRef(product.rhs.storage), getRef(product.out.storage), product.bias ? getRef(product.bias->storage) : nullptr, scratch,
-                         getAttr(product.lhs), getAttr(product.rhs), getAttr(product.out), product.bias ? getAttr(*product.bias) : nullptr, op.getScaleAttr(), builder.getDenseI64ArrayAttr(offsets));
+                         /*aux=*/nullptr, /*bias_gradient=*/nullptr, getAttr(product.lhs), getAttr(product.rhs), getAttr(product.out), product.bias ? getAttr(*product.bias) : nullptr, /*aux_operand=*/nullptr,
+                         op.getScaleAttr(), builder.getDenseI64ArrayAttr(offsets), plan::EpilogueAttr::get(op.getContext(), plan::Epilogue::none), plan::BiasGradientAttr::get(op.getContext(), plan::BiasGradient::none),
+                         /*algorithm=*/nullptr);
   return out.storage == result.storage ? success() : copy(op.getLoc(), out, result);
 }

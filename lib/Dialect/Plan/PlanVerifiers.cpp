@@ -56,7 +56,12 @@ LogicalResult KernelOp::verify() {
     return emitOpError("has no body");
   if (inputs.size() < 2 || !inputs.back().isIndex() || !inputs[inputs.size() - 2].isIndex())
     return emitOpError("expects two 'index' arguments last: the range of iterations to run");
+  int64_t blockThreads = getBlockThreads().value_or(32), blockIterations = getBlockIterations().value_or(1);
+  if (blockThreads < 32 || blockThreads > 1024 || blockThreads % 32 != 0 || blockIterations < 1)
+    return emitOpError("expects block_threads to be a multiple of 32 up to 1024 and positive block_iterations, but got ") << blockThreads << " and " << blockIterations;
   for (Type type : inputs.drop_back(2)) {
+    if (getBlockThreads() && isa<FloatType>(type))
+      continue;
     auto memref = dyn_cast<MemRefType>(type);
     // Blocks of a bucket are as many as the launch says.
     bool isStatic = memref && (memref.hasStaticShape() || (memref.getRank() > 0 && llvm::none_of(memref.getShape().drop_front(), ShapedType::isDynamic)));
@@ -99,8 +104,16 @@ LogicalResult LaunchOp::verify() {
 }
 
 LogicalResult MatmulOp::verify() {
-  if (getByteOffsets().size() != 4)
-    return emitOpError("expects four byte offsets (lhs, rhs, out, bias), but got ") << getByteOffsets().size();
+  size_t offsets = getAux() || getBiasGradient() ? 6 : 4;
+  if (getByteOffsets().size() != offsets)
+    return emitOpError("expects ") << offsets << " byte offsets (lhs, rhs, out, bias" << (offsets == 6 ? ", aux, bias_gradient" : "") << "), but got " << getByteOffsets().size();
+  bool wantsAux = getEpilogue() != Epilogue::none, wantsGradient = getBiasGradientKind() != BiasGradient::none;
+  if (getAux().has_value() != wantsAux || getAuxOperand().has_value() != wantsAux)
+    return emitOpError("expects aux and aux_operand where there is an epilogue, and nowhere else");
+  if (getBiasGradient().has_value() != wantsGradient)
+    return emitOpError("expects bias_gradient and its kind together");
+  if (wantsAux && getAuxOperand()->getShape() != getOutOperand().getShape())
+    return emitOpError("expects aux to have the shape of out, but got ") << *getAuxOperand() << " and " << getOutOperand();
   if (getBias().has_value() != getBiasOperand().has_value())
     return emitOpError("expects bias and bias_operand together");
   for (MatmulOperandAttr operand : {getLhsOperand(), getRhsOperand(), getOutOperand()}) {
@@ -120,6 +133,27 @@ LogicalResult MatmulOp::verify() {
       return emitOpError("has batch sizes that do not broadcast: ") << getLhsOperand() << " x " << getRhsOperand() << " -> " << getOutOperand();
   return success();
 }
+
+/// `fixed` buffers and a mask where there is one, each with a layout of four axes and an offset.
+template <typename AttentionLike>
+static LogicalResult verifyAttention(AttentionLike op, size_t fixed) {
+  size_t count = fixed + op.getHasMask();
+  if (op.getBuffers().size() != count || op.getTensors().size() != count || op.getByteOffsets().size() != count)
+    return op.emitOpError("expects ") << count << " buffers, layouts and offsets, but got " << op.getBuffers().size() << ", " << op.getTensors().size() << " and " << op.getByteOffsets().size();
+  for (auto tensor : op.getTensors().template getAsRange<MatmulOperandAttr>())
+    if (tensor.getShape().size() != 4 || tensor.getStrides().size() != 4 || !isa<FloatType>(tensor.getElementType()))
+      return op.emitOpError("expects float layouts of four axes, but got ") << tensor;
+  auto tensors = llvm::to_vector(op.getTensors().template getAsRange<MatmulOperandAttr>());
+  ArrayRef<int64_t> query = tensors[0].getShape(), key = tensors[1].getShape(), value = tensors[2].getShape(), output = tensors[3].getShape();
+  if (key[0] != query[0] || value[0] != query[0] || key[1] != value[1] || query[1] % key[1] != 0 || key[2] != value[2] || key[3] != query[3])
+    return op.emitOpError("has query, key and value that do not agree: ") << tensors[0] << ", " << tensors[1] << ", " << tensors[2];
+  if (output[0] != query[0] || output[1] != query[1] || output[2] != query[2] || output[3] != value[3])
+    return op.emitOpError("has an output that does not agree with query and value: ") << tensors[3];
+  return success();
+}
+
+LogicalResult AttentionOp::verify() { return verifyAttention(*this, 5); }
+LogicalResult AttentionGradOp::verify() { return verifyAttention(*this, 9); }
 
 LogicalResult CopyOp::verify() {
   int64_t bytes = getBytes(), source = getSourceOffset(), destination = getDestinationOffset();
@@ -160,5 +194,7 @@ LogicalResult AllReduceOp::verify() {
 LogicalResult GradientNormOp::verify() {
   if (getBuckets().size() != getKernels().size())
     return emitOpError("expects one kernel a bucket, but got ") << getKernels().size() << " for " << getBuckets().size();
+  if (getWords().has_value() != getAccumulate().has_value() || getWords().has_value() != getFinish().has_value())
+    return emitOpError("expects words, accumulate and finish together");
   return success();
 }

@@ -293,6 +293,9 @@ Status Executor::execute(Prepared &prepared, bool firstMicroStep) {
     return communicator.wait(command.id);
   case Command::Kind::GradientNorm:
     return computeNorm(prepared);
+  case Command::Kind::Attention:
+  case Command::Kind::AttentionGrad:
+    return runtimeError("attention is products and kernels on this target");
   }
   return success();
 }

@@ -19,10 +19,10 @@ Result<std::shared_ptr<KernelLibrary>> KernelLibrary::load(const std::string &pa
   library->handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library->handle)
     return callError("dlopen", dlerror());
-  for (const std::string &kernel : program.kernels) {
-    void *symbol = dlsym(library->handle, kernel.c_str());
+  for (const Kernel &kernel : program.kernels) {
+    void *symbol = dlsym(library->handle, kernel.symbol.c_str());
     if (!symbol)
-      return callError("dlsym", concat(path, ": kernel '", kernel, "' is missing"));
+      return callError("dlsym", concat(path, ": kernel '", kernel.symbol, "' is missing"));
     library->functions.push_back(reinterpret_cast<KernelFunction>(symbol));
   }
   return library;

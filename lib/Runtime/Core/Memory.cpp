@@ -82,7 +82,19 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
     list.writes(buffer(2));
     list.reads(buffer(3));
     list.writes(buffer(4));
+    list.add(buffer(5), command.epilogue == Epilogue::GeluGrad, command.epilogue == Epilogue::Gelu);
+    list.writes(buffer(6));
     break;
+  case Command::Kind::Attention:
+  case Command::Kind::AttentionGrad: {
+    const bool grad = command.kind == Command::Kind::AttentionGrad;
+    const size_t firstWritten = grad ? 6 : 3, endWritten = grad ? 9 : 5;
+    for (size_t i = 0; i < command.buffers.size(); ++i) {
+      bool written = (i >= firstWritten && i < endWritten) || i + 1 == command.buffers.size(); // the scratch is last
+      list.add(command.buffers[i], !written, written);
+    }
+    break;
+  }
   case Command::Kind::Copy:
   case Command::Kind::AllGather:
   case Command::Kind::AllReduceScalars:
@@ -106,6 +118,7 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
   case Command::Kind::GradientNorm:
     list.writes(buffer(0));
     list.writes(buffer(1));
+    list.writes(buffer(2));
     for (int32_t bucket : command.buckets)
       list.reads(program.buckets[bucket].gradient);
     break;

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/ExactSum.h"
 #include "zopt/Runtime/Core/Memory.h"
 #include "zopt/Runtime/Core/ProgramFile.h"
 #include <map>
@@ -129,7 +130,7 @@ private:
 
   Status checkMatmul(const Command &command, const std::string &what) const {
     size_t rank = command.out.shape.size();
-    for (const MatmulOperand *operand : {&command.lhs, &command.rhs, &command.out, &command.bias}) {
+    for (const MatmulOperand *operand : {&command.lhs, &command.rhs, &command.out, &command.bias, &command.aux}) {
       if (operand->shape.size() != operand->strides.size())
         return inputError(what, " has an operand of shape ", shapeText(operand->shape), " with ", operand->strides.size(), " strides");
       for (size_t i = 0; i < operand->shape.size(); ++i)
@@ -151,6 +152,29 @@ private:
       if (i >= command.buffers.size())
         return inputError(what, " names ", command.buffers.size(), " buffers");
       ZOPT_RETURN_IF_FAILED(holds(command.buffers[i], offsetOf(command, i), spanOf(*operands[i]), what));
+    }
+    const bool hasAux = command.epilogue != Epilogue::None, hasGradient = command.biasGradient != BiasGradient::None;
+    if (command.buffers.size() < size_t(hasGradient ? 7 : hasAux ? 6 : 3) || (hasAux && command.aux.shape != command.out.shape))
+      return inputError(what, " has an epilogue, but names ", command.buffers.size(), " buffers and an auxiliary one of shape ", shapeText(command.aux.shape));
+    if (hasAux)
+      ZOPT_RETURN_IF_FAILED(holds(command.buffers[5], offsetOf(command, 5), spanOf(command.aux), what));
+    if (hasGradient)
+      ZOPT_RETURN_IF_FAILED(holds(command.buffers[6], offsetOf(command, 6), command.out.shape[rank - (command.biasGradient == BiasGradient::LhsRows ? 2 : 1)] * sizeOf(command.out.type), what));
+    return success();
+  }
+
+  /// Attention and its gradient: `fixed` tensors, then a mask or none.
+  Status checkAttention(const Command &command, size_t fixed, const std::string &what) const {
+    if (command.buffers.size() != fixed + 2 || command.tensors.size() != fixed + (command.buffers[fixed] >= 0))
+      return inputError(what, " names ", command.buffers.size(), " buffers and ", command.tensors.size(), " layouts");
+    for (size_t i = 0; i < command.tensors.size(); ++i) {
+      const MatmulOperand &tensor = command.tensors[i];
+      if (tensor.shape.size() != 4 || tensor.strides.size() != 4)
+        return inputError(what, " has a tensor of shape ", shapeText(tensor.shape), " and strides ", shapeText(tensor.strides));
+      for (size_t axis = 0; axis < 4; ++axis)
+        if (tensor.shape[axis] < 1 || tensor.strides[axis] < 0)
+          return inputError(what, " has a tensor of shape ", shapeText(tensor.shape), " and strides ", shapeText(tensor.strides));
+      ZOPT_RETURN_IF_FAILED(holds(command.buffers[i], offsetOf(command, i), spanOf(tensor), what));
     }
     return success();
   }
@@ -185,7 +209,7 @@ private:
 
   Status checkCommand(const Command &command, const std::string &what) const {
     for (size_t i = 0; i < command.buffers.size(); ++i) {
-      bool optional = command.kind == Command::Kind::Matmul && i >= 3;
+      bool optional = (command.kind == Command::Kind::Matmul && i >= 3) || (command.kind == Command::Kind::Attention && i >= 5) || (command.kind == Command::Kind::AttentionGrad && i >= 9);
       if (optional && command.buffers[i] == -1)
         continue;
       ZOPT_RETURN_IF_FAILED(holds(command.buffers[i], offsetOf(command, i), 0, what));
@@ -211,6 +235,10 @@ private:
     case Command::Kind::Matmul:
       ZOPT_RETURN_IF_FAILED(needs(3));
       return checkMatmul(command, what);
+    case Command::Kind::Attention:
+      return checkAttention(command, 5, what);
+    case Command::Kind::AttentionGrad:
+      return checkAttention(command, 9, what);
     case Command::Kind::Copy:
       ZOPT_RETURN_IF_FAILED(needs(2));
       ZOPT_RETURN_IF_FAILED(holds(command.buffers[0], offsetOf(command, 0), command.bytes, what));
@@ -239,8 +267,16 @@ private:
       return success();
     case Command::Kind::GradientNorm: {
       ZOPT_RETURN_IF_FAILED(needs(2));
-      if (command.kernels.size() != command.buckets.size())
+      const bool onDevice = program.target == "cuda"; // the exact sum is two kernels there
+      if (command.kernels.size() != command.buckets.size() + (onDevice ? 2 : 0))
         return inputError(what, " has ", command.kernels.size(), " kernels for ", command.buckets.size(), " buckets");
+      if (onDevice) {
+        ZOPT_RETURN_IF_FAILED(needs(3));
+        ZOPT_RETURN_IF_FAILED(holds(command.buffers[2], offsetOf(command, 2), 2 * ExactSum::kWords * int64_t(sizeof(int64_t)), what));
+        for (size_t i = command.buckets.size(); i < command.kernels.size(); ++i)
+          if (!kernelExists(command.kernels[i]))
+            return inputError(what, " launches kernel ", command.kernels[i], " of ", program.kernels.size());
+      }
       for (size_t i = 0; i < command.buckets.size(); ++i) {
         const Bucket &bucket = program.buckets[command.buckets[i]];
         if (!kernelExists(command.kernels[i]))

@@ -166,7 +166,7 @@ private:
   }
 
   Status train() {
-    int skipsInARow = 0, applied = 0;
+    int skipsInARow = 0;
     const int64_t globalBatch = run.dataset->globalBatch();
     // The first steps warm caches up: trace one behind them.
     const int64_t tracedStep = std::min<int64_t>(2, total - 1);
@@ -187,7 +187,6 @@ private:
       executor->traceInto(!options.trace.empty() && step == tracedStep ? &trace : nullptr);
       double learningRate = program.learningRate;
       executor->write("zopt.lr", learningRate);
-      executor->write("zopt.step", applied + 1);
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int ignored = 0; // a stop that comes now is seen before the next step
         if (microStep > 0)
@@ -205,7 +204,6 @@ private:
       executor->read("zopt.finite", finite);
       bool skipped = finite == 0;
       skipsInARow = skipped ? skipsInARow + 1 : 0;
-      applied += !skipped;
       double seconds = secondsSince(stepStarted);
       if (root)
         untold = tell(step, globalBatch, loss, norm, learningRate, skipped, seconds);

@@ -36,6 +36,8 @@ Stream streamOf(Kind kind) {
   case Kind::Wait:
   case Kind::GradientNorm:
   case Kind::Update:
+  case Kind::Attention:
+  case Kind::AttentionGrad:
     return Compute;
   }
   return Compute;
@@ -47,6 +49,10 @@ const char *nameOf(Kind kind) {
     return "launch";
   case Kind::Matmul:
     return "matmul";
+  case Kind::Attention:
+    return "attention";
+  case Kind::AttentionGrad:
+    return "attention_grad";
   case Kind::Copy:
     return "copy";
   case Kind::Zero:
@@ -72,7 +78,7 @@ const char *nameOf(Kind kind) {
 /// Kernels have names of their own; other commands are told by what they do and to which buffer.
 std::string eventName(const Program &program, const Command &command) {
   if (command.kind == Kind::Launch && command.kernel >= 0 && size_t(command.kernel) < program.kernels.size())
-    return program.kernels[size_t(command.kernel)];
+    return program.kernels[size_t(command.kernel)].symbol;
   std::string name = nameOf(command.kind);
   if (command.kind == Kind::Update && command.buckets.size() == 1 && size_t(command.buckets[0]) < program.buckets.size())
     return name + " " + program.buckets[size_t(command.buckets[0])].name;

@@ -80,7 +80,7 @@ plan.sequence @micro_step {
 // -----
 
 plan.sequence @micro_step {
-  // expected-error @+1 {{'plan.matmul' op expects four byte offsets (lhs, rhs, out, bias), but got 2}}
+  // expected-error @+1 {{'plan.matmul' op expects 4 byte offsets (lhs, rhs, out, bias), but got 2}}
   plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0>, lhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, out_operand = #plan.operand<f32, [4, 4], [4, 1]>, rhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, scale = 1.0 : f64}
 }
 

@@ -120,7 +120,8 @@ Program makeTinyProgram(int world, int stage, int accumulation) {
   program.accumSteps = accumulation;
   program.learningRate = 0.1;
   program.arenas.push_back({"device", Tier::Device, 0});
-  program.kernels = {"backward384", "squares", "finite_", "sgd", "backward512", "backward768", "backward1024"};
+  for (const char *symbol : {"backward384", "squares", "finite_", "sgd", "backward512", "backward768", "backward1024"})
+    program.kernels.push_back({symbol});
 
   Bucket bucket;
   bucket.name = "bucket0";

@@ -35,7 +35,7 @@ std::vector<nlohmann::json> eventsOf(const nlohmann::json &trace, const std::str
 
 TEST(Trace, ACollectiveLastsUntilItsWaitEnds) {
   Program program;
-  program.kernels = {"softmax"};
+  program.kernels = {{"softmax"}};
   program.buffers.resize(3);
   program.buffers[2].name = "bucket1";
   std::vector<Command> commands = {commandOf(Kind::AllGather, 7, {0, 2}), commandOf(Kind::AllGather, 8, {0, 2}), commandOf(Kind::Launch), commandOf(Kind::Wait, 7),

@@ -40,4 +40,14 @@ def Plan_MatmulOperandAttr : AttrDef<Plan_Dialect, "MatmulOperand"> {
   let assemblyFormat = "`<` $elementType `,` $shape `,` $strides `>`";
 }
 
+def Plan_Epilogue : I32EnumAttr<"Epilogue", "what the library does to a product before it stores it", [
+    I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"gelu", 1>, I32EnumAttrCase<"gelu_grad", 2>]> {
+  let cppNamespace = "::zopt::plan";
+}
+
+def Plan_BiasGradient : I32EnumAttr<"BiasGradient", "a sum that the library makes beside a product", [
+    I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"lhs_rows", 1>, I32EnumAttrCase<"rhs_columns", 2>, I32EnumAttrCase<"out_columns", 3>]> {
+  let cppNamespace = "::zopt::plan";
+}
+
 #endif // ZOPT_DIALECT_PLAN_ATTRIBUTES_TD

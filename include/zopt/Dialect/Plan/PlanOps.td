@@ -23,8 +23,8 @@ class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemo
 def Plan_TargetOp : Plan_Op<"target"> {
   let summary = "what a final plan depends on";
   let description = [{
-    `target` is `cpu` (later `cuda`); `features` are the CPU features (or the chip) that kernels and libraries were chosen for; `libraries` are their versions. zrun refuses a plan
-    whose world, features or libraries are not the machine's, naming both.
+    `target` is `cpu` or `cuda`; `cpu` and `features` are the processor and its features (cuda: the chip, as `sm_90`, and the PTX version) that kernels and libraries were chosen for; `libraries`
+    are their versions. zrun refuses a plan whose world, features or libraries are not the machine's, naming both.
   }];
   let arguments = (ins StrAttr:$target, I64Attr:$world_size, I64Attr:$threads, I64Attr:$micro_batch, I64Attr:$accum_steps, StrAttr:$triple, StrAttr:$cpu, StrAttr:$features, StrArrayAttr:$libraries);
   let assemblyFormat = "$target attr-dict";
@@ -54,8 +54,12 @@ def Plan_KernelOp : Plan_Op<"kernel", [IsolatedFromAbove, FunctionOpInterface, S
     The body is MLIR in the upstream dialects (scf, arith, math, vector, memref). The last two arguments are `index`: the half-open range of outer iterations to run; iterations are
     independent, so that any split over threads gives the same bits. The other arguments are memrefs of static layout; the outermost axis is dynamic in kernels that run over as many blocks as they are given
     (updates, sums of squares).
+
+    A kernel with `block_threads` is for CUDA: blocks of so many threads, each of which runs `block_iterations` neighbouring iterations of the range. Its body may use the `gpu` dialect (ids, shuffles,
+    barriers, workgroup memory), and arguments before the range may be float scalars, which are passed by value.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type, OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs);
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type, OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
+    OptionalAttr<I64Attr>:$block_threads, OptionalAttr<I64Attr>:$block_iterations);
   let regions = (region AnyRegion:$body);
   let hasCustomAssemblyFormat = 1;
   let extraClassDeclaration = [{
@@ -127,10 +131,40 @@ def Plan_LaunchOp : Plan_Command<"launch"> {
 
 def Plan_MatmulOp : Plan_Command<"matmul"> {
   let summary = "out = scale * lhs x rhs + bias, by the target's library";
-  let description = [{Products accumulate in fp32. `scratch` is the library's workspace. Byte offsets are lhs, rhs, out, bias.}];
+  let description = [{
+    Products accumulate in fp32. `scratch` is the library's workspace. Byte offsets are lhs, rhs, out, bias and, where either is there, aux and bias_gradient.
+
+    Where the target has them (CUDA): `epilogue = gelu` stores gelu(product + bias) and the sum itself in `aux`; `gelu_grad` stores product * gelu'(aux), both in the tanh form. `bias_gradient_kind`
+    says what `bias_gradient` receives: `lhs_rows` the sums of lhs over k (one a row of out), `rhs_columns` those of rhs (one a column), `out_columns` those of out over its rows.
+  }];
   let arguments = (ins FlatSymbolRefAttr:$lhs, FlatSymbolRefAttr:$rhs, FlatSymbolRefAttr:$out, OptionalAttr<FlatSymbolRefAttr>:$bias, OptionalAttr<FlatSymbolRefAttr>:$scratch,
-    Plan_MatmulOperandAttr:$lhs_operand, Plan_MatmulOperandAttr:$rhs_operand, Plan_MatmulOperandAttr:$out_operand, OptionalAttr<Plan_MatmulOperandAttr>:$bias_operand, F64Attr:$scale, DenseI64ArrayAttr:$byte_offsets);
+    OptionalAttr<FlatSymbolRefAttr>:$aux, OptionalAttr<FlatSymbolRefAttr>:$bias_gradient,
+    Plan_MatmulOperandAttr:$lhs_operand, Plan_MatmulOperandAttr:$rhs_operand, Plan_MatmulOperandAttr:$out_operand, OptionalAttr<Plan_MatmulOperandAttr>:$bias_operand, OptionalAttr<Plan_MatmulOperandAttr>:$aux_operand, F64Attr:$scale, DenseI64ArrayAttr:$byte_offsets,
+    DefaultValuedAttr<Plan_Epilogue, "::zopt::plan::Epilogue::none">:$epilogue, DefaultValuedAttr<Plan_BiasGradient, "::zopt::plan::BiasGradient::none">:$bias_gradient_kind, OptionalAttr<I64Attr>:$algorithm);
   let assemblyFormat = "$lhs `x` $rhs `->` $out attr-dict";
+  let hasVerifier = 1;
+}
+
+def Plan_AttentionOp : Plan_Command<"attention"> {
+  let summary = "softmax(scale * query key^T + mask) value, by the target's library";
+  let description = [{
+    `buffers` are query, key, value, output, lse and, where `has_mask`, mask; `tensors` are their layouts, [batch, heads, positions, width] (heads of key and value divide those of query; the mask is added
+    and broadcasts; lse, the log-sum-exp of every row, is fp32 [batch, heads, queries, 1]). With `causal` a query sees the keys up to its place, counted from the end.
+  }];
+  let arguments = (ins FlatSymbolRefArrayAttr:$buffers, TypedArrayAttrBase<Plan_MatmulOperandAttr, "layouts">:$tensors, DenseI64ArrayAttr:$byte_offsets, OptionalAttr<FlatSymbolRefAttr>:$scratch, F64Attr:$scale,
+    UnitAttr:$causal, UnitAttr:$has_mask);
+  let assemblyFormat = "$buffers `scale` $scale attr-dict";
+  let hasVerifier = 1;
+}
+
+def Plan_AttentionGradOp : Plan_Command<"attention_grad"> {
+  let summary = "gradients of plan.attention, by the target's library";
+  let description = [{
+    `buffers` are query, key, value, output, lse, the output's cotangent, the gradients of query, key and value and, where `has_mask`, mask; everything else as in `plan.attention`.
+  }];
+  let arguments = (ins FlatSymbolRefArrayAttr:$buffers, TypedArrayAttrBase<Plan_MatmulOperandAttr, "layouts">:$tensors, DenseI64ArrayAttr:$byte_offsets, OptionalAttr<FlatSymbolRefAttr>:$scratch, F64Attr:$scale,
+    UnitAttr:$causal, UnitAttr:$has_mask);
+  let assemblyFormat = "$buffers `scale` $scale attr-dict";
   let hasVerifier = 1;
 }
 
@@ -184,8 +218,13 @@ def Plan_WaitOp : Plan_Command<"wait"> {
 
 def Plan_GradientNormOp : Plan_Command<"gradient_norm"> {
   let summary = "global L2 norm of the placed buckets' reduced gradients";
-  let description = [{For each bucket `kernels[i]` writes the sum of squares of every 128-element block in f64 into `workspace`; the runtime sums the blocks exactly, over ranks too where gradients are sliced.}];
-  let arguments = (ins FlatSymbolRefArrayAttr:$buckets, FlatSymbolRefArrayAttr:$kernels, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norm, TypeAttr:$type);
+  let description = [{
+    For each bucket `kernels[i]` writes the sum of squares of every 128-element block in f64 into `workspace`; the blocks are summed exactly, over ranks too where gradients are sliced. On a CPU the
+    runtime does that; on CUDA the kernel `accumulate` adds block sums (workspace, words) to the words of an exact sum, of which `words` holds two (sliced gradients, summed over ranks as integers; whole
+    ones), and `finish` (words, norm) makes the norm of both.
+  }];
+  let arguments = (ins FlatSymbolRefArrayAttr:$buckets, FlatSymbolRefArrayAttr:$kernels, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norm, TypeAttr:$type,
+    OptionalAttr<FlatSymbolRefAttr>:$words, OptionalAttr<FlatSymbolRefAttr>:$accumulate, OptionalAttr<FlatSymbolRefAttr>:$finish);
   let assemblyFormat = "$buckets `by` $kernels `workspace` $workspace `into` $norm $type attr-dict";
   let hasVerifier = 1;
 }
@@ -194,7 +233,7 @@ def Plan_UpdateOp : Plan_Command<"update"> {
   let summary = "runs an optimizer kernel on the part of a bucket that the rank owns";
   let description = [{
     One launch per run of segments with equal decay, clipped to the slice. Kernel arguments in order: gradient, parameters (of the compute type), master (if there is one), slots, then the
-    scalars scale, lr, step, finite, decay (memref<1>); its outer iteration is a block of 128 elements. `gradient`, where given, holds all padded elements and is read instead of the placed
+    scalars scale, lr, step, finite, decay (memref<1>; on CUDA the decay is passed by value); its outer iteration is a block of 128 elements. `gradient`, where given, holds all padded elements and is read instead of the placed
     bucket's: where every rank updates everything from accumulators that are slices, they are gathered first.
   }];
   let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite, DenseF64ArrayAttr:$decays,

@@ -20,7 +20,7 @@
 namespace zopt::runtime {
 
 /// Changes whenever a field does: a cached Program of another version is compiled anew.
-constexpr int kProgramVersion = 1;
+constexpr int kProgramVersion = 2;
 
 enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool };
 enum class Tier { Device, Host, File };
@@ -117,22 +117,38 @@ struct Output {
   BufferId buffer = -1;
 };
 
+/// How a library reads or writes a buffer. Of a product: shape is batch..., rows, columns; batch sizes of 1 broadcast. Of attention: batch, heads, positions, head width.
 struct MatmulOperand {
   DataType type = DataType::F32;
-  std::vector<int64_t> shape;   // batch..., rows, columns; batch sizes of 1 broadcast
+  std::vector<int64_t> shape;
   std::vector<int64_t> strides; // elements
 };
 
+/// A generated kernel. On a CPU a function `void symbol(char *const *arguments, int64_t begin, int64_t end)`. On CUDA an entry of the PTX with one pointer an argument (a value where the plan
+/// says so), then begin and end (64 bits each): blocks of `blockThreads` threads, each of which runs `blockIterations` neighbouring outer iterations of [begin, end).
+struct Kernel {
+  std::string symbol;
+  int32_t blockThreads = 0; // 0: a CPU kernel
+  int32_t blockIterations = 1;
+};
+
+/// What the library does to a product before it stores it. Gelu: out = gelu(product + bias), aux = product + bias. GeluGrad: out = product * gelu'(aux). Both the tanh form.
+enum class Epilogue { None, Gelu, GeluGrad };
+/// A sum that the library makes beside a product. LhsRows: lhs over k, an element a row of out. RhsColumns: rhs over k, an element a column of out. OutColumns: out over its rows.
+enum class BiasGradient { None, LhsRows, RhsColumns, OutColumns };
+
 struct Command {
-  enum class Kind { Launch, Matmul, Copy, Zero, AllGather, ReduceScatter, AllReduce, AllReduceScalars, Wait, GradientNorm, Update };
+  enum class Kind { Launch, Matmul, Copy, Zero, AllGather, ReduceScatter, AllReduce, AllReduceScalars, Wait, GradientNorm, Update, Attention, AttentionGrad };
   Kind kind = Kind::Launch;
   std::string location; // ONNX node or pass that it comes from, for messages and traces
 
-  // Launch, Update: index in Program::kernels. GradientNorm: `kernels`, one a bucket.
+  // Launch, Update: index in Program::kernels. GradientNorm: `kernels`, one a bucket; on CUDA then the one that adds block sums (f64) to the words of an ExactSum, and the one that makes
+  // the norm of two such sums (of sliced gradients, summed over ranks; of whole ones).
   int32_t kernel = -1;
   std::vector<int32_t> kernels;
-  // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1). Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
-  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm. Update: scale, lr, step, finite
+  // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1), and on CUDA aux (or -1), biasGradient (or -1). Attention: query, key, value, output, lse, mask (or -1), scratch
+  // (or -1). AttentionGrad: query, key, value, output, lse, cotangent, and the gradients of query, key and value, mask (or -1), scratch (or -1). Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
+  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm, and on CUDA the words of two ExactSums (sliced, whole). Update: scale, lr, step, finite
   // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type).
   std::vector<BufferId> buffers;
   std::vector<int64_t> byteOffsets; // one a buffer, or empty for zeros
@@ -148,8 +164,14 @@ struct Command {
   bool firstMicroStep = false; // Zero: only then
   std::vector<int32_t> buckets; // Update: one; GradientNorm: all trained ones
   std::vector<double> decays;   // Update: one a segment of the bucket, in order
-  double scale = 1;
+  double scale = 1;             // Matmul, Attention, AttentionGrad
   MatmulOperand lhs, rhs, out, bias;
+  Epilogue epilogue = Epilogue::None;
+  MatmulOperand aux; // of a Gelu or GeluGrad epilogue
+  BiasGradient biasGradient = BiasGradient::None;
+  int64_t algorithm = -1; // Matmul on CUDA: which of the library's candidates, as autotuning chose it; -1: its first
+  std::vector<MatmulOperand> tensors; // Attention, AttentionGrad: as `buffers`, without the scratch; lse is fp32 [batch, heads, queries, 1]
+  bool causal = false;
 };
 
 /// The range of bytes that a command reads or writes can be derived from the fields above; Runtime/Core/Memory.h does, to measure the high-water mark of live bytes.
@@ -163,8 +185,8 @@ struct Program {
   std::string planHash;   // xxh3 of the final plan's text: ranks compare it
   std::string model;      // for messages
   std::string mode;       // train | gradient | forward
-  std::string target;     // cpu
-  std::string cpu, features;
+  std::string target;     // cpu or cuda
+  std::string cpu, features; // cuda: the chip ("sm_90") and PTX version ("+ptx80")
   std::vector<std::string> libraries;
   int64_t worldSize = 1, threads = 1, microBatch = 1, accumSteps = 1;
   int64_t sequenceLength = 0; // tokens a sample, 0 where there is none
@@ -177,10 +199,10 @@ struct Program {
   std::vector<Bucket> buckets;
   std::vector<Input> inputs;
   std::vector<Output> outputs;
-  std::vector<std::string> kernels; // symbols in the shared object: void symbol(char *const *arguments, int64_t begin, int64_t end)
-  std::string sharedObject;         // file name, beside the Program
+  std::vector<Kernel> kernels;
+  std::string sharedObject; // file name, beside the Program: a shared object, or PTX
   std::vector<Sequence> sequences;
-  // Scalars, as states: zopt.lr, zopt.step (written by the runtime before each step, f32), zopt.loss, zopt.norm, zopt.finite (read after it).
+  // Scalars, as states: zopt.lr (written by the runtime before each step, f32), zopt.step (steps applied so far: kept by the plan itself), zopt.loss, zopt.norm, zopt.finite (read after a step).
   std::vector<std::pair<std::string, int64_t>> peakByClass; // planned bytes a class at the planned peak
 };
 
