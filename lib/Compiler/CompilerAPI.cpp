@@ -103,6 +103,7 @@ std::optional<Failure> Compilation::readOptions(llvm::StringRef json) {
   if (!threadsNamed)
     options.threads = defaultThreads(options.worldSize);
   options.target = object->getString("target").value_or("cpu").str();
+  options.chip = object->getString("chip").value_or("sm_90").str();
   savePlan = object->getString("save_plan").value_or("").str();
   return std::nullopt;
 }
@@ -129,8 +130,10 @@ std::optional<Failure> Compilation::checkFinal(ModuleOp module) {
     return Failure{1, llvm::formatv("{0}: error: this final plan is for {1} threads a rank, but {2} were asked for; its library workspaces depend on them", planPath, (int64_t)target.getThreads(),
                                     options.threads)};
   llvm::StringMap<bool> host = llvm::sys::getHostCPUFeatures();
+  const bool onCpu = target.getTarget() == "cpu"; // a GPU is asked by the ranks that have it
   llvm::SmallVector<llvm::StringRef> wanted, missing;
-  target.getFeatures().split(wanted, ',', -1, false);
+  if (onCpu)
+    target.getFeatures().split(wanted, ',', -1, false);
   for (llvm::StringRef feature : wanted)
     if (feature.consume_front("+") && !host.lookup(feature))
       missing.push_back(feature);
@@ -151,7 +154,7 @@ std::optional<Failure> Compilation::emit(ModuleOp module, llvm::StringRef stem) 
     module.print(stream);
   }
   program.planHash = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(text));
-  program.sharedObject = (stem + ".so").str();
+  program.sharedObject = (stem + (program.target == "cuda" ? ".ptx" : ".so")).str();
   llvm::SmallString<256> object(cacheDirectory), file(cacheDirectory);
   llvm::sys::path::append(object, program.sharedObject);
   llvm::sys::path::append(file, stem + ".program");
@@ -174,7 +177,7 @@ std::optional<Failure> Compilation::run(llvm::StringRef optionsJson) {
   if (std::error_code error = llvm::sys::fs::create_directories(cacheDirectory))
     return Failure{3, llvm::formatv("{0}: error: cannot create: {1}", cacheDirectory, error.message())};
 
-  std::string key = llvm::formatv("{0}|{1}|{2}|{3}|{4}|{5}|{6}", (*buffer)->getBuffer(), options.worldSize, options.threads, threadsNamed, options.target, llvm::sys::getHostCPUName(),
+  std::string key = llvm::formatv("{0}|{1}|{2}|{3}|{4}|{5}|{6}", (*buffer)->getBuffer(), options.worldSize, options.threads, threadsNamed, options.target, options.target == "cpu" ? llvm::sys::getHostCPUName() : llvm::StringRef(options.chip),
                                   compilerFingerprint());
   std::string stem = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(key));
   llvm::SmallString<256> cached(cacheDirectory);
