@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "FunctionLowering.h"
+#include "zopt/Runtime/Device/CUDA/MatmulRules.h"
 #include "zopt/Runtime/Device/Matmul.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -104,21 +105,6 @@ std::optional<runtime::MatmulOperand> getOperand(const View &view) {
   return runtime::MatmulOperand{*type, {view.layout.shape.begin(), view.layout.shape.end()}, {view.layout.strides.begin(), view.layout.strides.end()}};
 }
 
-/// What cuBLASLt multiplies in place: matrices with a unit stride on one axis, whose other stride steps over it; batches of any strides. What goes along columns needs columns with a unit stride.
-bool cublasSupports(const runtime::Command &command) {
-  auto isMatrix = [](const runtime::MatmulOperand &operand) {
-    size_t rank = operand.shape.size();
-    int64_t rows = operand.shape[rank - 2], columns = operand.shape[rank - 1], rowStride = operand.strides[rank - 2], columnStride = operand.strides[rank - 1];
-    bool byRows = (columnStride == 1 || columns == 1) && (rowStride >= columns || rows == 1);
-    bool byColumns = (rowStride == 1 || rows == 1) && (columnStride >= rows || columns == 1);
-    return byRows || byColumns;
-  };
-  bool alongColumns = !command.bias.shape.empty() || command.epilogue != runtime::Epilogue::None || command.biasGradient != runtime::BiasGradient::None;
-  if (!isMatrix(command.lhs) || !isMatrix(command.rhs) || !isMatrix(command.out) || command.lhs.type != command.rhs.type)
-    return false;
-  return !alongColumns || command.out.strides.back() == 1;
-}
-
 /// The command, as the library is asked about it; nothing where it has no implementation.
 std::optional<runtime::Command> getCommand(const Product &product, bool onGpu) {
   runtime::Command command;
@@ -140,7 +126,13 @@ std::optional<runtime::Command> getCommand(const Product &product, bool onGpu) {
   }
   command.epilogue = runtime::Epilogue(product.epilogue);
   command.biasGradient = runtime::BiasGradient(product.biasGradientKind);
-  bool supported = onGpu ? cublasSupports(command) : runtime::matmulSupports(command);
+  if (product.aux) {
+    std::optional<runtime::MatmulOperand> aux = getOperand(*product.aux);
+    if (!aux)
+      return std::nullopt;
+    command.aux = *aux;
+  }
+  bool supported = onGpu ? runtime::cuda::supportsMatmul(command) : runtime::matmulSupports(command);
   return supported ? std::optional(command) : std::nullopt;
 }
 
@@ -241,11 +233,8 @@ LogicalResult FunctionLowering::lowerFusedMatmul(train::FusedMatmulOp op) {
   return emitMatmul(product, *command);
 }
 
-/// What cuBLASLt may take beside its operands; NVIDIA's own recommendation for Hopper.
-static constexpr int64_t kCublasWorkspace = int64_t(32) << 20;
-
 LogicalResult FunctionLowering::emitMatmul(const Product &product, const runtime::Command &command) {
-  int64_t scratchBytes = context.isGpu() ? kCublasWorkspace : runtime::matmulScratchBytes(command, context.threads);
+  int64_t scratchBytes = context.isGpu() ? runtime::cuda::matmulScratchBytes(command) : runtime::matmulScratchBytes(command, context.threads);
   if (scratchBytes < 0)
     return product.op->emitOpError("has no implementation in ") << runtime::matmulLibrary() << " for " << getAttr(product.lhs) << " x " << getAttr(product.rhs) << " -> " << getAttr(product.out);
   FlatSymbolRefAttr scratch;
