@@ -101,7 +101,7 @@ LogicalResult FunctionLowering::lowerReadState(train::ReadStateOp op) {
   if (BucketHome *home = context.homeOf.lookup(name)) {
     if (home->parametersSharded)
       return op.emitOpError("reads ") << op.getStateAttr() << ", which is sharded";
-    views[op] = View::contiguous(home->parameters, type, home->offsets.lookup(name));
+    views[op] = home->getView(home->parameters, name, type);
     return success();
   }
   auto it = context.stateOf.find(name);
@@ -217,6 +217,13 @@ FailureOr<View> FunctionLowering::getContiguous(Value value) {
   return it->second;
 }
 
+/// The axes of a view as they lie in memory, outermost first.
+static SmallVector<int64_t> getAxesByStride(const View &view) {
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, view.layout.shape.size()));
+  llvm::sort(axes, [&](int64_t a, int64_t b) { return std::pair(-view.layout.strides[a], a) < std::pair(-view.layout.strides[b], b); });
+  return axes;
+}
+
 View FunctionLowering::getResultView(Value value) {
   auto it = destinations.find(value);
   if (it != destinations.end())
@@ -224,7 +231,14 @@ View FunctionLowering::getResultView(Value value) {
   if (std::optional<View> inPlace = getInPlaceView(value))
     return *inPlace;
   auto type = cast<RankedTensorType>(value.getType());
-  View view = isa_and_nonnull<train::MatmulOp>(value.getDefiningOp()) && context.isGpu() ? createPitched(type) : createTemporary(type);
+  Operation *op = value.getDefiningOp();
+  View view;
+  if (auto product = dyn_cast_or_null<train::MatmulOp>(op); product && context.isGpu())
+    view = createProductResult(product);
+  else if (context.isGpu() && isa_and_nonnull<train::RotaryOp>(op))
+    view = createPermuted(type, getAxesByStride(getView(op->getOperand(0)))); // heads stay next to one another, as projections have them
+  else
+    view = createTemporary(type);
   owners[view.storage] = value;
   return view;
 }
@@ -234,12 +248,21 @@ static constexpr int64_t kPitchedColumns = 1024;
 /// Elements; 128 bytes of the narrow types.
 static constexpr int64_t kPitch = 64;
 
-View FunctionLowering::createPitched(RankedTensorType type) {
+View FunctionLowering::createProductResult(train::MatmulOp op) {
+  RankedTensorType type = op.getType();
   int64_t columns = type.getShape().back(), elementBytes = getElementBytes(type.getElementType());
+  // Where the left operand has zeros behind its rows, the result has room for the rows that they give.
+  View lhs = getView(op.getLhs());
+  size_t rows = lhs.layout.shape.size() - (op.getTransposeLhs() ? 1 : 2);
+  if (const ZeroPadding &padding = lhs.padding; type.getRank() == 2 && padding.to > 0 && lhs.layout.shape[rows] == padding.from && lhs.layout.strides[rows] == padding.stride) {
+    View view = View::contiguous(context.storages.createTemporary(padding.to * columns * elementBytes, plan::MemoryClass::activations), type);
+    view.padding = {padding.from, padding.to, columns};
+    return view;
+  }
   if (columns < kPitchedColumns || columns * elementBytes % 16 == 0)
     return createTemporary(type);
-  int64_t pitch = llvm::alignTo(columns, kPitch), rows = type.getNumElements() / columns;
-  View view{context.storages.createTemporary(rows * pitch * elementBytes, plan::MemoryClass::activations), 0, TensorLayout::contiguous(type)};
+  int64_t pitch = llvm::alignTo(columns, kPitch), count = type.getNumElements() / columns;
+  View view{context.storages.createTemporary(count * pitch * elementBytes, plan::MemoryClass::activations), 0, TensorLayout::contiguous(type)};
   for (int64_t axis = type.getRank() - 2, stride = pitch; axis >= 0; stride *= type.getDimSize(axis--))
     view.layout.strides[axis] = stride;
   return view;

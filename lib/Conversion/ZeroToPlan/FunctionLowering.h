@@ -87,8 +87,8 @@ private:
   /// Where an operand that nothing reads afterwards lies, if the result may take its place; see InPlace.cpp.
   std::optional<View> getInPlaceView(mlir::Value result);
   void computeLastReads();
-  /// Storage for a product's result, with padded rows where that makes the library faster.
-  View createPitched(mlir::RankedTensorType type);
+  /// Storage for a product's result, with padding where that makes the library faster.
+  View createProductResult(train::MatmulOp op);
   /// Storage for `type` laid out as `order` lists its axes, outermost first.
   View createPermuted(mlir::RankedTensorType type, llvm::ArrayRef<int64_t> order);
   View createTemporary(mlir::RankedTensorType type, plan::MemoryClass memoryClass = plan::MemoryClass::activations);

@@ -35,7 +35,7 @@ void FunctionLowering::computeLastReads() {
 
 /// Operands whose place a kernel of `op` may take: it reads an element, or a row, before it writes the same one.
 static bool allowsInPlace(Operation *op, unsigned operand) {
-  if (isa<train::CrossEntropyGradOp>(op))
+  if (isa<train::CrossEntropyGradOp, train::RotaryOp>(op))
     return operand == 0;
   return op->hasTrait<train::Elementwise>() || isa<train::FusedOp>(op);
 }

@@ -57,6 +57,19 @@ std::optional<View> foldRows(const View &view) {
   return folded;
 }
 
+/// The size that an axis of a matrix may be taken for, or 0.
+int64_t getPaddedSize(const View &view, size_t axis) {
+  const ZeroPadding &padding = view.padding;
+  return padding.to > 0 && view.layout.shape[axis] == padding.from && view.layout.strides[axis] == padding.stride ? padding.to : 0;
+}
+
+/// Takes an axis that two matrices share for longer where both have zeros behind it: rows or columns of zeros make no difference to a sum, and give zeros.
+void padAxis(View &a, size_t axisOfA, View &b, size_t axisOfB) {
+  int64_t size = std::min(getPaddedSize(a, axisOfA), getPaddedSize(b, axisOfB));
+  if (size > 0)
+    a.layout.shape[axisOfA] = b.layout.shape[axisOfB] = size;
+}
+
 /// Brings the views of a product, which are those of the tensors, into the form of matrices.
 void makeMatrices(Product &product) {
   if (product.transposeLhs)
@@ -79,6 +92,11 @@ void makeMatrices(Product &product) {
       rhs.layout.strides.erase(rhs.layout.strides.begin(), rhs.layout.strides.end() - 2);
       rank = 2;
     }
+  }
+  if (!product.bias && !product.aux && !product.biasGradient) {
+    padAxis(lhs, rank - 2, out, rank - 2);
+    padAxis(rhs, rank - 1, out, rank - 1);
+    padAxis(lhs, rank - 1, rhs, rank - 2);
   }
   if (std::optional<View> &bias = product.bias) {
     int64_t columns = bias->layout.shape.back();
@@ -158,6 +176,13 @@ LogicalResult FunctionLowering::lowerMatmul(train::MatmulOp op) {
   Product tensors = product;
   tensors.lhs = getView(op.getLhs());
   tensors.rhs = getView(op.getRhs());
+  // Rows of zeros of a weight give columns of zeros, where the result has room for them: what reads the result may count on those then.
+  if (View rhs = tensors.rhs; context.isGpu() && !op.getBias() && rhs.padding.to > 0 && rhs.layout.shape.size() == 2) {
+    size_t columns = op.getTransposeRhs() ? 0 : 1, last = result.layout.shape.size() - 1;
+    int64_t padded = getPaddedSize(rhs, columns);
+    if (padded > 0 && result.layout.strides[last] == 1 && last > 0 && result.layout.strides[last - 1] >= padded)
+      result.padding = views[op.getResult()].padding = {result.layout.shape[last], padded, 1};
+  }
   tensors.out = result;
   product = tensors;
   makeMatrices(product);
@@ -178,6 +203,9 @@ LogicalResult FunctionLowering::lowerMatmul(train::MatmulOp op) {
     makeMatrices(product);
     command = getCommand(product, context.isGpu());
   }
+  // Where the columns of zeros were not made after all, nothing may count on them.
+  if (result.padding.to > 0 && product.out.layout.shape.back() != result.padding.to && destinations.count(op.getResult()) == 0)
+    views[op.getResult()].padding = {};
   if (command) {
     if (failed(emitMatmul(product, *command)))
       return failure();
