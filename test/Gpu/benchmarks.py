@@ -4,6 +4,7 @@ A row is one model shape: zopt's portable plan, run by zrun with --init=gpt2, bf
 zopt's figure is the median of `step_ms` after the first SKIP steps, PyTorch's the median that torch_train.py prints.
 """
 import json
+import re
 import shutil
 import statistics
 import time
@@ -51,6 +52,8 @@ class Options:
     torch_python = "python3"
     known_peers = None  # a file with the peer's results of an earlier call on this machine
     autotune = False
+    traces = None  # a folder that keeps each row's trace and final plan
+    kernels = False
 
 
 def compile_row(row, folder):
@@ -75,11 +78,13 @@ def run_row(row, plan, steps, *flags, **extra):
     return starts[0], steps, ends[0], steps[0]["time"] - begin
 
 
-def idle_share(plan, row):
-    """The part of a traced step in which nothing ran on the device, and the five longest kinds of its commands."""
+def traced_step(plan, row, *flags, **extra):
+    """The part of a traced step in which nothing ran on the device, the five longest kinds of its commands, and with Options.kernels each kernel's bandwidth, as text."""
     folder = scratch("trace")
-    run_row(row, plan, 4, "--trace", folder / "t")
-    events = [e for e in json.loads((folder / "t").read_text())["traceEvents"] if e.get("ph") == "X"]
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", row.label).strip("-")
+    final, trace = folder / f"{name}.mlir", folder / f"{name}.json"
+    run_row(row, plan, 4, "--trace", trace, "--save-plan", final, *flags, **extra)
+    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e.get("ph") == "X"]
     spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events)
     busy, end = 0.0, spans[0][0]
     for first, last in spans:
@@ -89,7 +94,16 @@ def idle_share(plan, row):
     for e in events:
         kinds[e["name"]] = kinds.get(e["name"], 0.0) + e["dur"]
     longest = sorted(kinds.items(), key=lambda item: -item[1])[:5]
-    return 1 - busy / (end - spans[0][0]), longest
+    bandwidth = ""
+    if Options.kernels:
+        copy = [] if Device.target == "cuda" else ["--copy-gbs", 20]
+        done = execute([Options.torch_python, ROOT / "benchmarks/gpu/kernels.py", final, trace, *copy], timeout=120)
+        bandwidth = done.stdout if done.code == 0 else f"kernels.py failed: {done}"
+    if Options.traces:
+        Options.traces.mkdir(parents=True, exist_ok=True)
+        for path in (final, trace):
+            shutil.copyfile(path, Options.traces / path.name)
+    return {"idle": 1 - busy / (end - spans[0][0]), "longest": [[name, round(us / 1e3, 3)] for name, us in longest], "kernels": bandwidth}
 
 
 def zopt_result(row, quick):
@@ -107,8 +121,8 @@ def zopt_result(row, quick):
         if not quick:
             *_, second = run_row(row, plan, 2, *flags, **fresh)
             result["second_first_step_s"] = round(second, 2)
-            share, longest = idle_share(plan, row)
-            result |= {"idle": share, "longest": [[name, round(us / 1e3, 3)] for name, us in longest]}
+        if not quick or Options.kernels or Options.traces:
+            result |= traced_step(plan, row, *flags, **fresh)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return result
@@ -140,7 +154,9 @@ def table_line(entry):
     if best and "ms" in ours:
         parts.append(f"| {best['ms'] / ours['ms']:.3f}x (must {entry['must']}, goal {entry['goal']}), memory {ours['planned'] / GIB / best['peak_gib']:.2f}x")
     if "first_step_s" in ours:
-        parts.append(f"| first step {ours['first_step_s']} s" + (f", again {ours['second_first_step_s']} s, idle {ours['idle'] * 100:.1f}%" if "idle" in ours else ""))
+        parts.append(f"| first step {ours['first_step_s']} s" + (f", again {ours['second_first_step_s']} s" if "second_first_step_s" in ours else ""))
+    if "idle" in ours:
+        parts.append(f"| idle {ours['idle'] * 100:.1f}%")
     return " ".join(parts)
 
 
@@ -174,9 +190,11 @@ def run(deadline, quick, report):
             stage_zero = ours["ms"]
         if row is NCCL_ROW and "ms" in ours and stage_zero:
             entry["of_stage_0"] = stage_zero / ours["ms"]
-        report(table_line(entry) + (f"| {entry['of_stage_0']:.3f}x of stage 0" if "of_stage_0" in entry else ""))
+        report(table_line(entry) + (f" | {entry['of_stage_0']:.3f}x of stage 0" if "of_stage_0" in entry else ""))
         if "error" in entry:
             report("    " + entry["error"].strip().replace("\n", "\n    ")[-1500:])
         for name, ms in ours.get("longest", []):
             report(f"    {ms:9.3f} ms {name}")
+        for line in ours.get("kernels", "").splitlines():
+            report("    " + line)
     return entries

@@ -4,9 +4,11 @@ Everything else is test/Execution's: `harness.Config` and `harness.train`, the r
 flags, so that the same code runs CUDA against the CPU and, with --device-target=cpu, the CPU against itself.
 """
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,6 +54,20 @@ def gradients(model, precision, stage, target, suffix="", loss="cross_entropy"):
     succeed(["zrun", compile_plan(model, *flags), "--nproc", 1, "--comm=local", "--threads", 1, f"--target={target}", "--data", MODELS / model / f"batch{suffix}.safetensors",
              "--steps", 1, "--gradients-out", folder / "g.safetensors", "--metrics", folder / "metrics.jsonl"], timeout=300)
     return tensors.load(folder / "g.safetensors")
+
+
+def library_path():
+    """LD_LIBRARY_PATH with the folders of those of CUDA's libraries that the loader would not find by itself: CUDA's own, and those of Python's nvidia packages."""
+    known = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
+    given = [p for p in os.environ.get("LD_LIBRARY_PATH", "").split(":") if p]
+    packages = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
+    places = [*sorted(Path("/usr/local").glob("cuda*/lib64")), *sorted(Path("/usr/local").glob("nvidia/lib*")), *sorted(packages.glob("*/lib"))]
+    found = []
+    for library in ("libcuda.so.1", "libcublasLt.so.13", "libcudnn.so.9", "libnccl.so.2", "libnvrtc.so.13"):
+        if f"{library} " in known or any((Path(p) / library).exists() for p in given + found):
+            continue
+        found += [str(place) for place in places if (place / library).exists()][:1]
+    return ":".join(given + found)
 
 
 def find_program(name):

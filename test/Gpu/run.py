@@ -30,6 +30,7 @@ def parse():
     parser.add_argument("--final", action="store_true", help="zopt specializes for the device, rather than zrun")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds for each part")
     parser.add_argument("--filter", default="", help="only tests whose name matches this regular expression")
+    parser.add_argument("--library-path", action="store_true", help="print the folders where CUDA's libraries are here, for LD_LIBRARY_PATH or ZOPT_CUDA_LIBRARY_PATH, and stop")
     parser.add_argument("--list", action="store_true", help="print the tests' names and stop")
     parser.add_argument("-j", "--jobs", type=int, help="tests at once (a quarter of the cores, at most 6; the sanitizer's one at a time)")
     parser.add_argument("--graphs", type=Path, help="a folder with graphs, beside test/Graphs and the bundle's")
@@ -39,6 +40,8 @@ def parse():
     parser.add_argument("--no-peers", action="store_true", help="benchmarks and training: zopt alone")
     parser.add_argument("--known-peers", type=Path, help="benchmarks: read PyTorch's results from this file where it has them, and add to it")
     parser.add_argument("--autotune", action="store_true", help="benchmarks: zrun --autotune")
+    parser.add_argument("--kernels", action="store_true", help="benchmarks: each generated kernel's bandwidth (benchmarks/gpu/kernels.py)")
+    parser.add_argument("--traces", type=Path, help="benchmarks: keep each row's final plan and trace in this folder")
     parser.add_argument("--torch-python", default=sys.executable, help="a python3 with PyTorch")
     parser.add_argument("--steps", type=int, help="training: steps (500)")
     args = parser.parse_args()
@@ -56,6 +59,11 @@ def main():
     import device
     import harness
     import importlib
+    if args.library_path:
+        print(device.library_path())
+        return 0
+    os.environ["LD_LIBRARY_PATH"] = device.library_path()
+    os.environ.setdefault("ZOPT_CUDA_LIBRARY_PATH", os.environ["LD_LIBRARY_PATH"])
     device.Device.target, device.Device.quick, device.Device.final, device.Device.graphs = args.device_target, args.quick, args.final, args.graphs
     harness.Settings.tools = args.tools.resolve()
     harness.Settings.keep = args.work is not None
@@ -94,6 +102,7 @@ def main():
                     import benchmarks
                     benchmarks.Options.rows, benchmarks.Options.peers, benchmarks.Options.torch_python = args.rows, not args.no_peers, args.torch_python
                     benchmarks.Options.known_peers, benchmarks.Options.autotune = args.known_peers, args.autotune
+                    benchmarks.Options.kernels, benchmarks.Options.traces = args.kernels, args.traces
                     details = []
 
                     def report(line):
