@@ -10,9 +10,11 @@ tools="$build/bin"
 if ! [ -x "$tools/zrun" ]; then
   if compgen -G "$root/build/gpu-bundle/*.tar.xz" >/dev/null; then
     tools="$root/build/gpu/bin"
-    if ! [ -x "$tools/zrun" ] || [ -n "$(find "$root/build/gpu-bundle" -newer "$root/build/gpu/unpacked" -print -quit)" ]; then
+    bundle=$(cksum "$root"/build/gpu-bundle/*.tar.xz)
+    if [ "$bundle" != "$(cat "$root/build/gpu/unpacked" 2>/dev/null || :)" ]; then
+      rm -rf "$root/build/gpu"
       "$root/scripts/gpu-bundle.sh" --unpack "$root/build/gpu"
-      touch "$root/build/gpu/unpacked"
+      printf '%s\n' "$bundle" >"$root/build/gpu/unpacked"
     fi
   else
     "$root/scripts/setup.sh"
