@@ -83,7 +83,10 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           if (index >= types.size())
             break;
           int64_t begin = op.getByteOffsets().empty() ? 0 : op.getByteOffsets()[index];
-          int64_t bytes = getSpanBytes(cast<MemRefType>(types[index]));
+          auto memref = dyn_cast<MemRefType>(types[index]);
+          if (!memref)
+            continue;
+          int64_t bytes = getSpanBytes(memref);
           if (llvm::is_contained(op.getWrites(), static_cast<int64_t>(index)))
             write(buffer, begin, bytes);
           else

@@ -140,6 +140,7 @@ FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLa
       appendNumber(key, size);
     for (int64_t stride : layout.strides)
       appendNumber(key, stride);
+    appendNumber(key, layout.alignment);
   }
   auto known = plans.find(key);
   if (known != plans.end())
@@ -164,6 +165,6 @@ FlatSymbolRefAttr KernelGenerator::getSquaresKernel(Type gradientType) {
   return finish(kernel).kernel;
 }
 
-FlatSymbolRefAttr KernelGenerator::getAccumulateKernel() { return {}; }
+FlatSymbolRefAttr KernelGenerator::getAccumulateKernel() { return getSquaresKernel(Float32Type::get(module.getContext())); }
 
-FlatSymbolRefAttr KernelGenerator::getNormKernel(Type normType) { return {}; }
+FlatSymbolRefAttr KernelGenerator::getNormKernel(Type normType) { return getSquaresKernel(normType); }

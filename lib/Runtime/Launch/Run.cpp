@@ -23,10 +23,13 @@ Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::str
     return program.getStatus();
   run->program = std::move(*program);
   size_t slash = path.rfind('/');
-  Result<std::shared_ptr<KernelLibrary>> kernels = KernelLibrary::load((slash == std::string::npos ? "" : path.substr(0, slash + 1)) + run->program.sharedObject, run->program);
-  if (kernels.failed())
-    return kernels.getStatus();
-  run->kernels = *kernels;
+  run->kernelFile = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + run->program.sharedObject;
+  if (run->program.target != "cuda") {
+    Result<std::shared_ptr<KernelLibrary>> kernels = KernelLibrary::load(run->kernelFile, run->program);
+    if (kernels.failed())
+      return kernels.getStatus();
+    run->kernels = *kernels;
+  }
   Result<std::unique_ptr<Dataset>> dataset = Dataset::open(run->program, options.data);
   if (dataset.failed())
     return dataset.getStatus();
