@@ -180,7 +180,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t matmul, con
   const bool wide = descriptor.compute == CUBLAS_COMPUTE_64F;
   const double scale = wide ? *static_cast<const double *>(alpha) : *static_cast<const float *>(alpha), keep = wide ? *static_cast<const double *>(beta) : *static_cast<const float *>(beta);
   const uint64_t needs = algorithm->data[0] == 0 ? 0 : kFirstWorkspace << (algorithm->data[0] - 1);
-  if (cLayout != dLayout || c != d || keep != 0 || !consistent(descriptor, la, lb, ld) || algorithm->data[0] == 1 || workspaceSize < needs || reinterpret_cast<uintptr_t>(workspace) % 256)
+  if (cLayout != dLayout || !consistent(descriptor, la, lb, ld) || algorithm->data[0] == 1 || workspaceSize < needs || reinterpret_cast<uintptr_t>(workspace) % 256)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (needs)
     std::memset(workspace, 0x55, needs);
@@ -204,6 +204,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t matmul, con
         for (int64_t p = 0; p < k; ++p)
           value += atA(batch, i, p) * atB(batch, p, j);
         value *= scale;
+        if (keep != 0)
+          value += keep * loadAsDouble(ld.type, c, batch * stride(ld) + i + j * ld.pitch);
         const int64_t inAux = batch * auxStride + i + j * auxPitch;
         if (epilogue & CUBLASLT_EPILOGUE_BIAS)
           value += loadAsDouble(vectorType, vector, i);

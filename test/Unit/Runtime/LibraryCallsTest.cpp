@@ -11,6 +11,7 @@
 
 #include "zopt/Runtime/Device/CUDA/LibraryCalls.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -52,7 +53,7 @@ protected:
     Result<std::unique_ptr<DeviceMatmul>> matmul = createMatmul(*context, command, scratchBytes);
     if (matmul.failed())
       return matmul.getStatus();
-    const CUdeviceptr buffers[] = {lhs.address(), rhs.address(), out.address(), bias.address(), workspace, aux.address(), sums.address()};
+    const CUdeviceptr buffers[] = {lhs.address(), rhs.address(), out.address(), bias.address(), workspace, aux.address(), sums.address(), out.address()};
     return (*matmul)->run(nullptr, buffers);
   }
 
@@ -84,6 +85,18 @@ TEST_F(LibraryCalls, ScalesTheProductAndNotTheBias) {
   command.bias = {DataType::F32, {kColumns}, {1}};
   ASSERT_FALSE(run().failed());
   EXPECT_EQ(outAt(3, 5), productAt(3, 5) + bias.values[5]);
+}
+
+TEST_F(LibraryCalls, AddsToWhatOutHolds) {
+  command.buffers = {0, 1, 2, -1, -1, -1, -1, 2};
+  for (int i = 0; i < 2; ++i) {
+    std::fill(out.values.begin(), out.values.end(), 7.0f);
+    ASSERT_FALSE(run().failed());
+    EXPECT_EQ(outAt(3, 5), (i ? bias.values[5] : 0) + productAt(3, 5) + 7);
+    command.bias = {DataType::F32, {kColumns}, {1}};
+  }
+  command.epilogue = Epilogue::Gelu;
+  EXPECT_EQ(run().message(), "an addend together with an epilogue or a bias gradient");
 }
 
 TEST_F(LibraryCalls, GeluLeavesItsInputInAux) {
