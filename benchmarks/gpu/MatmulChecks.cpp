@@ -22,7 +22,7 @@ constexpr unsigned char kPoison = 0xff; // a NaN in every float type
 /// A command with its operands on the host and what they should give.
 struct Problem {
   Command command;
-  HostTensor lhs, rhs, bias, aux; // aux: of GeluGrad
+  HostTensor lhs, rhs, bias, aux, addend; // aux: of GeluGrad
   std::vector<double> out, auxOut, biasGradient; // logical elements in row-major order
 };
 
@@ -78,6 +78,9 @@ void computeReference(Problem &problem) {
   std::vector<double> lhs = valuesOf(problem.lhs, batchShape), rhs = valuesOf(problem.rhs, batchShape), aux;
   if (command.epilogue == Epilogue::GeluGrad)
     aux = valuesOf(problem.aux, batchShape);
+  std::vector<double> addend;
+  if (hasAddend(command))
+    addend = valuesOf(problem.addend, batchShape);
   problem.out.assign(size_t(batches * rows * columns), 0);
   problem.auxOut.clear();
   for (int64_t b = 0; b < batches; ++b)
@@ -92,6 +95,8 @@ void computeReference(Problem &problem) {
         row[j] *= command.scale;
         if (!command.bias.shape.empty())
           row[j] += problem.bias.at(j);
+        if (!addend.empty())
+          row[j] += addend[size_t((b * rows + i) * columns + j)];
       }
     }
   if (command.epilogue == Epilogue::Gelu) {
@@ -161,10 +166,13 @@ public:
       biasGradient = HostTensor(matrixOperand(command.out.type, {1, int64_t(problem.biasGradient.size())}));
     Memory lhs = place(problem.lhs), rhs = place(problem.rhs), bias = place(problem.bias), aux = place(writesAux ? auxOut : problem.aux);
     Memory outMemory(gpu, int64_t(out.bytes.size())), sums(gpu, int64_t(biasGradient.bytes.size()) + 1);
-    const CUdeviceptr buffers[] = {lhs.get(), rhs.get(), outMemory.get(), bias.get(), scratch.get(), aux.get(), sums.get()};
+    const bool adds = hasAddend(command); // in place
+    const CUdeviceptr buffers[] = {lhs.get(), rhs.get(), outMemory.get(), bias.get(), scratch.get(), aux.get(), sums.get(), adds ? outMemory.get() : 0};
     std::vector<char> firstOut, firstAux, firstSums;
     for (int i = 0; i < 3; ++i) {
       gpu.fill(outMemory.get(), kPoison, outMemory.size());
+      if (adds)
+        gpu.upload(outMemory.get(), problem.addend.bytes.data(), outMemory.size());
       gpu.fill(sums.get(), kPoison, sums.size());
       gpu.fill(scratch.get(), i == 1 ? 0x3c : kPoison, scratch.size());
       if (writesAux)
@@ -184,7 +192,7 @@ public:
       outcome.sameBits &= out.bytes == firstOut && auxOut.bytes == firstAux && biasGradient.bytes == firstSums;
     }
     outcome.error = relativeError(out, problem.out);
-    outcome.paddingKept = paddingKept(out);
+    outcome.paddingKept = adds || paddingKept(out);
     if (writesAux)
       outcome.auxError = relativeError(auxOut, problem.auxOut);
     if (command.biasGradient != BiasGradient::None)
@@ -275,6 +283,7 @@ struct EpilogueCase {
   bool bias, aux;
   BiasGradient biasGradient;
   bool outTransposed;
+  bool addend = false;
 };
 
 constexpr EpilogueCase kEpilogues[] = {
@@ -291,6 +300,9 @@ constexpr EpilogueCase kEpilogues[] = {
     {"gelu_grad ^T", Epilogue::GeluGrad, false, true, BiasGradient::None, true},
     {"lhs_rows ^T", Epilogue::None, false, false, BiasGradient::LhsRows, true},
     {"rhs_columns ^T", Epilogue::None, false, false, BiasGradient::RhsColumns, true},
+    {"addend", Epilogue::None, false, false, BiasGradient::None, false, true},
+    {"addend bias", Epilogue::None, true, false, BiasGradient::None, false, true},
+    {"addend ^T", Epilogue::None, false, false, BiasGradient::None, true, true},
 };
 
 /// A line of the four transpositions of the operands. A refusal of the library is told, not failed: it is what the rules should learn.
@@ -306,6 +318,11 @@ void checkEpilogue(Runner &runner, Verdict &verdict, DataType in, DataType out, 
       command.bias = matrixOperand(out, {1, sizes.n});
       problem.bias = HostTensor(command.bias);
       problem.bias.randomize(random);
+    }
+    if (which.addend) {
+      command.buffers = {0, 1, 2, -1, -1, -1, -1, 2};
+      problem.addend = HostTensor(command.out);
+      problem.addend.randomize(random);
     }
     if (which.aux) {
       command.aux = matrixOperand(out, {sizes.m, sizes.n}, which.outTransposed, roundUp(which.outTransposed ? sizes.m : sizes.n, 8));

@@ -113,7 +113,12 @@ TEST(AttentionRules, PartsCoverTheCommandAndKeepToTheLimit) {
 TEST(AttentionRules, ScratchCoversTheGradientsOfTheScores) {
   Command command = attention(32, 12, 12, 1024, 1024, 64);
   EXPECT_LT(attentionScratchBytes(command), 2 << 20);
-  const int64_t planned = attentionScratchBytes(gradientOf(command)), scores = int64_t(16) * 12 * 1024 * 1024 * 2;
+  AttentionOptions options;
+  options.scoreBytesLimit = 512 << 20; // half of the batches
+  Result<AttentionParts> parts = planAttention(gradientOf(command), options);
+  ASSERT_FALSE(parts.failed());
+  EXPECT_EQ(parts->calls, 2);
+  const int64_t planned = parts->scratchBytes, scores = int64_t(16) * 12 * 1024 * 1024 * 2;
   EXPECT_GE(planned, scores + 16 * 12 * 1024 * 4);
   EXPECT_LT(planned, scores + (8 << 20));
   EXPECT_EQ(attentionScratchBytes(attention(2, 8, 3, 64, 64, 64)), 0);

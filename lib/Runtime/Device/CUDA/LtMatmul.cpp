@@ -14,7 +14,7 @@ namespace zopt::runtime::cuda {
 
 namespace {
 
-enum BufferIndex { Lhs, Rhs, Out, Bias, Scratch, Aux, BiasSum, BufferCount };
+enum BufferIndex { Lhs, Rhs, Out, Bias, Scratch, Aux, BiasSum, Addend = kAddendBuffer };
 
 /// Arena offsets are multiples of this (C1 of plan.buffer), so a buffer's address is too.
 constexpr int64_t kBufferAlignment = 64;
@@ -111,6 +111,8 @@ public:
     // The scale types are f64 and f32: the library reads the one that the descriptor names.
     alpha64 = command.scale;
     alpha32 = float(command.scale);
+    adds = hasAddend(command);
+    beta64 = beta32 = adds ? 1 : 0;
     alpha = wide ? static_cast<const void *>(&alpha64) : &alpha32;
     beta = wide ? static_cast<const void *>(&beta64) : &beta32;
     return chooseAlgorithm(command, scratchBytes);
@@ -137,8 +139,9 @@ public:
         ZOPT_RETURN_IF_FAILED(setPointer(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, buffers[Aux] + CUdeviceptr(offsetAux * sizeOf(out)), auxSet));
       auto *pointerA = reinterpret_cast<const void *>((mapping.direct ? lhs : rhs) + CUdeviceptr(offsetA * sizeOf(in)));
       auto *pointerB = reinterpret_cast<const void *>((mapping.direct ? rhs : lhs) + CUdeviceptr(offsetB * sizeOf(in)));
+      auto *pointerC = reinterpret_cast<const void *>(buffers[adds ? Addend : Out] + CUdeviceptr(offsetD * sizeOf(out)));
       auto *pointerD = reinterpret_cast<void *>(buffers[Out] + CUdeviceptr(offsetD * sizeOf(out)));
-      ZOPT_CUBLAS(library, matmul, library.cublasHandle, descriptor, alpha, pointerA, a, pointerB, b, beta, pointerD, d, pointerD, d, &chosen.algo, usable ? reinterpret_cast<void *>(workspace) : nullptr, size_t(usable), stream);
+      ZOPT_CUBLAS(library, matmul, library.cublasHandle, descriptor, alpha, pointerA, a, pointerB, b, beta, pointerC, d, pointerD, d, &chosen.algo, usable ? reinterpret_cast<void *>(workspace) : nullptr, size_t(usable), stream);
     }
     return success();
   }
@@ -212,10 +215,11 @@ private:
     }
     const uint32_t alignmentA = alignmentOf(command, mapping.direct ? Lhs : Rhs, mapping.a.type, {stepA});
     const uint32_t alignmentB = alignmentOf(command, mapping.direct ? Rhs : Lhs, mapping.b.type, {stepB});
+    const uint32_t alignmentC = alignmentOf(command, adds ? Addend : Out, mapping.d.type, {stepD});
     const uint32_t alignmentD = alignmentOf(command, Out, mapping.d.type, {stepD});
     ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &alignmentA, sizeof alignmentA));
     ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &alignmentB, sizeof alignmentB));
-    ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &alignmentD, sizeof alignmentD));
+    ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &alignmentC, sizeof alignmentC));
     ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &alignmentD, sizeof alignmentD));
 
     cublasLtMatmulHeuristicResult_t results[kMatmulCandidates];
@@ -241,6 +245,7 @@ private:
   cublasLtMatmulHeuristicResult_t chosen = {};
   int64_t found = 0, usable = 0;
   int vector = -1;
+  bool adds = false;
   CUdeviceptr vectorSet = 0, auxSet = 0;
   double alpha64 = 1, beta64 = 0;
   float alpha32 = 1, beta32 = 0;

@@ -149,6 +149,8 @@ Status checkEpilogue(const Command &command, bool hasBias, bool hasAux) {
     return inputError("the GeluGrad epilogue has a bias");
   if (hasAux && command.epilogue == Epilogue::None)
     return inputError("aux without an epilogue");
+  if (hasAddend(command) && (command.epilogue != Epilogue::None || command.biasGradient != BiasGradient::None))
+    return inputError("an addend together with an epilogue or a bias gradient");
   switch (command.biasGradient) {
   case BiasGradient::None:
     break;
@@ -196,6 +198,8 @@ LibraryEpilogue epilogueOf(const Command &command, bool hasBias, bool hasAux, bo
 }
 
 } // namespace
+
+bool hasAddend(const Command &command) { return command.buffers.size() > size_t(kAddendBuffer) && command.buffers[kAddendBuffer] >= 0; }
 
 int64_t MatmulMapping::calls() const {
   int64_t count = 1;

@@ -58,7 +58,8 @@ private:
 class DeviceMatmul {
 public:
   virtual ~DeviceMatmul();
-  /// `buffers` in the order of Command::buffers: lhs, rhs, out, bias, scratch, aux, biasGradient; byte offsets applied, 0 where absent. Queues the work and returns.
+  /// `buffers` in the order of Command::buffers: lhs, rhs, out, bias, scratch, aux, biasGradient, addend (read only where the command has one); byte offsets applied, 0 where absent. Queues the work
+  /// and returns.
   virtual Status run(CUstream stream, const CUdeviceptr *buffers) = 0;
   /// Algorithms that the library offers within the workspace (at most kMatmulCandidates), in its order of preference.
   virtual int64_t candidates() const = 0;

@@ -19,6 +19,7 @@
 //   Gelu       the same, with aux (of out's type and orientation, its pitch a multiple of 8 elements) or without.
 //   GeluGrad   aux as above, no bias; out row-major where OutColumns is asked for, which no other epilogue has.
 //   LhsRows, RhsColumns: no epilogue, no bias.
+//   addend     laid out as out, which it may be; no epilogue and no bias gradient. It is added in fp32, before out is rounded.
 //   A bias gradient has out's type, unit stride, and no batch axis may be left. f64 has neither epilogues nor bias.
 // Addresses may have any alignment, but the library is fast only where addresses and pitches are multiples of 16 bytes.
 //
@@ -65,6 +66,10 @@ struct MatmulMapping {
 
 /// An input error says which rule the command breaks.
 Result<MatmulMapping> mapMatmul(const Command &command);
+
+/// Where Command::buffers has what is added to a product.
+constexpr int kAddendBuffer = 7;
+bool hasAddend(const Command &command);
 
 /// Whether mapMatmul() succeeds.
 bool supportsMatmul(const Command &command);
