@@ -34,14 +34,14 @@ static GatherSpace makeSpace(unsigned tableArgument, const TensorLayout &table, 
   space.tableSize = table.shape[axis];
   space.rows.append(moved.shape.begin(), moved.shape.begin() + axis + indexRank);
   space.inner.append(table.shape.begin() + axis + 1, table.shape.end());
-  SmallVector<Access> inner = {{0, table.elementType, SmallVector<int64_t>(ArrayRef(table.strides).drop_front(axis + 1))},
-                               {0, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).drop_front(axis + indexRank))}};
+  SmallVector<Access> inner = {{0, table.elementType, SmallVector<int64_t>(ArrayRef(table.strides).drop_front(axis + 1)), 0, false, table.alignment},
+                               {0, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).drop_front(axis + indexRank)), 0, false, moved.alignment}};
   collapseAxes(space.inner, inner);
-  space.table = Access{tableArgument, table.elementType, {table.strides[axis]}};
+  space.table = Access{tableArgument, table.elementType, {table.strides[axis]}, 0, false, table.alignment};
   space.table.strides.append(table.strides.begin(), table.strides.begin() + axis);
   space.table.strides.append(indexRank, 0);
   space.table.strides.append(inner[0].strides);
-  space.moved = Access{movedArgument, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).take_front(axis + indexRank))};
+  space.moved = Access{movedArgument, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).take_front(axis + indexRank)), 0, false, moved.alignment};
   space.moved.strides.append(inner[1].strides);
   space.indices = Access{indexArgument, indices.elementType, SmallVector<int64_t>(axis, 0)};
   space.indices.strides.append(indices.strides);
@@ -69,12 +69,13 @@ LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
   GatherSpace space = makeSpace(0, context.operand(0), 1, context.operand(1), context.resultArgument(0), context.result(0), op.getAxis());
   space.moved.write = true;
   SmallVector<int64_t> movedShape = concatenate(space.rows, space.inner);
-  KernelBuilder kernel(context.context(), "gather");
+  KernelBuilder kernel(context.context(), "gather", context.target);
   View table = kernel.argument(space.table, concatenate({space.tableSize}, movedShape));
   View indices = kernel.argument(space.indices, space.rows);
   View result = kernel.argument(space.moved, movedShape);
 
   SmallVector<int64_t> outerShape = concatenate(space.rows, ArrayRef(space.inner).drop_back());
+  kernel.spreadElements(space.inner.back());
   Value outer = kernel.begin(countElements(outerShape), grainFor(space.inner.back()));
   SmallVector<Value> coordinates = kernel.delinearize(outer, outerShape);
   Value row = normalizeIndex(kernel, kernel.loadScalar(indices, ValueRange(coordinates).take_front(space.rows.size())), space.tableSize);
@@ -101,7 +102,7 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
   unsigned orderArgument = context.addWorkspace(positions * 4);
 
   {
-    KernelBuilder kernel(context.context(), "sort_indices");
+    KernelBuilder kernel(context.context(), "sort_indices", context.target);
     SmallVector<int64_t> indexShape = indexLayout.shape;
     SmallVector<Access> access = {{1, indexLayout.elementType, indexLayout.strides}};
     collapseAxes(indexShape, access);
@@ -133,7 +134,7 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
     context.add(kernel);
   }
 
-  KernelBuilder kernel(context.context(), "gather_grad");
+  KernelBuilder kernel(context.context(), "gather_grad", context.target);
   SmallVector<int64_t> movedShape = concatenate(space.rows, space.inner);
   View cotangent = kernel.argument(space.moved, movedShape);
   View starts = kernel.linear(startsArgument, i32, size + 2);
@@ -167,7 +168,7 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
       source.push_back(Value());
       SmallVector<Value> sums;
       for (auto [block, lanes] : llvm::enumerate(blocks)) {
-        source.back() = kernel.add(i, block * kLanes);
+        source.back() = kernel.add(i, block * kCpuLanes);
         sums.push_back(kernel.addF(loop.getRegionIterArg(block), kernel.loadCompute(cotangent, source, lanes)));
       }
       scf::YieldOp::create(b, kernel.loc, sums);
@@ -178,18 +179,18 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
     destination.append(innerOuter);
     destination.push_back(Value());
     for (auto [block, lanes] : llvm::enumerate(blocks)) {
-      destination.back() = kernel.add(i, block * kLanes);
+      destination.back() = kernel.add(i, block * kCpuLanes);
       kernel.storeRounded(loop.getResult(block), result, destination, lanes);
     }
   };
-  constexpr int64_t kColumns = 8 * kLanes;
+  constexpr int64_t kColumns = 8 * kCpuLanes;
   int64_t whole = row / kColumns * kColumns;
   if (whole > 0)
     kernel.forRange(kernel.index(0), kernel.index(whole), kColumns, [&](Value i) { sumBlock(i, SmallVector<Lanes>(8)); });
   if (row != whole) {
     SmallVector<Lanes> rest;
-    for (int64_t i = whole; i < row; i += kLanes)
-      rest.push_back(Lanes{std::min(kLanes, row - i)});
+    for (int64_t i = whole; i < row; i += kCpuLanes)
+      rest.push_back(Lanes{std::min(kCpuLanes, row - i)});
     sumBlock(kernel.index(whole), rest);
   }
   context.add(kernel);
