@@ -5,28 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Families.h"
+#include "GatherSpace.h"
 
 using namespace mlir;
 using namespace zopt;
 using namespace zopt::kernels;
 
-namespace {
-
-/// The index space of a gather: the axes before the gathered one, those of the indices, and those after it. One outer iteration moves one row, the collapsed last axes.
-struct GatherSpace {
-  SmallVector<int64_t> rows; // axes before, then axes of the indices
-  unsigned before;           // how many are before
-  SmallVector<int64_t> inner;
-  Access table;              // over (table axis, rows..., inner...)
-  Access moved;              // over (rows..., inner...): the gathered side
-  Access indices;            // over rows
-  int64_t tableSize;
-};
-
-} // namespace
-
-static GatherSpace makeSpace(unsigned tableArgument, const TensorLayout &table, unsigned indexArgument, const TensorLayout &indices, unsigned movedArgument,
+GatherSpace kernels::makeGatherSpace(unsigned tableArgument, const TensorLayout &table, unsigned indexArgument, const TensorLayout &indices, unsigned movedArgument,
                              const TensorLayout &moved, int64_t axis) {
   GatherSpace space;
   int64_t indexRank = indices.shape.size();
@@ -48,8 +33,7 @@ static GatherSpace makeSpace(unsigned tableArgument, const TensorLayout &table, 
   return space;
 }
 
-/// An index as a row of the table: negative ones count from the end. The runtime has checked those that the data brings; the clamp keeps any other from leaving the table.
-static Value normalizeIndex(KernelBuilder &kernel, Value raw, int64_t size) {
+Value kernels::normalizeIndex(KernelBuilder &kernel, Value raw, int64_t size) {
   OpBuilder &b = kernel.builder;
   Value value = raw.getType().isIndex() ? raw : arith::IndexCastOp::create(b, kernel.loc, b.getIndexType(), raw);
   Value negative = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::slt, value, kernel.index(0));
@@ -58,7 +42,7 @@ static Value normalizeIndex(KernelBuilder &kernel, Value raw, int64_t size) {
   return arith::MinSIOp::create(b, kernel.loc, value, kernel.index(size - 1));
 }
 
-static SmallVector<int64_t> concatenate(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
+SmallVector<int64_t> kernels::concatenate(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
   SmallVector<int64_t> result(a);
   result.append(b.begin(), b.end());
   return result;
@@ -66,7 +50,7 @@ static SmallVector<int64_t> concatenate(ArrayRef<int64_t> a, ArrayRef<int64_t> b
 
 /// Bytes moved: the result twice (read from the table, written), the indices once.
 LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
-  GatherSpace space = makeSpace(0, context.operand(0), 1, context.operand(1), context.resultArgument(0), context.result(0), op.getAxis());
+  GatherSpace space = makeGatherSpace(0, context.operand(0), 1, context.operand(1), context.resultArgument(0), context.result(0), op.getAxis());
   space.moved.write = true;
   SmallVector<int64_t> movedShape = concatenate(space.rows, space.inner);
   KernelBuilder kernel(context.context(), "gather", context.target);
@@ -93,8 +77,10 @@ LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
 /// Two kernels. The first sorts the positions by index, stably, by counting: `starts[v]..starts[v + 1]` are then the positions of row v in order. The second gives every row of the result to one
 /// outer iteration, which sums the cotangents of its positions in registers and writes it once. Bytes moved: cotangent and result once, 8 bytes a position and 4 a row of the table.
 LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp op) {
+  if (context.isGpu())
+    return generateGatherGradOnGpu(context, op);
   const TensorLayout &indexLayout = context.operand(1);
-  GatherSpace space = makeSpace(context.resultArgument(0), context.result(0), 1, indexLayout, 0, context.operand(0), op.getAxis());
+  GatherSpace space = makeGatherSpace(context.resultArgument(0), context.result(0), 1, indexLayout, 0, context.operand(0), op.getAxis());
   space.table.write = true;
   Type i32 = IntegerType::get(context.context(), 32), indexType = IndexType::get(context.context());
   int64_t size = space.tableSize, positions = countElements(indexLayout.shape);
