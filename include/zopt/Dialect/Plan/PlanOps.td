@@ -48,7 +48,7 @@ def Plan_BufferOp : Plan_Op<"buffer", [Symbol]> {
   let hasVerifier = 1;
 }
 
-def Plan_KernelOp : Plan_Op<"kernel", [IsolatedFromAbove, FunctionOpInterface, Symbol]> {
+def Plan_KernelOp : Plan_Op<"kernel", [AutomaticAllocationScope, IsolatedFromAbove, FunctionOpInterface, Symbol]> {
   let summary = "a generated kernel";
   let description = [{
     The body is MLIR in the upstream dialects (scf, arith, math, vector, memref). The last two arguments are `index`: the half-open range of outer iterations to run; iterations are
