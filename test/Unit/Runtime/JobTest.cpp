@@ -42,7 +42,7 @@ TEST(Options, areRead) {
 }
 
 TEST(Options, wrongOnesAreErrorsOfUsage) {
-  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl"}, {"p", "--target=cuda"}, {"p", "--checkpoint-dir", "d"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
+  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl", "--target=cpu"}, {"p", "--comm=tcp"}, {"p", "--target=tpu"}, {"p", "--checkpoint-dir", "d"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
     RunOptions options;
     Result<Parsed> parsed = parse(wrong, options);
     ASSERT_TRUE(parsed.failed()) << (wrong.empty() ? "" : wrong.back());

@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Collectives.h"
-#include "DynamicLibrary.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
