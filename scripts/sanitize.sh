@@ -54,7 +54,7 @@ thread)
     "$out/test/Unit/bin/$program" --gtest_brief=1 || status=1
   done
   say "execution tests"
-  [ $# -gt 0 ] || set -- --filter '^(?!.*(mpi|rank:|hangs))(I1/.*ranks[234]/|I2/|I6/(gpt2|llama)|signals/|faults/|disk full/|bad-data/)'
+  [ $# -gt 0 ] || set -- --filter '^(?!.*(mpi|rank:|hangs))(I1/.*ranks[234]/|I2/|I6/(gpt2|llama)|signals/|faults/|disk full/|bad-data/|run/)'
   "${run_py[@]}" --tools "$out/bin" "$@" || status=1
   ;;
 *) die "expects address or thread, but got $kind" ;;
