@@ -12,6 +12,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/Index/IR/IndexDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -25,7 +26,7 @@ using namespace mlir;
 
 void zopt::registerAllDialects(DialectRegistry &registry) {
   registry.insert<train::TrainDialect, zero::ZeroDialect, plan::PlanDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect, cf::ControlFlowDialect, vector::VectorDialect,
-                  memref::MemRefDialect, index::IndexDialect, ub::UBDialect>();
+                  memref::MemRefDialect, gpu::GPUDialect, index::IndexDialect, ub::UBDialect>();
 }
 
 StringRef zopt::getLevel(ModuleOp module) {

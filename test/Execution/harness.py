@@ -62,16 +62,20 @@ def test(name, **options):
     return register
 
 
-def run_tests(pattern, jobs):
-    """Runs the tests whose name matches; prints a line for each that fails; returns [{name, code, elapsed, output}]."""
+def run_tests(pattern, jobs, deadline=float("inf")):
+    """Runs the tests whose name matches; prints a line for each that fails; returns [{name, code, elapsed, output}]. A test that would begin after
+    `deadline` (time.time()) fails with code OUT OF TIME."""
     chosen = [t for t in tests if re.search(pattern, t.name)]
     results, lock = [], threading.Lock()
 
     def run(t):
         begin = time.time()
         try:
-            t.function()
-            code, output = "PASS", ""
+            if begin > deadline:
+                code, output = "OUT OF TIME", "not begun: no time was left"
+            else:
+                t.function()
+                code, output = "PASS", ""
         except AssertionError as error:
             code, output = "FAIL", str(error)
         except Exception:
@@ -79,7 +83,7 @@ def run_tests(pattern, jobs):
         with lock:
             results.append({"name": t.name, "code": code, "elapsed": time.time() - begin, "output": output})
             if code != "PASS":
-                print(f"FAIL: {t.name} ({len(results)} of {len(chosen)})\n    " + output.strip().replace("\n", "\n    "), flush=True)
+                print(f"{code}: {t.name} ({len(results)} of {len(chosen)})\n    " + output.strip().replace("\n", "\n    "), flush=True)
             elif len(results) % 50 == 0:
                 print(f"... {len(results)} of {len(chosen)}", flush=True)
 
@@ -270,13 +274,18 @@ every_run = []  # (what, planned, measured) of each run that ended well; memory.
 @memoize
 def train(config):
     """Compiles and runs a configuration; every run is checked for planned == measured."""
+    return train_anew(config)
+
+
+def train_anew(config, **extra):
+    """Like `train`, but runs even where it has run before; `extra` are environment variables."""
     plan = compile_plan(config.model, *config.zopt_flags())
     folder = scratch("run")
     data = MODELS / config.model / config.data
     if not data.exists():
         data = EXAMPLES / config.model / config.data
     done = succeed(["zrun", plan, "--nproc", config.ranks, f"--comm={config.comm}", "--threads", 1, "--data", data, "--steps", config.steps,
-                    "--metrics", folder / "metrics.jsonl", "--weights-out", folder / "weights.safetensors", *config.run_flags], timeout=300)
+                    "--metrics", folder / "metrics.jsonl", "--weights-out", folder / "weights.safetensors", *config.run_flags], timeout=300, **extra)
     starts, steps, ends = read_metrics(folder / "metrics.jsonl")
     assert len(starts) == 1 and len(ends) == 1, f"one start and one end record, but got {len(starts)} and {len(ends)}: {done}"
     assert [s["step"] for s in steps] == list(range(1, config.steps + 1)), f"steps 1..{config.steps} in the metrics: {done}"
