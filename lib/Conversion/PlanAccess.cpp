@@ -106,6 +106,8 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           write(op.getAuxAttr(), offsets[4], getSpanBytes(*op.getAuxOperand()));
         else if (op.getEpilogue() == plan::Epilogue::gelu_grad)
           read(op.getAuxAttr(), offsets[4], getSpanBytes(*op.getAuxOperand()));
+        if (op.getAddend())
+          read(op.getAddendAttr(), offsets[6], getSpanBytes(op.getOutOperand()));
         if (op.getBiasGradient()) {
           ArrayRef<int64_t> shape = op.getOutOperand().getShape();
           int64_t elements = op.getBiasGradientKind() == plan::BiasGradient::lhs_rows ? shape[shape.size() - 2] : shape.back();

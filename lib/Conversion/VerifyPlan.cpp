@@ -318,9 +318,17 @@ private:
     collectAccesses(op, symbols, accesses);
     for (const PlanAccess &written : accesses)
       for (const PlanAccess &other : accesses)
-        if (written.writes && &written != &other && written.buffer == other.buffer && written.end != kWholeBuffer && written.begin < other.end && other.begin < written.end && !isInterleaved(op))
+        if (written.writes && &written != &other && written.buffer == other.buffer && written.end != kWholeBuffer && written.begin < other.end && other.begin < written.end && !isInterleaved(op) && !isAddend(op, written, other))
           return op->emitOpError("writes @") << written.buffer.getValue() << " over an operand";
     return success();
+  }
+
+  /// A product may be added to what it is written over.
+  static bool isAddend(Operation *op, const PlanAccess &written, const PlanAccess &other) {
+    auto matmul = dyn_cast<plan::MatmulOp>(op);
+    bool isSame = written.begin == other.begin && written.end == other.end;
+    return matmul && matmul.getAddend() && isSame && written.buffer == matmul.getOutAttr().getAttr() && other.buffer == matmul.getAddendAttr().getAttr() && matmul.getByteOffsets()[2] == matmul.getByteOffsets()[6] &&
+           written.begin == matmul.getByteOffsets()[2];
   }
 
   /// Attention's gradients may lie between one another, as slices of one projection's.

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // What a GELU reads and writes is the widest activation of a transformer: 16 bytes an element of memory traffic a layer that a product's epilogue saves. A bias's gradient is a pass over a cotangent that the
-// weight's gradient reads anyway.
+// weight's gradient reads anyway, a residual one more pass over what a product has in registers.
 //
 //===----------------------------------------------------------------------===//
 
@@ -45,6 +45,8 @@ struct FuseMatmulEpiloguesPass : zopt::impl::FuseMatmulEpiloguesBase<FuseMatmulE
       fuseGelu(gelu);
     for (auto gradient : llvm::make_early_inc_range(block.getOps<GeluGradOp>()))
       fuseGeluGrad(gradient);
+    for (auto sum : llvm::make_early_inc_range(block.getOps<AddOp>()))
+      fuseAddend(sum);
     for (auto sum : llvm::make_early_inc_range(block.getOps<ReduceSumOp>()))
       if (biasGradients)
         fuseBiasGradient(sum);
@@ -54,8 +56,8 @@ struct FuseMatmulEpiloguesPass : zopt::impl::FuseMatmulEpiloguesBase<FuseMatmulE
   }
 
 private:
-  FusedMatmulOp create(OpBuilder &builder, Location loc, MatmulOp product, TypeRange results, ArrayRef<int32_t> present, Value aux, MatmulEpilogue epilogue, BiasGradient kind) {
-    auto fused = FusedMatmulOp::create(builder, loc, results[0], present[0] ? results[1] : Type(), present[1] ? results[1 + present[0]] : Type(), product.getLhs(), product.getRhs(), product.getBias(), aux,
+  FusedMatmulOp create(OpBuilder &builder, Location loc, MatmulOp product, TypeRange results, ArrayRef<int32_t> present, Value aux, Value addend, MatmulEpilogue epilogue, BiasGradient kind) {
+    auto fused = FusedMatmulOp::create(builder, loc, results[0], present[0] ? results[1] : Type(), present[1] ? results[1 + present[0]] : Type(), product.getLhs(), product.getRhs(), product.getBias(), aux, addend,
                                        product.getTransposeLhsAttr(), product.getTransposeRhsAttr(), product.getScaleAttr(), MatmulEpilogueAttr::get(&getContext(), epilogue),
                                        BiasGradientAttr::get(&getContext(), kind));
     return fused;
@@ -67,7 +69,7 @@ private:
     if (!product || gelu.getApproximate() != GeluApproximation::tanh || !isNarrow(gelu.getResult()) || product->getBlock() != gelu->getBlock())
       return;
     OpBuilder builder(product);
-    FusedMatmulOp fused = create(builder, builder.getFusedLoc({product.getLoc(), gelu.getLoc()}), product, {gelu.getType(), product.getType()}, {1, 0}, /*aux=*/Value(), MatmulEpilogue::gelu, BiasGradient::none);
+    FusedMatmulOp fused = create(builder, builder.getFusedLoc({product.getLoc(), gelu.getLoc()}), product, {gelu.getType(), product.getType()}, {1, 0}, /*aux=*/Value(), /*addend=*/Value(), MatmulEpilogue::gelu, BiasGradient::none);
     for (Operation *op : {product.getOperation(), gelu.getOperation()})
       if (Attribute residual = op->getAttr(kResidual))
         fused->setAttr(kResidual, residual);
@@ -84,10 +86,34 @@ private:
       return;
     OpBuilder builder(gradient);
     FusedMatmulOp fused =
-        create(builder, builder.getFusedLoc({product.getLoc(), gradient.getLoc()}), product, {gradient.getType()}, {0, 0}, gradient.getInput(), MatmulEpilogue::gelu_grad, BiasGradient::none);
+        create(builder, builder.getFusedLoc({product.getLoc(), gradient.getLoc()}), product, {gradient.getType()}, {0, 0}, gradient.getInput(), /*addend=*/Value(), MatmulEpilogue::gelu_grad, BiasGradient::none);
     gradient.getResult().replaceAllUsesWith(fused.getResult());
     gradient.erase();
     product.erase();
+  }
+
+  /// x + product: a residual, or the gradients of several readers of one value.
+  void fuseAddend(AddOp sum) {
+    for (Value value : {sum.getRhs(), sum.getLhs()}) {
+      auto product = value.getDefiningOp<MatmulOp>();
+      Value other = value == sum.getRhs() ? sum.getLhs() : sum.getRhs();
+      if (!product || !product->hasOneUse() || value == other || other.getType() != sum.getType() || value.getType() != sum.getType() || !isNarrow(sum.getResult()) || product->getBlock() != sum->getBlock())
+        continue;
+      // A weight in place of the addend would be a bias of sorts, which no residual is.
+      if (!other.getDefiningOp() || isa<ReadStateOp, zero::ViewOp>(other.getDefiningOp()))
+        continue;
+      // Of two products the later one takes the other in.
+      if (auto second = other.getDefiningOp<MatmulOp>(); second && product->isBeforeInBlock(second) && second->hasOneUse())
+        continue;
+      OpBuilder builder(sum);
+      FusedMatmulOp fused = create(builder, builder.getFusedLoc({product.getLoc(), sum.getLoc()}), product, {sum.getType()}, {0, 0}, /*aux=*/Value(), other, MatmulEpilogue::none, BiasGradient::none);
+      if (Attribute residual = sum->getAttr(kResidual))
+        fused->setAttr(kResidual, residual);
+      sum.getResult().replaceAllUsesWith(fused.getResult());
+      sum.erase();
+      product.erase();
+      return;
+    }
   }
 
   /// The sum of a cotangent over all its rows, beside the product that made the cotangent or the one that makes the weight's gradient of it.
@@ -101,7 +127,7 @@ private:
       return;
     if (auto made = cotangent.getDefiningOp<FusedMatmulOp>(); made && made.getEpilogue() == MatmulEpilogue::gelu_grad && made.getBiasGradientKind() == BiasGradient::none) {
       OpBuilder builder(made);
-      auto fused = FusedMatmulOp::create(builder, made.getLoc(), made.getResult().getType(), Type(), sum.getType(), made.getLhs(), made.getRhs(), made.getBias(), made.getAux(), made.getTransposeLhsAttr(),
+      auto fused = FusedMatmulOp::create(builder, made.getLoc(), made.getResult().getType(), Type(), sum.getType(), made.getLhs(), made.getRhs(), made.getBias(), made.getAux(), /*addend=*/Value(), made.getTransposeLhsAttr(),
                                          made.getTransposeRhsAttr(), made.getScaleAttr(), made.getEpilogueAttr(), BiasGradientAttr::get(&getContext(), BiasGradient::out_columns));
       made.getResult().replaceAllUsesWith(fused.getResult());
       sum.getResult().replaceAllUsesWith(fused.getBiasGradient());
@@ -131,7 +157,7 @@ private:
           continue;
         OpBuilder builder(last);
         BiasGradient kind = isRhs ? BiasGradient::rhs_columns : BiasGradient::lhs_rows;
-        FusedMatmulOp fused = create(builder, product.getLoc(), product, {product.getType(), sum.getType()}, {0, 1}, /*aux=*/Value(), MatmulEpilogue::none, kind);
+        FusedMatmulOp fused = create(builder, product.getLoc(), product, {product.getType(), sum.getType()}, {0, 1}, /*aux=*/Value(), /*addend=*/Value(), MatmulEpilogue::none, kind);
         product.getResult().replaceAllUsesWith(fused.getResult());
         sum.getResult().replaceAllUsesWith(fused.getBiasGradient());
         product.erase();

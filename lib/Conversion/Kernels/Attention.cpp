@@ -42,11 +42,16 @@ struct ScoreRow {
     at.push_back(Value());
   }
 
-  int64_t whole() const { return n / kLanes * kLanes; }
+  int64_t whole() const { return n / kCpuLanes * kCpuLanes; }
+  /// A GPU's group works in steps: the end of those that have a visible element, and of all.
+  Value visibleSteps() {
+    int64_t step = kernel.getSpread().step();
+    return kernel.mul(arith::DivUIOp::create(kernel.builder, kernel.loc, kernel.add(visible, step - 1), kernel.index(step)), step);
+  }
   /// The end of the whole blocks that hold a visible element.
   Value visibleWhole() {
     OpBuilder &b = kernel.builder;
-    Value rounded = kernel.mul(arith::DivUIOp::create(b, kernel.loc, kernel.add(visible, kLanes - 1), kernel.index(kLanes)), kLanes);
+    Value rounded = kernel.mul(arith::DivUIOp::create(b, kernel.loc, kernel.add(visible, kCpuLanes - 1), kernel.index(kCpuLanes)), kCpuLanes);
     return arith::MinUIOp::create(b, kernel.loc, rounded, kernel.index(whole()));
   }
   Value restIsVisible() { return arith::CmpIOp::create(kernel.builder, kernel.loc, arith::CmpIPredicate::ugt, visible, kernel.index(whole())); }
@@ -55,9 +60,14 @@ struct ScoreRow {
   void forBlocks(KernelBuilder::LaneBody body, KernelBuilder::LaneBody otherwise) {
     if (!visible)
       return kernel.forLanes(n, body);
+    if (kernel.isGpu()) {
+      Value end = visibleSteps();
+      kernel.forLanesBetween(kernel.index(0), end, n, body);
+      return kernel.forLanesBetween(end, kernel.index(n), n, otherwise);
+    }
     Value end = visibleWhole();
-    kernel.forRange(kernel.index(0), end, kLanes, [&](Value i) { body(i, Lanes{}); });
-    kernel.forRange(end, kernel.index(whole()), kLanes, [&](Value i) { otherwise(i, Lanes{}); });
+    kernel.forRange(kernel.index(0), end, kCpuLanes, [&](Value i) { body(i, Lanes{}); });
+    kernel.forRange(end, kernel.index(whole()), kCpuLanes, [&](Value i) { otherwise(i, Lanes{}); });
     if (n == whole())
       return;
     OpBuilder &b = kernel.builder;
@@ -73,13 +83,15 @@ struct ScoreRow {
   Value reduce(Combine kind, function_ref<Value(Value, Lanes)> terms) {
     if (!visible)
       return kernel.reduceRow(n, kind, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {terms(i, lanes)}; })[0];
+    if (kernel.isGpu())
+      return kernel.reduceLanesBetween(kind, kernel.index(0), visibleSteps(), n, type, terms);
     OpBuilder &b = kernel.builder;
     Value partial = kernel.identity(kind, type);
     auto step = [&](Value sum, Value i, Lanes lanes) -> Value {
       return kernel.combine(kind, sum, kernel.keepValid(terms(i, lanes), kernel.identity(kind, type), lanes));
     };
     if (whole() > 0) {
-      auto loop = scf::ForOp::create(b, kernel.loc, kernel.index(0), visibleWhole(), kernel.index(kLanes), partial);
+      auto loop = scf::ForOp::create(b, kernel.loc, kernel.index(0), visibleWhole(), kernel.index(kCpuLanes), partial);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
       scf::YieldOp::create(b, kernel.loc, step(loop.getRegionIterArg(0), loop.getInductionVar(), Lanes{}));
@@ -136,20 +148,21 @@ struct ScoreRow {
 LogicalResult kernels::generateAttentionProbabilities(Context &context, train::AttentionProbabilitiesOp op) {
   const TensorLayout &scores = context.operand(0), &result = context.result(0);
   bool hasMask = static_cast<bool>(op.getMask());
-  KernelBuilder kernel(context.context(), "attention_probabilities");
+  KernelBuilder kernel(context.context(), "attention_probabilities", context.target);
   View scoresView = kernel.argument(rowAccess(0, scores), scores.shape), mask;
   if (hasMask)
     mask = kernel.argument(broadcastAccess(1, context.operand(1), scores.shape), scores.shape);
   View resultView = kernel.argument(rowAccess(context.resultArgument(0), result, true), scores.shape);
   View lseView = kernel.argument(perRowAccess(context.resultArgument(1), context.result(1), true), scores.shape);
   Type type = train::getComputeType(scores.elementType);
+  kernel.spreadRow(scores.shape.back());
   Value outer = kernel.begin(countElements(ArrayRef(scores.shape).drop_back()), grainFor(scores.shape.back()));
   ScoreRow row(kernel, type, scoresView, mask, hasMask, outer, scores.shape, op.getCausal());
 
   Value max = row.finiteOrZero(row.reduce(Combine::Max, [&](Value i, Lanes lanes) { return row.maskedScore(i, lanes); }));
   Value maxes = kernel.broadcast(max);
   // e^(score - max) is kept in the result where that holds it exactly.
-  bool keeps = result.elementType == type;
+  bool keeps = result.elementType == type && !kernel.isGpu();
   auto exponential = [&](Value i, Lanes lanes) { return kernel.expF(kernel.subF(row.maskedScore(i, lanes), maxes)); };
   Value sum = row.reduce(Combine::Sum, [&](Value i, Lanes lanes) {
     Value e = exponential(i, lanes);
@@ -179,7 +192,7 @@ LogicalResult kernels::generateAttentionScoresGrad(Context &context, train::Atte
   unsigned next = hasMask ? 2 : 1;
   unsigned lseOperand = next++, dpOperand = next++, outputOperand = next++, cotangentOperand = next++;
   const TensorLayout &scores = context.operand(0), &output = context.operand(outputOperand), &cotangent = context.operand(cotangentOperand);
-  KernelBuilder kernel(context.context(), "attention_scores_grad");
+  KernelBuilder kernel(context.context(), "attention_scores_grad", context.target);
   View scoresView = kernel.argument(rowAccess(0, scores), scores.shape), mask;
   if (hasMask)
     mask = kernel.argument(broadcastAccess(1, context.operand(1), scores.shape), scores.shape);
@@ -190,6 +203,7 @@ LogicalResult kernels::generateAttentionScoresGrad(Context &context, train::Atte
   View probabilities = kernel.argument(rowAccess(context.resultArgument(0), context.result(0), true), scores.shape);
   View grad = kernel.argument(rowAccess(context.resultArgument(1), context.result(1), true), scores.shape);
   Type type = train::getComputeType(scores.elementType);
+  kernel.spreadRow(scores.shape.back());
   Value outer = kernel.begin(countElements(ArrayRef(scores.shape).drop_back()), grainFor(scores.shape.back()));
   ScoreRow row(kernel, type, scoresView, mask, hasMask, outer, scores.shape, op.getCausal());
 

@@ -33,12 +33,13 @@ LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntrop
   int64_t count = rows.count(), bytes = count * type.getIntOrFloatBitWidth() / 8;
   unsigned lossArgument = context.addWorkspace(bytes), countArgument = context.addWorkspace(bytes);
   {
-    KernelBuilder kernel(context.context(), "cross_entropy_rows");
+    KernelBuilder kernel(context.context(), "cross_entropy_rows", context.target);
     OpBuilder &b = kernel.builder;
     SmallVector<View> views;
     for (const Access &access : rows.accesses)
       views.push_back(kernel.argument(access, rows.shape()));
     View losses = kernel.linear(lossArgument, type, count, /*write=*/true), counts = kernel.linear(countArgument, type, count, /*write=*/true);
+    kernel.spreadRow(rows.n);
     Value outer = kernel.begin(count, grainFor(rows.n));
     SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
     at.push_back(kernel.index(0));
@@ -67,10 +68,11 @@ LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntrop
     kernel.storeRoundedScalar(lse, views[2], at);
     context.add(kernel);
   }
-  KernelBuilder kernel(context.context(), "cross_entropy_sums");
+  KernelBuilder kernel(context.context(), "cross_entropy_sums", context.target);
   View losses = kernel.linear(lossArgument, type, count), counts = kernel.linear(countArgument, type, count);
   View loss = kernel.linear(context.resultArgument(0), context.result(0).elementType, 1, /*write=*/true);
   View counted = kernel.linear(context.resultArgument(1), context.result(1).elementType, 1, /*write=*/true);
+  kernel.spreadRow(count);
   kernel.begin(1, 1);
   Type f64 = kernel.builder.getF64Type();
   SmallVector<Value> sums = kernel.reduceRow(count, {Combine::Sum, Combine::Sum}, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> {
@@ -89,12 +91,13 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
   double smoothing = op.getLabelSmoothing().convertToDouble();
   Rows rows(logits.shape, {rowAccess(0, logits), perRowAccess(1, context.operand(1)), perRowAccess(2, context.operand(2)),
                            rowAccess(context.resultArgument(0), context.result(0), true)});
-  KernelBuilder kernel(context.context(), "cross_entropy_grad");
+  KernelBuilder kernel(context.context(), "cross_entropy_grad", context.target);
   OpBuilder &b = kernel.builder;
   SmallVector<View> views;
   for (const Access &access : rows.accesses)
     views.push_back(kernel.argument(access, rows.shape()));
   View scaleView = kernel.linear(3, scaleLayout.elementType, 1);
+  kernel.spreadRow(rows.n);
   Value outer = kernel.begin(rows.count(), grainFor(rows.n));
   SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
   at.push_back(kernel.index(0));
@@ -106,6 +109,30 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
   auto branch = scf::IfOp::create(b, kernel.loc, counted, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(branch.thenBlock());
+  auto zeroRow = [&] {
+    kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
+      at.back() = i;
+      kernel.storeRounded(kernel.splat(0, type), views[3], at, lanes);
+    });
+  };
+  if (kernel.isGpu()) {
+    // Every thread knows whether one of its lanes is the label's: none reads an element that another may have written.
+    Type i32 = b.getI32Type();
+    Value lses = kernel.broadcast(lse), scales = kernel.broadcast(scale), others = kernel.splat(smoothing / rows.n, type);
+    Value labels = kernel.splat(1 - smoothing + smoothing / rows.n, type), numbers = kernel.laneNumbers(i32);
+    kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
+      at.back() = i;
+      Value p = kernel.expF(kernel.subF(kernel.loadCompute(views[0], at, lanes), lses));
+      Value distance = arith::IndexCastOp::create(b, kernel.loc, i32, arith::SubIOp::create(b, kernel.loc, place, i));
+      Value isLabel = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::eq, kernel.broadcast(distance), numbers);
+      Value target = arith::SelectOp::create(b, kernel.loc, isLabel, labels, others);
+      kernel.storeRounded(kernel.mulF(kernel.subF(p, target), scales), views[3], at, lanes);
+    });
+    b.setInsertionPointToStart(branch.elseBlock());
+    zeroRow();
+    context.add(kernel);
+    return success();
+  }
   // The row without the label's share, then the label's element over it: read before the row is written, which may be in place.
   at.back() = place;
   Value labelProbability = kernel.expF(kernel.subF(kernel.loadComputeScalar(views[0], at), lse));
@@ -123,10 +150,7 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
   kernel.storeRoundedScalar(kernel.mulF(kernel.subF(labelProbability, target), scale), views[3], at);
 
   b.setInsertionPointToStart(branch.elseBlock());
-  kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
-    at.back() = i;
-    kernel.storeRounded(kernel.splat(0, type), views[3], at, lanes);
-  });
+  zeroRow();
   context.add(kernel);
   return success();
 }

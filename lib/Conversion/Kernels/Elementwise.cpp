@@ -29,14 +29,17 @@ struct Space {
   SmallVector<int64_t> shape;
   int64_t chunk, chunks;
 
-  explicit Space(ArrayRef<int64_t> collapsed) : shape(collapsed) {
+  Space(KernelBuilder &kernel, ArrayRef<int64_t> collapsed) : shape(collapsed) {
     int64_t row = shape.back();
-    chunk = row <= 2 * kChunk ? row : kChunk;
+    if (kernel.isGpu())
+      chunk = kernel.spreadElements(row);
+    else
+      chunk = row <= 2 * kChunk ? row : kChunk;
     chunks = (row + chunk - 1) / chunk;
   }
   int64_t extent() const { return countElements(ArrayRef(shape).drop_back()) * chunks; }
 
-  /// Calls `body` with the coordinates of every block of 16 lanes of outer iteration `outer`.
+  /// Calls `body` with the coordinates of every vector of outer iteration `outer`.
   void forBlocks(KernelBuilder &kernel, Value outer, function_ref<void(ValueRange, Lanes)> body) const {
     SmallVector<int64_t> outerShape(ArrayRef(shape).drop_back());
     if (chunks > 1 || outerShape.empty())
@@ -61,7 +64,7 @@ struct Space {
 
 } // namespace
 
-/// The 16 values of an iota at a block.
+/// The values of an iota at a vector.
 static Value emitIota(KernelBuilder &kernel, const Iota &iota, ValueRange coordinates) {
   OpBuilder &b = kernel.builder;
   Value base = kernel.index(iota.start);
@@ -76,11 +79,11 @@ static Value emitIota(KernelBuilder &kernel, const Iota &iota, ValueRange coordi
   }
   if (auto floating = dyn_cast<FloatType>(iota.elementType)) {
     Type compute = train::getComputeType(floating);
-    return kernel.convert(arith::SIToFPOp::create(b, kernel.loc, VectorType::get({kLanes}, compute), value), floating);
+    return kernel.convert(arith::SIToFPOp::create(b, kernel.loc, VectorType::get({kernel.lanes()}, compute), value), floating);
   }
   if (iota.elementType == i64)
     return value;
-  return arith::TruncIOp::create(b, kernel.loc, VectorType::get({kLanes}, iota.elementType), value);
+  return arith::TruncIOp::create(b, kernel.loc, VectorType::get({kernel.lanes()}, iota.elementType), value);
 }
 
 /// `iotas` are appended to the values loaded.
@@ -92,11 +95,11 @@ static void generate(Context &context, StringRef name, ArrayRef<int64_t> shape, 
     all.push_back(Access{0, iota.elementType, iota.strides});
   collapseAxes(collapsed, all);
 
-  KernelBuilder kernel(context.context(), name);
+  KernelBuilder kernel(context.context(), name, context.target);
   SmallVector<View> reads, writes;
   for (const Access &access : ArrayRef(all).take_front(accesses.size()))
     (access.write ? writes : reads).push_back(kernel.argument(access, collapsed));
-  Space space(collapsed);
+  Space space(kernel, collapsed);
   Value outer = kernel.begin(space.extent(), grainFor(space.chunk));
   space.forBlocks(kernel, outer, [&](ValueRange coordinates, Lanes lanes) {
     SmallVector<Value> loaded;
@@ -129,7 +132,7 @@ static Value emitSplat(KernelBuilder &kernel, train::ConstantOp op) {
   auto elements = dyn_cast<DenseElementsAttr>(op.getValue());
   if (!elements || !elements.isSplat())
     return {};
-  auto type = VectorType::get({kLanes}, elements.getElementType());
+  auto type = VectorType::get({kernel.lanes()}, elements.getElementType());
   return kernel.constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(type, elements.getSplatValue<Attribute>()))));
 }
 
@@ -172,7 +175,7 @@ static LogicalResult generateFused(Context &context, train::FusedOp op) {
       if (!result) {
         unknown = &inner;
         result = kernel.constant(cast<TypedAttr>(
-            kernel.builder.getZeroAttr(VectorType::get({kLanes}, getElementTypeOrSelf(inner.getResult(0).getType())))));
+            kernel.builder.getZeroAttr(VectorType::get({kernel.lanes()}, getElementTypeOrSelf(inner.getResult(0).getType())))));
       }
       values[inner.getResult(0)] = result;
     }

@@ -1,4 +1,4 @@
-//===- ElementwiseMath.cpp - elementwise ops on 16 lanes -------------------===//
+//===- ElementwiseMath.cpp - elementwise ops on vectors ---------------------===//
 //
 // Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -20,7 +20,7 @@ using namespace zopt::kernels;
 
 namespace {
 
-/// Short names for what the formulas below are made of. All values are vectors of 16 lanes.
+/// Short names for what the formulas below are made of. All values are vectors.
 struct Math {
   KernelBuilder &k;
   Type type; // element type computed in
@@ -186,7 +186,7 @@ static Value emitInteger(KernelBuilder &k, Operation *op, ArrayRef<Value> x) {
 static Value emitCast(KernelBuilder &k, Value x, Type to) {
   OpBuilder &b = k.builder;
   Type from = getElementTypeOrSelf(x.getType());
-  auto vector = [](Type type) { return VectorType::get({kLanes}, type); };
+  auto vector = [&](Type type) { return VectorType::get({k.lanes()}, type); };
   if (from == to)
     return x;
   if (isa<FloatType>(from) && isa<FloatType>(to))

@@ -13,6 +13,7 @@
 #define ZOPT_LIB_CONVERSION_KERNELS_FAMILIES_H
 
 #include "KernelBuilder.h"
+#include <functional>
 
 namespace zopt::kernels {
 
@@ -24,8 +25,10 @@ struct Context {
   mlir::Operation *op;
   llvm::ArrayRef<TensorLayout> layouts; // operands, then results
   Finish finish;
+  KernelTarget target;
   KernelPlan plan;
 
+  bool isGpu() const { return target == KernelTarget::Gpu; }
   mlir::MLIRContext *context() const { return op->getContext(); }
   const TensorLayout &operand(unsigned index) const { return layouts[index]; }
   const TensorLayout &result(unsigned index) const { return layouts[op->getNumOperands() + index]; }
@@ -40,7 +43,7 @@ struct Context {
 
 //===--- Elementwise.cpp ---===//
 
-/// Writes one kernel over `shape`: loads 16 lanes of each read access, in order, and stores what `body` returns to the write accesses, in order. Bytes moved: each element of each access once.
+/// Writes one kernel over `shape`: loads the lanes of each read access, in order, and stores what `body` returns to the write accesses, in order. Bytes moved: each element of each access once.
 using ElementwiseBody = llvm::function_ref<llvm::SmallVector<mlir::Value>(KernelBuilder &kernel, llvm::ArrayRef<mlir::Value> loaded)>;
 void generateElementwise(Context &context, llvm::StringRef name, llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<Access> accesses, ElementwiseBody body);
 
@@ -48,7 +51,7 @@ mlir::LogicalResult generateElementwiseOp(Context &context); // one elementwise 
 
 //===--- ElementwiseMath.cpp ---===//
 
-/// The 16 lanes of an elementwise op's result, rounded to its element type, from those of its operands. Null where the op is not one.
+/// The lanes of an elementwise op's result, rounded to its element type, from those of its operands. Null where the op is not one.
 mlir::Value emitElementwise(KernelBuilder &kernel, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
 
 //===--- Movement.cpp ---===//
@@ -83,6 +86,30 @@ mlir::LogicalResult generateMatmul(Context &context, train::MatmulOp op);
 //===--- Optimizer.cpp ---===//
 void writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster);
 void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
+
+//===--- ExactNorm.cpp, GPU only ---===//
+void writeAccumulateKernel(KernelBuilder &kernel);
+void writeNormKernel(KernelBuilder &kernel, mlir::Type normType);
+
+//===--- Columns.cpp ---===//
+
+/// GPU only: one or more reductions over `rows` rows for each of `outer` x `columns` columns.
+struct ColumnReduction {
+  llvm::StringRef name;
+  llvm::SmallVector<int64_t> outer;
+  int64_t rows, columns;
+  KernelBuilder::Combine kind;
+  unsigned results;
+  mlir::Type type;  // that terms have and sums are computed in
+  int64_t lanes;    // columns of a thread: 16 bytes of the operands
+  llvm::SmallVector<Access> destinations; // over (outer..., columns), one a result
+  std::function<void(KernelBuilder &)> declare; // the operands
+  /// The terms of each result in one row, from `column` on.
+  std::function<llvm::SmallVector<mlir::Value>(KernelBuilder &, mlir::ValueRange outer, mlir::Value row, mlir::Value column, const Lanes &lanes)> terms;
+  std::function<mlir::Value(KernelBuilder &, mlir::Value sum)> finish; // of a scalar; may be null
+};
+/// Bytes moved: operands once; where there are few columns, a 100th of that for partial sums.
+void generateColumnReduction(Context &context, const ColumnReduction &reduction);
 
 //===--- Rows.cpp ---===//
 

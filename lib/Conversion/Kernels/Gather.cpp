@@ -5,28 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Families.h"
+#include "GatherSpace.h"
 
 using namespace mlir;
 using namespace zopt;
 using namespace zopt::kernels;
 
-namespace {
-
-/// The index space of a gather: the axes before the gathered one, those of the indices, and those after it. One outer iteration moves one row, the collapsed last axes.
-struct GatherSpace {
-  SmallVector<int64_t> rows; // axes before, then axes of the indices
-  unsigned before;           // how many are before
-  SmallVector<int64_t> inner;
-  Access table;              // over (table axis, rows..., inner...)
-  Access moved;              // over (rows..., inner...): the gathered side
-  Access indices;            // over rows
-  int64_t tableSize;
-};
-
-} // namespace
-
-static GatherSpace makeSpace(unsigned tableArgument, const TensorLayout &table, unsigned indexArgument, const TensorLayout &indices, unsigned movedArgument,
+GatherSpace kernels::makeGatherSpace(unsigned tableArgument, const TensorLayout &table, unsigned indexArgument, const TensorLayout &indices, unsigned movedArgument,
                              const TensorLayout &moved, int64_t axis) {
   GatherSpace space;
   int64_t indexRank = indices.shape.size();
@@ -34,22 +19,21 @@ static GatherSpace makeSpace(unsigned tableArgument, const TensorLayout &table, 
   space.tableSize = table.shape[axis];
   space.rows.append(moved.shape.begin(), moved.shape.begin() + axis + indexRank);
   space.inner.append(table.shape.begin() + axis + 1, table.shape.end());
-  SmallVector<Access> inner = {{0, table.elementType, SmallVector<int64_t>(ArrayRef(table.strides).drop_front(axis + 1))},
-                               {0, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).drop_front(axis + indexRank))}};
+  SmallVector<Access> inner = {{0, table.elementType, SmallVector<int64_t>(ArrayRef(table.strides).drop_front(axis + 1)), 0, false, table.alignment},
+                               {0, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).drop_front(axis + indexRank)), 0, false, moved.alignment}};
   collapseAxes(space.inner, inner);
-  space.table = Access{tableArgument, table.elementType, {table.strides[axis]}};
+  space.table = Access{tableArgument, table.elementType, {table.strides[axis]}, 0, false, table.alignment};
   space.table.strides.append(table.strides.begin(), table.strides.begin() + axis);
   space.table.strides.append(indexRank, 0);
   space.table.strides.append(inner[0].strides);
-  space.moved = Access{movedArgument, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).take_front(axis + indexRank))};
+  space.moved = Access{movedArgument, moved.elementType, SmallVector<int64_t>(ArrayRef(moved.strides).take_front(axis + indexRank)), 0, false, moved.alignment};
   space.moved.strides.append(inner[1].strides);
   space.indices = Access{indexArgument, indices.elementType, SmallVector<int64_t>(axis, 0)};
   space.indices.strides.append(indices.strides);
   return space;
 }
 
-/// An index as a row of the table: negative ones count from the end. The runtime has checked those that the data brings; the clamp keeps any other from leaving the table.
-static Value normalizeIndex(KernelBuilder &kernel, Value raw, int64_t size) {
+Value kernels::normalizeIndex(KernelBuilder &kernel, Value raw, int64_t size) {
   OpBuilder &b = kernel.builder;
   Value value = raw.getType().isIndex() ? raw : arith::IndexCastOp::create(b, kernel.loc, b.getIndexType(), raw);
   Value negative = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::slt, value, kernel.index(0));
@@ -58,7 +42,7 @@ static Value normalizeIndex(KernelBuilder &kernel, Value raw, int64_t size) {
   return arith::MinSIOp::create(b, kernel.loc, value, kernel.index(size - 1));
 }
 
-static SmallVector<int64_t> concatenate(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
+SmallVector<int64_t> kernels::concatenate(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
   SmallVector<int64_t> result(a);
   result.append(b.begin(), b.end());
   return result;
@@ -66,15 +50,16 @@ static SmallVector<int64_t> concatenate(ArrayRef<int64_t> a, ArrayRef<int64_t> b
 
 /// Bytes moved: the result twice (read from the table, written), the indices once.
 LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
-  GatherSpace space = makeSpace(0, context.operand(0), 1, context.operand(1), context.resultArgument(0), context.result(0), op.getAxis());
+  GatherSpace space = makeGatherSpace(0, context.operand(0), 1, context.operand(1), context.resultArgument(0), context.result(0), op.getAxis());
   space.moved.write = true;
   SmallVector<int64_t> movedShape = concatenate(space.rows, space.inner);
-  KernelBuilder kernel(context.context(), "gather");
+  KernelBuilder kernel(context.context(), "gather", context.target);
   View table = kernel.argument(space.table, concatenate({space.tableSize}, movedShape));
   View indices = kernel.argument(space.indices, space.rows);
   View result = kernel.argument(space.moved, movedShape);
 
   SmallVector<int64_t> outerShape = concatenate(space.rows, ArrayRef(space.inner).drop_back());
+  kernel.spreadElements(space.inner.back());
   Value outer = kernel.begin(countElements(outerShape), grainFor(space.inner.back()));
   SmallVector<Value> coordinates = kernel.delinearize(outer, outerShape);
   Value row = normalizeIndex(kernel, kernel.loadScalar(indices, ValueRange(coordinates).take_front(space.rows.size())), space.tableSize);
@@ -92,8 +77,10 @@ LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
 /// Two kernels. The first sorts the positions by index, stably, by counting: `starts[v]..starts[v + 1]` are then the positions of row v in order. The second gives every row of the result to one
 /// outer iteration, which sums the cotangents of its positions in registers and writes it once. Bytes moved: cotangent and result once, 8 bytes a position and 4 a row of the table.
 LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp op) {
+  if (context.isGpu())
+    return generateGatherGradOnGpu(context, op);
   const TensorLayout &indexLayout = context.operand(1);
-  GatherSpace space = makeSpace(context.resultArgument(0), context.result(0), 1, indexLayout, 0, context.operand(0), op.getAxis());
+  GatherSpace space = makeGatherSpace(context.resultArgument(0), context.result(0), 1, indexLayout, 0, context.operand(0), op.getAxis());
   space.table.write = true;
   Type i32 = IntegerType::get(context.context(), 32), indexType = IndexType::get(context.context());
   int64_t size = space.tableSize, positions = countElements(indexLayout.shape);
@@ -101,7 +88,7 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
   unsigned orderArgument = context.addWorkspace(positions * 4);
 
   {
-    KernelBuilder kernel(context.context(), "sort_indices");
+    KernelBuilder kernel(context.context(), "sort_indices", context.target);
     SmallVector<int64_t> indexShape = indexLayout.shape;
     SmallVector<Access> access = {{1, indexLayout.elementType, indexLayout.strides}};
     collapseAxes(indexShape, access);
@@ -133,7 +120,7 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
     context.add(kernel);
   }
 
-  KernelBuilder kernel(context.context(), "gather_grad");
+  KernelBuilder kernel(context.context(), "gather_grad", context.target);
   SmallVector<int64_t> movedShape = concatenate(space.rows, space.inner);
   View cotangent = kernel.argument(space.moved, movedShape);
   View starts = kernel.linear(startsArgument, i32, size + 2);
@@ -167,7 +154,7 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
       source.push_back(Value());
       SmallVector<Value> sums;
       for (auto [block, lanes] : llvm::enumerate(blocks)) {
-        source.back() = kernel.add(i, block * kLanes);
+        source.back() = kernel.add(i, block * kCpuLanes);
         sums.push_back(kernel.addF(loop.getRegionIterArg(block), kernel.loadCompute(cotangent, source, lanes)));
       }
       scf::YieldOp::create(b, kernel.loc, sums);
@@ -178,18 +165,18 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
     destination.append(innerOuter);
     destination.push_back(Value());
     for (auto [block, lanes] : llvm::enumerate(blocks)) {
-      destination.back() = kernel.add(i, block * kLanes);
+      destination.back() = kernel.add(i, block * kCpuLanes);
       kernel.storeRounded(loop.getResult(block), result, destination, lanes);
     }
   };
-  constexpr int64_t kColumns = 8 * kLanes;
+  constexpr int64_t kColumns = 8 * kCpuLanes;
   int64_t whole = row / kColumns * kColumns;
   if (whole > 0)
     kernel.forRange(kernel.index(0), kernel.index(whole), kColumns, [&](Value i) { sumBlock(i, SmallVector<Lanes>(8)); });
   if (row != whole) {
     SmallVector<Lanes> rest;
-    for (int64_t i = whole; i < row; i += kLanes)
-      rest.push_back(Lanes{std::min(kLanes, row - i)});
+    for (int64_t i = whole; i < row; i += kCpuLanes)
+      rest.push_back(Lanes{std::min(kCpuLanes, row - i)});
     sumBlock(kernel.index(whole), rest);
   }
   context.add(kernel);

@@ -49,7 +49,7 @@ void kernels::collapseAxes(SmallVectorImpl<int64_t> &shape, MutableArrayRef<Acce
 }
 
 Access kernels::broadcastAccess(unsigned argument, const TensorLayout &layout, ArrayRef<int64_t> shape, bool write) {
-  Access access{argument, layout.elementType, SmallVector<int64_t>(shape.size(), 0), 0, write};
+  Access access{argument, layout.elementType, SmallVector<int64_t>(shape.size(), 0), 0, write, layout.alignment};
   size_t lead = shape.size() - layout.shape.size();
   for (size_t axis = 0; axis < layout.shape.size(); ++axis)
     if (layout.shape[axis] != 1)
@@ -61,7 +61,7 @@ Access kernels::broadcastAccess(unsigned argument, const TensorLayout &layout, A
 // Structure
 //===----------------------------------------------------------------------===//
 
-KernelBuilder::KernelBuilder(MLIRContext *context, StringRef name) : builder(context), loc(builder.getUnknownLoc()) {
+KernelBuilder::KernelBuilder(MLIRContext *context, StringRef name, KernelTarget target) : builder(context), loc(builder.getUnknownLoc()), target(target) {
   OperationState state(loc, plan::KernelOp::getOperationName());
   state.addRegion();
   kernel = cast<plan::KernelOp>(Operation::create(state));
@@ -75,6 +75,7 @@ KernelBuilder::~KernelBuilder() = default;
 View KernelBuilder::argument(const Access &access, ArrayRef<int64_t> shape) {
   View view;
   view.elementType = access.elementType;
+  view.write = access.write;
   SmallVector<int64_t> sizes, strides;
   int64_t offset = access.offset;
   for (unsigned axis = 0; axis < shape.size(); ++axis) {
@@ -91,7 +92,10 @@ View KernelBuilder::argument(const Access &access, ArrayRef<int64_t> shape) {
   }
   view.hasInner = !view.axes.empty() && view.axes.back() + 1 == shape.size();
   view.innerStride = !view.hasInner ? 0 : view.reversed.back() ? -strides.back() : strides.back();
-
+  int64_t bytes = llvm::divideCeil(access.elementType.getIntOrFloatBitWidth(), 8);
+  view.alignment = llvm::MinAlign(access.alignment ? access.alignment : bytes, offset * bytes);
+  for (int64_t stride : view.hasInner ? ArrayRef(strides).drop_back() : ArrayRef(strides))
+    view.alignment = llvm::MinAlign(view.alignment, stride * bytes);
   bool identity = offset == 0;
   int64_t expected = 1;
   for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis])
@@ -103,6 +107,10 @@ View KernelBuilder::argument(const Access &access, ArrayRef<int64_t> shape) {
   if (access.write)
     launch.writes.push_back(launch.arguments.size());
   launch.arguments.push_back(access.argument);
+  if (view.hasInner) {
+    widest = std::max(widest, bytes);
+    lanedViews.push_back(view);
+  }
   return view;
 }
 
@@ -114,11 +122,18 @@ View KernelBuilder::linear(unsigned argumentIndex, Type elementType, int64_t ele
   view.reversed.push_back(0);
   view.hasInner = true;
   view.innerStride = 1;
+  view.write = write;
+  view.alignment = llvm::divideCeil(elementType.getIntOrFloatBitWidth(), 8);
   view.memref = entry->addArgument(MemRefType::get({elements}, getStorageType(elementType)), loc);
   if (write)
     launch.writes.push_back(launch.arguments.size());
   launch.arguments.push_back(argumentIndex);
   return view;
+}
+
+Value KernelBuilder::scalarArgument(unsigned argumentIndex, Type type) {
+  launch.arguments.push_back(argumentIndex);
+  return entry->addArgument(type, loc);
 }
 
 Value KernelBuilder::begin(int64_t extent, int64_t grain) {
@@ -128,6 +143,8 @@ Value KernelBuilder::begin(int64_t extent, int64_t grain) {
   upper = entry->addArgument(builder.getIndexType(), loc);
   kernel->setFunctionType(builder.getFunctionType(entry->getArgumentTypes(), {}));
   builder.setInsertionPointToEnd(entry);
+  if (isGpu())
+    return beginGpu();
   auto loop = scf::ForOp::create(builder, loc, lower, upper, index(1));
   plan::ReturnOp::create(builder, loc);
   builder.setInsertionPointToStart(loop.getBody());
@@ -170,37 +187,43 @@ Value KernelBuilder::mul(Value a, int64_t b) {
 
 SmallVector<Value> KernelBuilder::delinearize(Value linear, ArrayRef<int64_t> shape) {
   SmallVector<Value> coordinates(shape.size());
+  // 64-bit divisions cost a GPU dozens of instructions.
+  bool narrow = isGpu() && shape.size() > 1 && countElements(shape) < std::numeric_limits<int32_t>::max();
+  Type i32 = builder.getI32Type();
+  auto toIndex = [&](Value value) -> Value { return narrow ? Value(arith::IndexCastUIOp::create(builder, loc, builder.getIndexType(), value)) : value; };
+  if (narrow)
+    linear = arith::IndexCastUIOp::create(builder, loc, i32, linear);
   for (size_t axis = shape.size(); axis-- > 1;) {
     if (shape[axis] == 1) {
       coordinates[axis] = index(0);
       continue;
     }
-    Value size = index(shape[axis]);
-    coordinates[axis] = arith::RemUIOp::create(builder, loc, linear, size);
+    Value size = narrow ? constant(builder.getI32IntegerAttr(shape[axis])) : index(shape[axis]);
+    coordinates[axis] = toIndex(arith::RemUIOp::create(builder, loc, linear, size));
     linear = arith::DivUIOp::create(builder, loc, linear, size);
   }
   if (!shape.empty())
-    coordinates[0] = linear;
+    coordinates[0] = toIndex(linear);
   return coordinates;
 }
 
-static TypedAttr splatAttribute(Attribute element, Type elementType) {
-  return cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({kLanes}, elementType), element)));
+static TypedAttr splatAttribute(int64_t lanes, Attribute element, Type elementType) {
+  return cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({lanes}, elementType), element)));
 }
 
-Value KernelBuilder::splat(double value, Type elementType) { return constant(splatAttribute(builder.getFloatAttr(elementType, value), elementType)); }
+Value KernelBuilder::splat(double value, Type elementType) { return constant(splatAttribute(lanes(), builder.getFloatAttr(elementType, value), elementType)); }
 
 Value KernelBuilder::splatInt(int64_t value, Type elementType) {
-  return constant(splatAttribute(builder.getIntegerAttr(elementType, value), elementType));
+  return constant(splatAttribute(lanes(), builder.getIntegerAttr(elementType, value), elementType));
 }
 
 Value KernelBuilder::scalar(double value, Type type) { return constant(builder.getFloatAttr(type, value)); }
 
 Value KernelBuilder::laneNumbers(Type elementType) {
   SmallVector<Attribute> numbers;
-  for (int64_t lane = 0; lane < kLanes; ++lane)
-    numbers.push_back(builder.getIntegerAttr(elementType, lane));
-  return constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({kLanes}, elementType), numbers))));
+  for (int64_t lane = 0; lane < lanes(); ++lane)
+    numbers.push_back(builder.getIntegerAttr(elementType, spread.interleaved ? lane * spread.threads : lane));
+  return constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({lanes()}, elementType), numbers))));
 }
 
 //===----------------------------------------------------------------------===//
@@ -211,38 +234,53 @@ Value KernelBuilder::laneNumbers(Type elementType) {
 SmallVector<Value> KernelBuilder::selectIndices(const View &view, ValueRange indices, int64_t lane) {
   SmallVector<Value> selected;
   for (auto [axis, size] : llvm::zip(view.axes, view.reversed)) {
-    Value place = axis + 1 == indices.size() ? add(indices[axis], lane) : indices[axis];
+    Value place = axis + 1 == indices.size() ? add(indices[axis], spread.interleaved ? lane * spread.threads : lane) : indices[axis];
     selected.push_back(size ? Value(arith::SubIOp::create(builder, loc, index(size - 1), place)) : place);
   }
   return selected;
 }
 
 Value KernelBuilder::mask(Lanes lanes) {
+  if (lanes.mask)
+    return lanes.mask;
   OpBuilder::InsertionGuard guard(builder);
-  SmallVector<bool> bits(kLanes, false);
+  SmallVector<bool> bits(kCpuLanes, false);
   std::fill(bits.begin(), bits.begin() + lanes.valid, true);
-  return constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({kLanes}, builder.getI1Type()), bits))));
+  return constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(VectorType::get({kCpuLanes}, builder.getI1Type()), bits))));
 }
 
-Value KernelBuilder::loadScalar(const View &view, ValueRange indices) {
-  Value value = memref::LoadOp::create(builder, loc, view.memref, selectIndices(view, indices));
+Value KernelBuilder::loadScalar(const View &view, ValueRange indices) { return loadElement(view, selectIndices(view, indices)); }
+
+Value KernelBuilder::loadElement(const View &view, ValueRange selected) {
+  Value value = memref::LoadOp::create(builder, loc, view.memref, selected);
   if (!view.elementType.isInteger(1))
     return value;
   return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ne, value, constant(builder.getI8IntegerAttr(0)));
 }
 
 void KernelBuilder::storeScalar(Value value, const View &view, ValueRange indices) {
+  SmallVector<Value> selected = selectIndices(view, indices);
+  if (spread.threads == 1)
+    return storeElement(value, view, selected);
+  ifThen(isLeader(), [&] { storeElement(value, view, selected); });
+}
+
+void KernelBuilder::storeHere(Value value, const View &view, ValueRange indices) { storeElement(value, view, selectIndices(view, indices)); }
+
+void KernelBuilder::storeElement(Value value, const View &view, ValueRange selected) {
   if (view.elementType.isInteger(1))
     value = arith::ExtUIOp::create(builder, loc, builder.getI8Type(), value);
-  memref::StoreOp::create(builder, loc, value, view.memref, selectIndices(view, indices));
+  memref::StoreOp::create(builder, loc, value, view.memref, selected);
 }
 
 Value KernelBuilder::load(const View &view, ValueRange indices, Lanes lanes) {
+  if (isGpu())
+    return loadGpu(view, indices, lanes);
   if (!view.hasInner)
     return broadcast(loadScalar(view, indices));
   SmallVector<Value> selected = selectIndices(view, indices);
   Type storage = getStorageType(view.elementType);
-  auto type = VectorType::get({kLanes}, storage);
+  auto type = VectorType::get({kCpuLanes}, storage);
   auto zeros = [&] { return constant(cast<TypedAttr>(builder.getZeroAttr(type))); };
   Value value;
   if (view.innerStride == 1 && lanes.full()) {
@@ -255,7 +293,7 @@ Value KernelBuilder::load(const View &view, ValueRange indices, Lanes lanes) {
     for (int64_t lane = 0; lane < lanes.valid; ++lane)
       elements.push_back(memref::LoadOp::create(builder, loc, view.memref, selectIndices(view, indices, lane)));
     if (!lanes.full())
-      elements.append(kLanes - lanes.valid, constant(cast<TypedAttr>(builder.getZeroAttr(storage))));
+      elements.append(kCpuLanes - lanes.valid, constant(cast<TypedAttr>(builder.getZeroAttr(storage))));
     value = vector::FromElementsOp::create(builder, loc, type, elements);
   }
   if (view.elementType.isInteger(1))
@@ -264,8 +302,10 @@ Value KernelBuilder::load(const View &view, ValueRange indices, Lanes lanes) {
 }
 
 void KernelBuilder::store(Value value, const View &view, ValueRange indices, Lanes lanes) {
+  if (isGpu())
+    return storeGpu(value, view, indices, lanes);
   if (view.elementType.isInteger(1))
-    value = arith::ExtUIOp::create(builder, loc, VectorType::get({kLanes}, builder.getI8Type()), value);
+    value = arith::ExtUIOp::create(builder, loc, VectorType::get({kCpuLanes}, builder.getI8Type()), value);
   SmallVector<Value> selected = selectIndices(view, indices);
   if (!view.hasInner) { // one element wide
     memref::StoreOp::create(builder, loc, vector::ExtractOp::create(builder, loc, value, 0), view.memref, selected);
@@ -313,7 +353,7 @@ void KernelBuilder::storeRoundedScalar(Value value, const View &view, ValueRange
 }
 
 Value KernelBuilder::broadcast(Value scalarValue) {
-  return vector::BroadcastOp::create(builder, loc, VectorType::get({kLanes}, scalarValue.getType()), scalarValue);
+  return vector::BroadcastOp::create(builder, loc, VectorType::get({lanes()}, scalarValue.getType()), scalarValue);
 }
 
 Value KernelBuilder::keepValid(Value value, Value other, Lanes lanes) {
@@ -350,7 +390,7 @@ Value KernelBuilder::identity(Combine kind, Type type) {
 }
 
 Value KernelBuilder::horizontal(Combine kind, Value value) {
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+  for (int64_t half = lanes() / 2; half > 0; half /= 2) {
     SmallVector<int64_t> lowLanes(half), highLanes(half);
     std::iota(lowLanes.begin(), lowLanes.end(), 0);
     std::iota(highLanes.begin(), highLanes.end(), half);
@@ -385,11 +425,13 @@ SmallVector<Value> KernelBuilder::forRange(int64_t n, ValueRange init, function_
 }
 
 void KernelBuilder::forLanes(int64_t n, LaneBody body) {
-  int64_t whole = n / kLanes * kLanes;
-  if (whole == kLanes)
+  if (isGpu())
+    return forLanesGpu(n, body);
+  int64_t whole = n / kCpuLanes * kCpuLanes;
+  if (whole == kCpuLanes)
     body(index(0), Lanes{});
   else if (whole > 0)
-    forRange(index(0), index(whole), kLanes, [&](Value i) { body(i, Lanes{}); });
+    forRange(index(0), index(whole), kCpuLanes, [&](Value i) { body(i, Lanes{}); });
   if (n != whole)
     body(index(whole), Lanes{n - whole});
 }
@@ -397,11 +439,13 @@ void KernelBuilder::forLanes(int64_t n, LaneBody body) {
 void KernelBuilder::forLanesOfChunk(Value low, int64_t chunk, int64_t n, LaneBody body) {
   if (n <= chunk)
     return forLanes(n, body);
+  if (isGpu())
+    return runLanes(add(low, placeAt(0)), n % chunk == 0 ? Value() : index(n), n % lanes() == 0, body);
   Value high = add(low, chunk);
-  int64_t whole = n / kLanes * kLanes;
+  int64_t whole = n / kCpuLanes * kCpuLanes;
   if (n % chunk != 0)
     high = arith::MinUIOp::create(builder, loc, high, index(whole));
-  forRange(low, high, kLanes, [&](Value i) { body(i, Lanes{}); });
+  forRange(low, high, kCpuLanes, [&](Value i) { body(i, Lanes{}); });
   if (n == whole)
     return;
   Value last = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, low, index(n / chunk * chunk));
@@ -412,11 +456,15 @@ void KernelBuilder::forLanesOfChunk(Value low, int64_t chunk, int64_t n, LaneBod
 }
 
 void KernelBuilder::forColumnChunks(Value chunk, int64_t columns, int64_t chunkColumns, function_ref<void(Value, ArrayRef<Lanes>)> body) {
+  if (isGpu()) {
+    Value first = add(mul(chunk, chunkColumns), placeAt(0));
+    return body(first, columns % chunkColumns == 0 ? Lanes{} : lanesBelow(first, index(columns), columns % lanes() == 0));
+  }
   int64_t whole = columns / chunkColumns;
   SmallVector<Lanes> rest;
-  for (int64_t column = whole * chunkColumns; column < columns; column += kLanes)
-    rest.push_back(Lanes{std::min(kLanes, columns - column)});
-  SmallVector<Lanes> all(chunkColumns / kLanes);
+  for (int64_t column = whole * chunkColumns; column < columns; column += kCpuLanes)
+    rest.push_back(Lanes{std::min(kCpuLanes, columns - column)});
+  SmallVector<Lanes> all(chunkColumns / kCpuLanes);
   if (rest.empty())
     return body(mul(chunk, chunkColumns), all);
   if (whole == 0)
@@ -431,6 +479,8 @@ void KernelBuilder::forColumnChunks(Value chunk, int64_t columns, int64_t chunkC
 }
 
 SmallVector<Value> KernelBuilder::reduceRow(int64_t n, ArrayRef<Combine> kinds, Type type, function_ref<SmallVector<Value>(Value, Lanes)> terms) {
+  if (isGpu())
+    return reduceRowGpu(n, kinds, type, terms);
   const size_t width = kinds.size();
   const int64_t unroll = n >= 256 ? 4 : 1;
   SmallVector<Value> partial;
@@ -444,23 +494,23 @@ SmallVector<Value> KernelBuilder::reduceRow(int64_t n, ArrayRef<Combine> kinds, 
       into[k] = combine(kinds[k], into[k], keepValid(block[k], identity(kinds[k], type), lanes));
   };
 
-  const int64_t step = unroll * kLanes, whole = n / step * step;
+  const int64_t step = unroll * kCpuLanes, whole = n / step * step;
   if (whole == step) {
     for (int64_t part = 0; part < unroll; ++part)
-      accumulate(index(part * kLanes), Lanes{}, MutableArrayRef(partial).slice(part * width, width));
+      accumulate(index(part * kCpuLanes), Lanes{}, MutableArrayRef(partial).slice(part * width, width));
   } else if (whole > 0) {
     auto loop = scf::ForOp::create(builder, loc, index(0), index(whole), index(step), partial);
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(loop.getBody());
     SmallVector<Value> next(loop.getRegionIterArgs());
     for (int64_t part = 0; part < unroll; ++part)
-      accumulate(add(loop.getInductionVar(), part * kLanes), Lanes{}, MutableArrayRef(next).slice(part * width, width));
+      accumulate(add(loop.getInductionVar(), part * kCpuLanes), Lanes{}, MutableArrayRef(next).slice(part * width, width));
     scf::YieldOp::create(builder, loc, next);
     partial.assign(loop.getResults().begin(), loop.getResults().end());
   }
   int64_t part = 0;
-  for (int64_t i = whole; i < n; i += kLanes, ++part)
-    accumulate(index(i), Lanes{std::min(kLanes, n - i)}, MutableArrayRef(partial).slice(part * width, width));
+  for (int64_t i = whole; i < n; i += kCpuLanes, ++part)
+    accumulate(index(i), Lanes{std::min(kCpuLanes, n - i)}, MutableArrayRef(partial).slice(part * width, width));
 
   for (int64_t stride = unroll / 2; stride > 0; stride /= 2)
     for (int64_t p = 0; p < stride; ++p)

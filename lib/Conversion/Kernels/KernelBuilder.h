@@ -5,9 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Private to lib/Conversion/Kernels. A kernel is a loop over outer iterations; inside, everything is done on vectors of 16 lanes. What is left over at the end of a row is a masked vector that
+// Private to lib/Conversion/Kernels. A kernel for a CPU is a loop over outer iterations; inside, everything is done on vectors of 16 lanes. What is left over at the end of a row is a masked vector that
 // runs the same operations, so that an element's bits depend neither on its place nor on the split over threads. Reductions keep their partial sums in a layout that depends on the row's
 // length alone.
+//
+// A kernel for a GPU gives every outer iteration to a group of threads, each of which handles a vector of up to 8 lanes at a time. KernelBuilderGpu.cpp has what differs: `begin`, memory, `forLanes` and
+// `reduceRow`; so a family that is written with these runs on both.
 //
 //===----------------------------------------------------------------------===//
 
@@ -25,8 +28,8 @@
 
 namespace zopt::kernels {
 
-/// Lanes of every vector, whatever the element type: a reduction's layout must not depend on the machine.
-constexpr int64_t kLanes = 16;
+/// Lanes of every vector of a CPU kernel, whatever the element type: a reduction's layout must not depend on the machine.
+constexpr int64_t kCpuLanes = 16;
 
 /// Elements that make a thread worth waking, about 10 microseconds of memory traffic.
 constexpr int64_t kGrainElements = 16384;
@@ -44,6 +47,7 @@ struct Access {
   llvm::SmallVector<int64_t> strides;
   int64_t offset = 0;
   bool write = false;
+  int64_t alignment = 0; // bytes; of the tensor's first element, before `offset`; 0: that of an element
 };
 
 /// A tensor inside a kernel.
@@ -54,18 +58,38 @@ struct View {
   llvm::SmallVector<int64_t> reversed; // for each of them its size where it is walked backwards, otherwise 0
   bool hasInner = false;               // the last axis is one of them
   int64_t innerStride = 0;
+  bool write = false;
+  int64_t alignment = 1; // bytes; of every element whose place along the last axis is 0
 };
 
 /// Which lanes of a vector hold elements.
 struct Lanes {
-  int64_t valid = kLanes;
-  bool full() const { return valid == kLanes; }
+  int64_t valid = kCpuLanes; // on a CPU: the first so many
+  // On a GPU: those whose place is below `limit`; null: all.
+  mlir::Value limit = {};
+  mlir::Value mask = {};  // the same as a vector of i1
+  mlir::Value whole = {}; // whether all lanes do
+  bool together = false;  // all lanes do, or none: the row's length is a multiple of the lanes
+  bool ragged = false;    // `whole` is known to be false
+  bool full() const { return valid == kCpuLanes && !limit; }
+};
+
+/// How the threads of a GPU block share its outer iterations: neighbouring iterations have groups of neighbouring threads.
+struct Spread {
+  int64_t lanes = kCpuLanes; // elements that a thread handles at a time
+  int64_t threads = 1;       // of a group
+  int64_t groups = 1;        // in a block
+  int64_t repeats = 1;       // iterations that a group runs one after another
+  bool interleaved = false;  // lane l of thread t is element t + l * threads instead of t * lanes + l: coalesced where wide accesses are not aligned
+  int64_t step() const { return lanes * threads; }
 };
 
 class KernelBuilder {
 public:
+  enum class Combine { Sum, Max };
+
   /// Starts a kernel called `name`, a prefix of its final symbol.
-  KernelBuilder(mlir::MLIRContext *context, llvm::StringRef name);
+  KernelBuilder(mlir::MLIRContext *context, llvm::StringRef name, KernelTarget target);
   ~KernelBuilder();
 
   /// Declares the next argument. All are declared before `begin`.
@@ -73,8 +97,40 @@ public:
   /// An argument of any length whose elements are read by linear index.
   View linear(unsigned argument, mlir::Type elementType, int64_t elements, bool write = false);
 
+  /// A float that is passed by value. GPU only.
+  mlir::Value scalarArgument(unsigned argument, mlir::Type type);
+
+  //===--- the threads of a block; nothing of this changes a CPU kernel ---===//
+  bool isGpu() const { return target == KernelTarget::Gpu; }
+  int64_t lanes() const { return spread.lanes; }
+  /// Chooses the group for rows of n elements, after all arguments and before `begin`. For reductions the choice depends on n and the element types alone, so that the order of a sum does not
+  /// depend on layouts. Rows that are moved or computed element by element (`spreadElements`) look at alignment too; they are cut into chunks of the size that is returned.
+  void spreadRow(int64_t n);
+  int64_t spreadElements(int64_t n);
+  void setSpread(Spread chosen) { spread = chosen; }
+  const Spread &getSpread() const { return spread; }
+  /// The thread's number in its group, and whether it is the first.
+  mlir::Value thread();
+  /// The thread's first place in the part of a row that begins at `base`, a multiple of the group's step.
+  mlir::Value placeAt(int64_t base);
+  mlir::Value isLeader();
+  /// The values of all threads of the group, combined in one fixed order; each thread gets the same bits.
+  mlir::Value groupReduce(Combine kind, mlir::Value value);
+  mlir::Value shuffleXor(mlir::Value value, int64_t distance);
+  mlir::Value workgroupMemory(llvm::ArrayRef<int64_t> shape, mlir::Type elementType);
+  void barrier();
+  /// `forLanes` and a reduction over [low, min(high, n)) of a row of n, where both bounds are multiples of the group's step.
+  void forLanesBetween(mlir::Value low, mlir::Value high, int64_t n, llvm::function_ref<void(mlir::Value index, Lanes lanes)> body);
+  mlir::Value reduceLanesBetween(Combine kind, mlir::Value low, mlir::Value high, int64_t n, mlir::Type type, llvm::function_ref<mlir::Value(mlir::Value index, Lanes lanes)> terms);
+  /// `body` where `condition` holds.
+  void ifThen(mlir::Value condition, llvm::function_ref<void()> body);
+  /// Lanes from place i on of a row that ends at `limit`.
+  Lanes lanesBelow(mlir::Value i, mlir::Value limit, bool together, bool ragged = false);
+
   /// Opens the loop over outer iterations and returns its index; `extent` and `grain` go into the launch.
   mlir::Value begin(int64_t extent, int64_t grain);
+  /// GPU: what follows is done by all threads of a block, after its iterations.
+  void afterIterations() { builder.setInsertionPoint(entry->getTerminator()); }
   /// Closes the kernel. It stays owned by the builder until `release`.
   KernelLaunch end();
   plan::KernelOp release();
@@ -88,12 +144,12 @@ public:
   llvm::SmallVector<mlir::Value> delinearize(mlir::Value linear, llvm::ArrayRef<int64_t> shape);
 
   //===--- constants ---===//
-  /// Splat over 16 lanes of a float or integer element type.
+  /// Splat over all lanes of a float or integer element type.
   mlir::Value splat(double value, mlir::Type elementType);
   mlir::Value splatInt(int64_t value, mlir::Type elementType);
   mlir::Value scalar(double value, mlir::Type type);
   mlir::Value constant(mlir::TypedAttr value);
-  /// 0, 1, ..., 15 of an integer or index type.
+  /// The lanes' distances from the first: 0, 1, ..., 15 of an integer or index type.
   mlir::Value laneNumbers(mlir::Type elementType);
 
   //===--- memory ---===//
@@ -101,7 +157,11 @@ public:
   mlir::Value load(const View &view, mlir::ValueRange indices, Lanes lanes = {});
   void store(mlir::Value vector, const View &view, mlir::ValueRange indices, Lanes lanes = {});
   mlir::Value loadScalar(const View &view, mlir::ValueRange indices);
+  /// By one thread of the group; by each that comes here.
   void storeScalar(mlir::Value value, const View &view, mlir::ValueRange indices);
+  void storeHere(mlir::Value value, const View &view, mlir::ValueRange indices);
+  /// GPU: a vector whose lanes' indices `at` makes from their places, from i on.
+  mlir::Value loadLanes(const View &view, mlir::Value i, const Lanes &lanes, llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value place)> at);
   /// `load` and conversion to the compute type of the element type; `store` of a value rounded to the element type.
   mlir::Value loadCompute(const View &view, mlir::ValueRange indices, Lanes lanes = {});
   void storeRounded(mlir::Value vector, const View &view, mlir::ValueRange indices, Lanes lanes = {});
@@ -138,7 +198,6 @@ public:
   /// Column chunk `chunk` of [0, columns): `body` gets the first column and the blocks of 16 that the chunk has; the last, shorter chunk has code of its own.
   void forColumnChunks(mlir::Value chunk, int64_t columns, int64_t chunkColumns, llvm::function_ref<void(mlir::Value first, llvm::ArrayRef<Lanes> blocks)> body);
 
-  enum class Combine { Sum, Max };
   /// One reduction over a row for each entry of `kinds`: `terms` gives the 16 terms of each at a block. Partial results live in 16 lanes (64 where n >= 256) by index modulo their number, and
   /// are combined in one fixed order. Returns scalars of `type`.
   llvm::SmallVector<mlir::Value> reduceRow(int64_t n, llvm::ArrayRef<Combine> kinds, mlir::Type type,
@@ -150,7 +209,7 @@ public:
                                               llvm::function_ref<llvm::SmallVector<mlir::Value>()> leaf);
   mlir::Value combine(Combine kind, mlir::Value a, mlir::Value b);
   mlir::Value identity(Combine kind, mlir::Type type);
-  /// The 16 lanes to one scalar: halves, quarters, ...
+  /// The lanes to one scalar: halves, quarters, ...
   mlir::Value horizontal(Combine kind, mlir::Value vector);
 
   mlir::OpBuilder builder;
@@ -158,6 +217,33 @@ public:
 
 private:
   llvm::SmallVector<mlir::Value> selectIndices(const View &view, mlir::ValueRange indices, int64_t lane = 0);
+  mlir::Value loadElement(const View &view, mlir::ValueRange selected);
+  void storeElement(mlir::Value value, const View &view, mlir::ValueRange selected);
+
+  //===--- KernelBuilderGpu.cpp ---===//
+  mlir::Value beginGpu();
+  int64_t pieceOf(const View &view) const;
+  mlir::Value loadGpu(const View &view, mlir::ValueRange indices, const Lanes &lanes);
+  mlir::Value loadPieces(const View &view, mlir::ValueRange indices);
+  mlir::Value loadEach(const View &view, mlir::ValueRange indices, const Lanes &lanes);
+  void storeGpu(mlir::Value value, const View &view, mlir::ValueRange indices, const Lanes &lanes);
+  void storePieces(mlir::Value value, const View &view, mlir::ValueRange indices);
+  void storeEach(mlir::Value value, const View &view, mlir::ValueRange indices, const Lanes &lanes);
+  void forLanesGpu(int64_t n, LaneBody body);
+  void runLanes(mlir::Value i, mlir::Value limit, bool together, LaneBody body);
+  llvm::SmallVector<mlir::Value> reduceRowGpu(int64_t n, llvm::ArrayRef<Combine> kinds, mlir::Type type,
+                                              llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value index, Lanes lanes)> terms);
+  struct StoresLast;
+
+  const KernelTarget target;
+  Spread spread;
+  mlir::Block *body = nullptr; // of an outer iteration
+  mlir::Value threadInGroup, firstPlace;
+  llvm::DenseMap<int64_t, mlir::Value> places;
+  llvm::DenseMap<llvm::SmallVector<mlir::Value, 4>, mlir::Value> loaded; // by view and indices
+  StoresLast *storesLast = nullptr;
+  llvm::SmallVector<View> lanedViews; // read or written by lanes
+  int64_t widest = 1; // bytes of the largest element that is read or written by lanes
 
   mlir::OwningOpRef<plan::KernelOp> kernel;
   mlir::Block *entry;

@@ -140,13 +140,14 @@ FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLa
       appendNumber(key, size);
     for (int64_t stride : layout.strides)
       appendNumber(key, stride);
-    appendNumber(key, layout.alignment);
+    if (target == KernelTarget::Gpu)
+      appendNumber(key, layout.alignment);
   }
   auto known = plans.find(key);
   if (known != plans.end())
     return known->second;
   auto finishKernel = [&](KernelBuilder &kernel) { return finish(kernel); };
-  Context context{op, layouts, finishKernel, {}};
+  Context context{op, layouts, finishKernel, target, {}};
   if (failed(generateKernels(context)))
     return failure();
   plans.try_emplace(key, context.plan);
@@ -154,17 +155,25 @@ FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLa
 }
 
 FlatSymbolRefAttr KernelGenerator::getUpdateKernel(train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster) {
-  KernelBuilder kernel(module.getContext(), ("update_" + optimizer.getSymName()).str());
+  KernelBuilder kernel(module.getContext(), ("update_" + optimizer.getSymName()).str(), target);
   writeUpdateKernel(kernel, optimizer, computeType, gradientType, hasMaster);
   return finish(kernel).kernel;
 }
 
 FlatSymbolRefAttr KernelGenerator::getSquaresKernel(Type gradientType) {
-  KernelBuilder kernel(module.getContext(), "squares");
+  KernelBuilder kernel(module.getContext(), "squares", target);
   writeSquaresKernel(kernel, gradientType);
   return finish(kernel).kernel;
 }
 
-FlatSymbolRefAttr KernelGenerator::getAccumulateKernel() { return getSquaresKernel(Float32Type::get(module.getContext())); }
+FlatSymbolRefAttr KernelGenerator::getAccumulateKernel() {
+  KernelBuilder kernel(module.getContext(), "accumulate_squares", target);
+  writeAccumulateKernel(kernel);
+  return finish(kernel).kernel;
+}
 
-FlatSymbolRefAttr KernelGenerator::getNormKernel(Type normType) { return getSquaresKernel(normType); }
+FlatSymbolRefAttr KernelGenerator::getNormKernel(Type normType) {
+  KernelBuilder kernel(module.getContext(), "norm", target);
+  writeNormKernel(kernel, normType);
+  return finish(kernel).kernel;
+}

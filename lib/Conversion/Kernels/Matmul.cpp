@@ -35,7 +35,7 @@ LogicalResult kernels::generateMatmul(Context &context, train::MatmulOp op) {
     std::swap(lhsRows, lhsColumns);
   if (op.getTransposeRhs())
     std::swap(rhsRows, rhsColumns);
-  KernelBuilder kernel(context.context(), "matmul");
+  KernelBuilder kernel(context.context(), "matmul", context.target);
   View a = kernel.argument(access(0, lhs, lhsRows, lhsColumns, 0, false), shape);
   View b = kernel.argument(access(1, rhs, 0, rhsRows, rhsColumns, false), shape);
   View bias;
@@ -43,19 +43,20 @@ LogicalResult kernels::generateMatmul(Context &context, train::MatmulOp op) {
     bias = kernel.argument(perColumnAccess(2, context.operand(2), shape.size()), shape);
   View c = kernel.argument(access(context.resultArgument(0), result, result.strides[batch.size()], 0, result.strides.back(), true), shape);
 
-  constexpr int64_t kColumns = 4 * kLanes;
+  // A GPU's group handles one vector a thread.
+  const int64_t chunkColumns = context.isGpu() ? kernel.spreadElements(n) : 4 * kCpuLanes;
   SmallVector<int64_t> outerShape = batch;
-  outerShape.append({m, (n + kColumns - 1) / kColumns});
-  Value outer = kernel.begin(countElements(outerShape), grainFor(std::min(n, kColumns) * k));
+  outerShape.append({m, (n + chunkColumns - 1) / chunkColumns});
+  Value outer = kernel.begin(countElements(outerShape), grainFor(std::min(n, chunkColumns) * k));
   SmallVector<Value> coordinates = kernel.delinearize(outer, outerShape);
   Value chunk = coordinates.pop_back_val();
   Type type = train::getComputeType(lhs.elementType);
   double scale = op.getScale().convertToDouble();
-  kernel.forColumnChunks(chunk, n, kColumns, [&](Value first, ArrayRef<Lanes> blocks) {
+  kernel.forColumnChunks(chunk, n, chunkColumns, [&](Value first, ArrayRef<Lanes> blocks) {
     SmallVector<Value> zeros(blocks.size(), kernel.splat(0, type));
     auto at = [&](Value inner, size_t block) {
       SmallVector<Value> full = coordinates;
-      full.append({inner, kernel.add(first, block * kLanes)});
+      full.append({inner, kernel.add(first, block * kCpuLanes)});
       return full;
     };
     SmallVector<Value> sums = kernel.forRange(k, zeros, [&](Value inner, ValueRange carried) {

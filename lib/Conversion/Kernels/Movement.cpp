@@ -22,7 +22,7 @@ static void generateCopy(Context &context, StringRef name, ArrayRef<int64_t> sha
                       [](KernelBuilder &, ArrayRef<Value> loaded) { return SmallVector<Value>(loaded); });
 }
 
-static Access accessOf(unsigned argument, const TensorLayout &layout) { return Access{argument, layout.elementType, layout.strides}; }
+static Access accessOf(unsigned argument, const TensorLayout &layout) { return rowAccess(argument, layout); }
 
 /// The part of `layout` that starts at `starts` and walks `steps` elements an axis.
 static Access sliceOf(unsigned argument, const TensorLayout &layout, ArrayRef<int64_t> starts, ArrayRef<int64_t> steps) {
@@ -39,12 +39,14 @@ static LogicalResult generateReshape(Context &context, train::ReshapeOp op) {
   // A contiguous side can take the other's shape.
   if (destination.isContiguous()) {
     TensorLayout reshaped = TensorLayout::contiguous(RankedTensorType::get(source.shape, source.elementType));
+    reshaped.alignment = destination.alignment;
     generateCopy(context, "copy", source.shape, accessOf(0, source), accessOf(1, reshaped));
     return success();
   }
   if (!source.isContiguous())
     return op.emitOpError("has neither a contiguous operand nor a contiguous result");
   TensorLayout reshaped = TensorLayout::contiguous(RankedTensorType::get(destination.shape, source.elementType));
+  reshaped.alignment = source.alignment;
   generateCopy(context, "copy", destination.shape, accessOf(0, reshaped), accessOf(1, destination));
   return success();
 }
@@ -66,7 +68,7 @@ static LogicalResult generateSliceGrad(Context &context, train::SliceGradOp op) 
   Access whole = accessOf(1, destination);
   whole.write = true;
   generateElementwise(context, "zeros", destination.shape, {whole}, [&](KernelBuilder &kernel, ArrayRef<Value>) -> SmallVector<Value> {
-    return {kernel.constant(cast<TypedAttr>(kernel.builder.getZeroAttr(VectorType::get({kLanes}, destination.elementType))))};
+    return {kernel.constant(cast<TypedAttr>(kernel.builder.getZeroAttr(VectorType::get({kernel.lanes()}, destination.elementType))))};
   });
   generateCopy(context, "slice_grad", source.shape, accessOf(0, source), sliceOf(1, destination, op.getStarts(), op.getStrides()));
   return success();
@@ -77,23 +79,31 @@ static LogicalResult generateLiteral(Context &context, train::ConstantOp op) {
   auto elements = cast<DenseElementsAttr>(op.getValue());
   const TensorLayout &destination = context.result(0);
   SmallVector<Attribute> values(elements.getValues<Attribute>());
-  KernelBuilder kernel(context.context(), "literal");
+  KernelBuilder kernel(context.context(), "literal", context.target);
   SmallVector<int64_t> shape = destination.shape;
   SmallVector<Access> access = {accessOf(0, destination)};
   access[0].write = true;
   collapseAxes(shape, access);
   View view = kernel.argument(access[0], shape);
+  kernel.setSpread({/*lanes=*/context.isGpu() ? 1 : kCpuLanes});
   kernel.begin(1, 1);
   int64_t row = shape.back();
   for (int64_t first = 0; first < static_cast<int64_t>(values.size()); first += row) {
     SmallVector<Value> coordinates(shape.size());
     for (int64_t axis = shape.size() - 1, rest = first; axis >= 0; rest /= shape[axis], --axis)
       coordinates[axis] = kernel.index(rest % shape[axis]);
-    for (int64_t i = 0; i < row; i += kLanes) {
-      Lanes lanes{std::min(kLanes, row - i)};
+    if (context.isGpu()) { // one thread, one element at a time
+      for (int64_t i = 0; i < row; ++i) {
+        coordinates.back() = kernel.index(i);
+        kernel.storeScalar(kernel.constant(cast<TypedAttr>(values[first + i])), view, coordinates);
+      }
+      continue;
+    }
+    for (int64_t i = 0; i < row; i += kCpuLanes) {
+      Lanes lanes{std::min(kCpuLanes, row - i)};
       SmallVector<Attribute> block(ArrayRef(values).slice(first + i, lanes.valid));
-      block.resize(kLanes, block.back());
-      auto type = VectorType::get({kLanes}, destination.elementType);
+      block.resize(kCpuLanes, block.back());
+      auto type = VectorType::get({kernel.lanes()}, destination.elementType);
       coordinates.back() = kernel.index(i);
       kernel.store(kernel.constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(type, block)))), view, coordinates, lanes);
     }
@@ -110,7 +120,7 @@ LogicalResult kernels::generateMovement(Context &context) {
       .Case([&](train::ConstantOp op) { return generateLiteral(context, op); })
       .Case([&](train::TransposeOp op) {
         const TensorLayout &source = context.operand(0);
-        Access access{0, source.elementType, {}};
+        Access access{0, source.elementType, {}, 0, false, source.alignment};
         for (int64_t axis : op.getPermutation())
           access.strides.push_back(source.strides[axis]);
         generateCopy(context, "copy", context.result(0).shape, access, accessOf(1, context.result(0)));

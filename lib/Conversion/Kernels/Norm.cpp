@@ -69,7 +69,7 @@ static void generateLayerNorm(Context &context, train::LayerNormOp op) {
       ++next;
     }
   Rows rows(input.shape, accesses);
-  KernelBuilder kernel(context.context(), "layer_norm");
+  KernelBuilder kernel(context.context(), "layer_norm", context.target);
   Row row{kernel, train::getComputeType(input.elementType), {}, {}, rows.n};
   row.at = rows.begin(kernel, row.views);
 
@@ -100,7 +100,7 @@ static void generateRMSNorm(Context &context, train::RMSNormOp op) {
   if (op.getGamma())
     accesses.push_back(perColumnAccess(1, context.operand(1), input.shape.size()));
   Rows rows(input.shape, accesses);
-  KernelBuilder kernel(context.context(), "rms_norm");
+  KernelBuilder kernel(context.context(), "rms_norm", context.target);
   Row row{kernel, train::getComputeType(input.elementType), {}, {}, rows.n};
   row.at = rows.begin(kernel, row.views);
 
@@ -136,7 +136,7 @@ static void generateInputGrad(Context &context, bool centered, bool hasGamma) {
     accesses.push_back(perRowAccess(meanOperand, context.operand(meanOperand)));
   }
   Rows rows(input.shape, accesses);
-  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
   Row row{kernel, train::getComputeType(input.elementType), {}, {}, rows.n};
   row.at = rows.begin(kernel, row.views);
 
@@ -175,15 +175,57 @@ LogicalResult kernels::generateNorm(Context &context) {
   return success();
 }
 
+/// The same on a GPU. Bytes moved: input and cotangent once.
+static void generateParameterGradOnGpu(Context &context, bool centered) {
+  const TensorLayout &input = context.operand(0);
+  unsigned rank = input.shape.size(), rstdOperand = centered ? 2 : 1, cotangentOperand = rstdOperand + 1;
+  Rows rows(input.shape, {rowAccess(0, input), rowAccess(cotangentOperand, context.operand(cotangentOperand)), perRowAccess(rstdOperand, context.operand(rstdOperand)),
+                          perRowAccess(centered ? 1 : rstdOperand, context.operand(centered ? 1 : rstdOperand))});
+  Type type = train::getComputeType(input.elementType);
+  SmallVector<View> views;
+  ColumnReduction reduction;
+  reduction.name = context.op->getName().stripDialect();
+  reduction.rows = rows.count();
+  reduction.columns = rows.n;
+  reduction.kind = Combine::Sum;
+  reduction.results = centered ? 2 : 1;
+  reduction.type = type;
+  reduction.lanes = std::max<int64_t>(1, 16 / (input.elementType.getIntOrFloatBitWidth() / 8));
+  for (unsigned result = 0; result < reduction.results; ++result) {
+    Access access = perColumnAccess(context.resultArgument(result), context.result(result), rank, /*write=*/true);
+    access.strides = {access.strides.back()};
+    reduction.destinations.push_back(access);
+  }
+  reduction.declare = [&](KernelBuilder &kernel) {
+    for (const Access &access : ArrayRef(rows.accesses).take_front(centered ? 4 : 3))
+      views.push_back(kernel.argument(access, rows.shape()));
+  };
+  reduction.terms = [&](KernelBuilder &kernel, ValueRange, Value row, Value column, const Lanes &lanes) -> SmallVector<Value> {
+    SmallVector<Value> at = kernel.delinearize(row, rows.outer);
+    at.push_back(column);
+    Value value = kernel.loadCompute(views[0], at, lanes), cotangent = kernel.loadCompute(views[1], at, lanes);
+    Value rstd = kernel.broadcast(kernel.convert(kernel.loadScalar(views[2], at), type));
+    if (centered)
+      value = kernel.subF(value, kernel.broadcast(kernel.convert(kernel.loadScalar(views[3], at), type)));
+    Value product = kernel.mulF(cotangent, kernel.mulF(value, rstd));
+    return centered ? SmallVector<Value>{product, cotangent} : SmallVector<Value>{product};
+  };
+  generateColumnReduction(context, reduction);
+}
+
 /// dgamma and dbeta: one outer iteration sums 64 columns over all rows. Bytes moved: input and cotangent once.
 LogicalResult kernels::generateNormParameterGrad(Context &context) {
   bool centered = isa<train::LayerNormParameterGradOp>(context.op);
-  constexpr int64_t kColumns = 4 * kLanes;
+  if (context.isGpu()) {
+    generateParameterGradOnGpu(context, centered);
+    return success();
+  }
+  constexpr int64_t kColumns = 4 * kCpuLanes;
   const TensorLayout &input = context.operand(0);
   unsigned rank = input.shape.size(), rstdOperand = centered ? 2 : 1, cotangentOperand = rstdOperand + 1;
   ArrayRef<int64_t> rows = ArrayRef(input.shape).drop_back();
   int64_t columns = input.shape.back(), chunks = (columns + kColumns - 1) / kColumns;
-  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
   Type type = train::getComputeType(input.elementType);
   View x = kernel.argument(rowAccess(0, input), input.shape);
   View rstd = kernel.argument(perRowAccess(rstdOperand, context.operand(rstdOperand)), input.shape);
@@ -205,7 +247,7 @@ LogicalResult kernels::generateNormParameterGrad(Context &context) {
       Value means = centered ? kernel.broadcast(kernel.convert(kernel.loadScalar(mean, at), type)) : Value();
       SmallVector<Value> terms, cotangents;
       for (auto [index, lanes] : llvm::enumerate(blocks)) {
-        at.back() = kernel.add(first, index * kLanes);
+        at.back() = kernel.add(first, index * kCpuLanes);
         Value value = kernel.loadCompute(x, at, lanes), cotangent = kernel.loadCompute(dy, at, lanes);
         Value normalized = kernel.mulF(centered ? kernel.subF(value, means) : value, rstds);
         terms.push_back(kernel.mulF(cotangent, normalized));
@@ -217,7 +259,7 @@ LogicalResult kernels::generateNormParameterGrad(Context &context) {
     });
     SmallVector<Value> at(rank, kernel.index(0));
     for (auto [index, lanes] : llvm::enumerate(blocks)) {
-      at.back() = kernel.add(first, index * kLanes);
+      at.back() = kernel.add(first, index * kCpuLanes);
       kernel.storeRounded(sums[index], dgamma, at, lanes);
       if (centered)
         kernel.storeRounded(sums[blocks.size() + index], dbeta, at, lanes);

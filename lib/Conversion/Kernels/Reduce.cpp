@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Families.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace zopt;
@@ -22,7 +23,7 @@ using Combine = KernelBuilder::Combine;
 /// Elements of a long row that are summed before the sum is added to a total.
 static constexpr int64_t kRowBlock = 4096;
 /// Columns that one outer iteration of a column reduction handles.
-static constexpr int64_t kColumns = 8 * kLanes;
+static constexpr int64_t kColumns = 8 * kCpuLanes;
 
 namespace {
 
@@ -37,6 +38,8 @@ struct Reduction {
   void analyze(ArrayRef<int64_t> axes, bool keepdims);
   void generateRows();
   void generateColumns();
+  void generateRowsOnGpu();
+  void generateColumnsOnGpu();
   Value finish(KernelBuilder &kernel, Value value);
   int64_t count() const { return countElements(reduced); }
 };
@@ -45,7 +48,7 @@ struct Reduction {
 
 void Reduction::analyze(ArrayRef<int64_t> axes, bool keepdims) {
   const TensorLayout &source = context.operand(0), &destination = context.result(0);
-  SmallVector<Access> keptAccesses = {{0, source.elementType, {}, 0, false}, {1, destination.elementType, {}, 0, true}};
+  SmallVector<Access> keptAccesses = {{0, source.elementType, {}, 0, false, source.alignment}, {1, destination.elementType, {}, 0, true, destination.alignment}};
   SmallVector<int64_t> reducedStrides;
   bool lastReduced = true;
   for (int64_t axis = 0, resultAxis = 0, rank = source.shape.size(); axis < rank; ++axis) {
@@ -91,7 +94,7 @@ Value Reduction::finish(KernelBuilder &kernel, Value value) {
 void Reduction::generateRows() {
   SmallVector<int64_t> shape = kept;
   shape.append(reduced);
-  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
   View source = kernel.argument(input, shape);
   View destination = kernel.argument(output, kept);
   Value outer = kernel.begin(countElements(kept), grainFor(count()));
@@ -126,7 +129,7 @@ void Reduction::generateColumns() {
   SmallVector<int64_t> shape(ArrayRef(kept).drop_back());
   shape.append(reduced);
   shape.push_back(columns);
-  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
   View source = kernel.argument(input, shape);
   View destination = kernel.argument(output, kept);
   SmallVector<int64_t> outerShape(kept);
@@ -140,20 +143,129 @@ void Reduction::generateColumns() {
     SmallVector<Value> full = kernel.reduceNested(kind, reduced, coordinates, identities, [&] {
       SmallVector<Value> terms;
       for (auto [index, lanes] : llvm::enumerate(blocks)) {
-        coordinates.push_back(kernel.add(first, index * kLanes));
+        coordinates.push_back(kernel.add(first, index * kCpuLanes));
         terms.push_back(kernel.loadCompute(source, coordinates, lanes));
         coordinates.pop_back();
       }
       return terms;
     });
     for (auto [index, lanes] : llvm::enumerate(blocks)) {
-      coordinates.push_back(kernel.add(first, index * kLanes));
+      coordinates.push_back(kernel.add(first, index * kCpuLanes));
       kernel.storeRounded(finish(kernel, full[index]), destination, coordinates, lanes);
       coordinates.pop_back();
     }
   };
   kernel.forColumnChunks(chunk, columns, kColumns, reduceChunk);
   context.add(kernel);
+}
+
+//===----------------------------------------------------------------------===//
+// GPUs
+//===----------------------------------------------------------------------===//
+
+/// Elements that a block reduces at once where there are few, long rows.
+static constexpr int64_t kGpuChunk = 16384;
+
+/// The reduced axes are one row, in row-major order whatever the layout. Rows that are too few to fill the GPU are cut into chunks, whose results a second launch reduces.
+void Reduction::generateRowsOnGpu() {
+  const int64_t n = count(), keptCount = countElements(kept);
+  const int64_t chunks = n > 2 * kGpuChunk && keptCount < 256 ? llvm::divideCeil(n, kGpuChunk) : 1;
+  const int64_t length = chunks > 1 ? kGpuChunk : n;
+  // Addresses may have fewer axes than the order.
+  SmallVector<Access> inner = {input};
+  inner[0].strides.erase(inner[0].strides.begin(), inner[0].strides.begin() + kept.size());
+  SmallVector<int64_t> rowShape = reduced;
+  collapseAxes(rowShape, inner);
+  Access access = input;
+  access.strides.truncate(kept.size());
+  access.strides.append(inner[0].strides);
+  SmallVector<int64_t> shape = kept;
+  shape.append(rowShape);
+
+  const unsigned workspace = chunks > 1 ? context.addWorkspace(keptCount * chunks * llvm::divideCeil(compute.getIntOrFloatBitWidth(), 8)) : 0;
+  TensorLayout partialLayout = TensorLayout::contiguous(RankedTensorType::get({keptCount, chunks}, compute));
+  {
+    KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
+    View source = kernel.argument(access, shape), destination;
+    destination = chunks > 1 ? kernel.linear(workspace, compute, keptCount * chunks, /*write=*/true) : kernel.argument(output, kept);
+    kernel.spreadRow(length);
+    Value outer = kernel.begin(keptCount * chunks, 1);
+    SmallVector<int64_t> outerShape = kept;
+    outerShape.push_back(chunks);
+    SmallVector<Value> at = kernel.delinearize(outer, outerShape);
+    Value base = chunks > 1 ? kernel.mul(at.back(), length) : Value();
+    at.pop_back();
+    SmallVector<Value> keptAt = at;
+    Value sum = kernel.reduceRow(length, kind, compute, [&](Value i, Lanes lanes) -> SmallVector<Value> {
+      if (base)
+        i = kernel.add(base, i);
+      if (n % length != 0) // the last chunk
+        lanes = kernel.lanesBelow(i, kernel.index(n), n % kernel.lanes() == 0);
+      at = keptAt;
+      Value terms;
+      if (rowShape.size() == 1) {
+        at.push_back(i);
+        terms = kernel.loadCompute(source, at, lanes);
+      } else {
+        terms = kernel.convert(kernel.loadLanes(source, i, lanes, [&](Value place) {
+          SmallVector<Value> full = keptAt;
+          full.append(kernel.delinearize(place, rowShape));
+          return full;
+        }), compute);
+      }
+      return {kernel.keepValid(terms, kernel.identity(kind, compute), lanes)};
+    })[0];
+    if (chunks > 1)
+      kernel.storeScalar(sum, destination, outer);
+    else
+      kernel.storeRoundedScalar(finish(kernel, sum), destination, keptAt);
+    context.add(kernel);
+  }
+  if (chunks == 1)
+    return;
+  KernelBuilder kernel(context.context(), (context.op->getName().stripDialect() + "_total").str(), context.target);
+  View partial = kernel.argument(rowAccess(workspace, partialLayout), partialLayout.shape), destination = kernel.argument(output, kept);
+  kernel.spreadRow(chunks);
+  Value outer = kernel.begin(keptCount, 1);
+  Value sum = kernel.reduceRow(chunks, kind, compute, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {kernel.load(partial, {outer, i}, lanes)}; })[0];
+  kernel.storeRoundedScalar(finish(kernel, sum), destination, kernel.delinearize(outer, kept));
+  context.add(kernel);
+}
+
+void Reduction::generateColumnsOnGpu() {
+  SmallVector<int64_t> outer(ArrayRef(kept).drop_back());
+  SmallVector<Access> inner = {input};
+  inner[0].strides.erase(inner[0].strides.begin(), inner[0].strides.begin() + outer.size());
+  inner[0].strides.pop_back();
+  SmallVector<int64_t> rowShape = reduced;
+  collapseAxes(rowShape, inner);
+  Access access = input;
+  access.strides.truncate(outer.size());
+  access.strides.append(inner[0].strides);
+  access.strides.push_back(input.strides.back());
+  SmallVector<int64_t> shape = outer;
+  shape.append(rowShape);
+  shape.push_back(kept.back());
+  View source;
+  ColumnReduction reduction;
+  reduction.name = context.op->getName().stripDialect();
+  reduction.outer = outer;
+  reduction.rows = count();
+  reduction.columns = kept.back();
+  reduction.kind = kind;
+  reduction.results = 1;
+  reduction.type = compute;
+  reduction.lanes = std::max<int64_t>(1, 16 / llvm::divideCeil(input.elementType.getIntOrFloatBitWidth(), 8));
+  reduction.destinations = {output};
+  reduction.declare = [&](KernelBuilder &kernel) { source = kernel.argument(access, shape); };
+  reduction.terms = [&](KernelBuilder &kernel, ValueRange outerAt, Value row, Value column, const Lanes &lanes) -> SmallVector<Value> {
+    SmallVector<Value> at(outerAt);
+    at.append(kernel.delinearize(row, rowShape));
+    at.push_back(column);
+    return {kernel.loadCompute(source, at, lanes)};
+  };
+  reduction.finish = [&](KernelBuilder &kernel, Value sum) { return finish(kernel, sum); };
+  generateColumnReduction(context, reduction);
 }
 
 LogicalResult kernels::generateReduce(Context &context) {
@@ -178,7 +290,9 @@ LogicalResult kernels::generateReduce(Context &context) {
   Type compute = isa<FloatType>(elementType) ? Type(train::getComputeType(elementType)) : elementType;
   Reduction reduction{context, kind, compute, {}, {}, {}, {}, true};
   reduction.analyze(axes, keepdims);
-  if (reduction.byRows)
+  if (context.isGpu())
+    reduction.byRows ? reduction.generateRowsOnGpu() : reduction.generateColumnsOnGpu();
+  else if (reduction.byRows)
     reduction.generateRows();
   else
     reduction.generateColumns();

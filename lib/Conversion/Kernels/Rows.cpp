@@ -29,6 +29,7 @@ SmallVector<int64_t> Rows::shape() const {
 SmallVector<Value> Rows::begin(KernelBuilder &kernel, SmallVectorImpl<View> &views, Value *outerIndex) const {
   for (const Access &access : accesses)
     views.push_back(kernel.argument(access, shape()));
+  kernel.spreadRow(n);
   Value index = kernel.begin(count(), grainFor(n));
   if (outerIndex)
     *outerIndex = index;
@@ -38,7 +39,7 @@ SmallVector<Value> Rows::begin(KernelBuilder &kernel, SmallVectorImpl<View> &vie
 }
 
 Access kernels::rowAccess(unsigned argument, const TensorLayout &layout, bool write) {
-  return Access{argument, layout.elementType, layout.strides, 0, write};
+  return Access{argument, layout.elementType, layout.strides, 0, write, layout.alignment};
 }
 
 Access kernels::perRowAccess(unsigned argument, const TensorLayout &layout, bool write) {
@@ -48,7 +49,7 @@ Access kernels::perRowAccess(unsigned argument, const TensorLayout &layout, bool
 }
 
 Access kernels::perColumnAccess(unsigned argument, const TensorLayout &layout, unsigned rank, bool write) {
-  Access access{argument, layout.elementType, SmallVector<int64_t>(rank - 1, 0), 0, write};
+  Access access{argument, layout.elementType, SmallVector<int64_t>(rank - 1, 0), 0, write, layout.alignment};
   access.strides.push_back(layout.strides[0]);
   return access;
 }

@@ -20,7 +20,7 @@ using Combine = KernelBuilder::Combine;
 static void generateForward(Context &context, bool logarithm) {
   const TensorLayout &input = context.operand(0), &output = context.result(0);
   Rows rows(input.shape, {rowAccess(0, input), rowAccess(1, output, /*write=*/true)});
-  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
   SmallVector<View> views;
   SmallVector<Value> at = rows.begin(kernel, views);
   Type type = train::getComputeType(input.elementType);
@@ -29,8 +29,8 @@ static void generateForward(Context &context, bool logarithm) {
     return kernel.loadCompute(view, at, lanes);
   };
   Value max = kernel.broadcast(kernel.reduceRow(rows.n, Combine::Max, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {load(views[0], i, lanes)}; })[0]);
-  // e^(x - max) is kept in the result where that holds it exactly.
-  bool keeps = !logarithm && output.elementType == type;
+  // e^(x - max) is kept in the result where that holds it exactly. A GPU has it in registers, or computes it again.
+  bool keeps = !logarithm && output.elementType == type && !kernel.isGpu();
   auto exponential = [&](Value i, Lanes lanes) { return kernel.expF(kernel.subF(load(views[0], i, lanes), max)); };
   Value sum = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> {
     Value e = exponential(i, lanes);
@@ -56,7 +56,7 @@ static void generateForward(Context &context, bool logarithm) {
 static void generateGrad(Context &context, bool logarithm) {
   const TensorLayout &output = context.operand(0), &cotangent = context.operand(1), &result = context.result(0);
   Rows rows(output.shape, {rowAccess(0, output), rowAccess(1, cotangent), rowAccess(2, result, /*write=*/true)});
-  KernelBuilder kernel(context.context(), context.op->getName().stripDialect());
+  KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
   SmallVector<View> views;
   SmallVector<Value> at = rows.begin(kernel, views);
   Type type = train::getComputeType(output.elementType);

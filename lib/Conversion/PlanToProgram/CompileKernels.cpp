@@ -1,4 +1,4 @@
-//===- CompileKernels.cpp - from plan.kernel to a shared object ------------===//
+//===- CompileKernels.cpp - from plan.kernel to a shared object or PTX -----===//
 //
 // Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -148,6 +148,35 @@ static bool linkObjects(ArrayRef<SmallString<0>> objects, StringRef path, std::s
   return true;
 }
 
+/// One text of several: the first header serves all.
+static std::string joinPtx(ArrayRef<std::string> parts) {
+  std::string joined;
+  for (StringRef part : parts) {
+    constexpr StringLiteral kLastOfHeader = ".address_size 64";
+    joined += joined.empty() ? part : part.substr(part.find(kLastOfHeader) + kLastOfHeader.size());
+  }
+  return joined;
+}
+
+/// Writes beside `path`, then renames.
+static bool writeWhole(StringRef text, StringRef path, std::string &error) {
+  std::string temporary = (path + ".tmp" + llvm::Twine(llvm::sys::Process::getProcessId())).str();
+  llvm::FileRemover remover(temporary);
+  std::error_code code;
+  llvm::raw_fd_ostream stream(temporary, code);
+  if (!code) {
+    stream << text;
+    stream.close();
+    code = stream.error();
+    stream.clear_error();
+  }
+  if (!code)
+    code = llvm::sys::fs::rename(temporary, path);
+  if (code)
+    error = (path + ": " + code.message()).str();
+  return !code;
+}
+
 LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
   initializeTarget();
   MLIRContext *context = finalPlan.getContext();
@@ -181,9 +210,12 @@ LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
     work[least] += sized.size;
   }
 
+  const bool isGpu = llvm::Triple(target.getTriple()).isNVPTX();
   std::vector<SmallString<0>> objects(count);
-  std::vector<std::string> errors(count);
+  std::vector<std::string> texts(count), errors(count);
   LogicalResult result = failableParallelForEachN(context, 0, count, [&](size_t part) {
+    if (isGpu)
+      return emitPtx(parts[part], target, texts[part], errors[part]);
     return emitObject(parts[part], target, objects[part], errors[part]);
   });
   for (const std::string &error : errors)
@@ -192,6 +224,11 @@ LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
   if (failed(result))
     return failure();
   std::string error;
+  if (isGpu) {
+    if (!writeWhole(joinPtx(texts), path, error))
+      return finalPlan.emitError("cannot write kernels: ") << error;
+    return success();
+  }
   if (!linkObjects(objects, path, error))
     return finalPlan.emitError("cannot link kernels: ") << error;
   return success();

@@ -17,16 +17,35 @@
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/ArrayRef.h"
 
+namespace mlir {
+class LLVMTypeConverter;
+}
+
 namespace zopt {
 
 /// Expands transcendental functions of fp32 and conversions of bf16 into arithmetic, and sends the rest to the C library.
 void populateMathExpansionPatterns(mlir::RewritePatternSet &patterns);
+
+/// The fp32 part of it; `gpu`: by what an NVIDIA GPU has instructions for.
+void populateF32ExpansionPatterns(mlir::RewritePatternSet &patterns, bool gpu);
+
+/// Everything for a GPU, which has no C library: fp32 as above, f64 and powers as polynomials, quotients of vectors to 2 ulp.
+void populateGpuMathExpansionPatterns(mlir::RewritePatternSet &patterns);
 
 /// Loads the dialects that lowering makes, and registers what translation needs. Before any `lowerKernels` in this context.
 void loadLoweringDialects(mlir::MLIRContext *context);
 
 /// A module in the LLVM dialect with one function `void symbol(ptr arguments, i64 begin, i64 end)` for each kernel, named by getKernelSymbol. Thread-safe.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerKernels(llvm::ArrayRef<plan::KernelOp> kernels);
+
+/// The descriptor of an argument that starts at `pointer`, as the LLVM dialect has it.
+mlir::FailureOr<mlir::Value> makeDescriptor(mlir::OpBuilder &builder, mlir::Location loc, const mlir::LLVMTypeConverter &converter, mlir::MemRefType type, mlir::Value pointer);
+
+/// A module in the LLVM and NVVM dialects with one entry for each kernel: a pointer a memref argument, floats by value, begin and end as i64. Thread-safe.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerGpuKernels(llvm::ArrayRef<plan::KernelOp> kernels);
+
+/// The PTX of some kernels, with its header. `error` is set where LLVM fails; MLIR reports by itself.
+mlir::LogicalResult emitPtx(llvm::ArrayRef<plan::KernelOp> kernels, plan::TargetOp target, std::string &ptx, std::string &error);
 
 } // namespace zopt
 

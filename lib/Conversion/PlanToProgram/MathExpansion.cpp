@@ -8,6 +8,8 @@
 // fp32 transcendental functions on any vector width, each with the same operations whatever the width, so that a masked tail, a scalar and a full vector give the same bits. Errors against the exact
 // value, over all arguments (test/Unit/Conversion measures them): exp, log, tanh, erf, sin and cos below 2 ulp, log1p below 3. f64 and pow go to the C library, one element at a time.
 //
+// A GPU has an instruction for 2^x, about 2 ulp on a reduced argument, and no C library: GpuMathExpansion.cpp has f64 and pow.
+//
 //===----------------------------------------------------------------------===//
 
 #include "LowerKernels.h"
@@ -29,6 +31,7 @@ struct F32 {
   OpBuilder &b;
   Location loc;
   Type type;
+  bool gpu = false;
 
   Type withElement(Type element) const {
     if (auto vector = dyn_cast<VectorType>(type))
@@ -68,6 +71,8 @@ struct F32 {
 
   /// x = n log 2 + f with |f| <= log(2) / 2; a polynomial in f, scaled by 2^n in two exact steps, so that subnormal results round once. The clamps lie where the result is 0 and infinity.
   Value exp(Value x) {
+    if (gpu)
+      return expGpu(x);
     x = select(compare(arith::CmpFPredicate::OGT, x, c(89.0f)), c(89.0f), x);
     x = select(compare(arith::CmpFPredicate::OLT, x, c(-104.0f)), c(-104.0f), x);
     constexpr float kMagic = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits
@@ -79,6 +84,21 @@ struct F32 {
     Value exponent = subI(asInt(shifted), i(0x4B400000));
     Value first = arith::ShRSIOp::create(b, loc, exponent, i(1)), second = subI(exponent, first);
     auto power = [&](Value e) { return asFloat(arith::ShLIOp::create(b, loc, addI(e, i(127)), i(23))); };
+    return mul(mul(r, power(first)), power(second));
+  }
+
+  /// The same with the instruction for 2^f.
+  Value expGpu(Value x) {
+    x = arith::MaximumFOp::create(b, loc, arith::MinimumFOp::create(b, loc, x, c(89.0f)), c(-104.0f));
+    constexpr float kMagic = 12582912.0f;
+    Value shifted = fma(x, c(1.44269504f), c(kMagic));
+    Value n = sub(shifted, c(kMagic));
+    Value f = fma(n, c(-6.93145752e-1f), x);
+    f = fma(n, c(-1.42860677e-6f), f);
+    Value r = math::Exp2Op::create(b, loc, mul(f, c(1.44269504f)), arith::FastMathFlags::afn);
+    Value exponent = subI(asInt(shifted), i(0x4B400000));
+    Value first = arith::ShRSIOp::create(b, loc, exponent, i(1)), second = subI(exponent, first);
+    auto power = [&](Value e) { return asFloat(addI(arith::ShLIOp::create(b, loc, e, i(23)), i(0x3F800000))); };
     return mul(mul(r, power(first)), power(second));
   }
 
@@ -165,14 +185,15 @@ struct F32 {
 
 template <typename OpTy, Value (*Expand)(F32 &, Value)>
 struct ExpandF32 : OpRewritePattern<OpTy> {
-  using OpRewritePattern<OpTy>::OpRewritePattern;
+  ExpandF32(MLIRContext *context, bool gpu) : OpRewritePattern<OpTy>(context), gpu(gpu) {}
   LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
     if (!getElementTypeOrSelf(op.getType()).isF32())
       return failure();
-    F32 f{rewriter, op.getLoc(), op.getType()};
+    F32 f{rewriter, op.getLoc(), op.getType(), gpu};
     rewriter.replaceOp(op, Expand(f, op.getOperand()));
     return success();
   }
+  bool gpu;
 };
 
 /// Calls the C library, one element at a time.
@@ -222,10 +243,15 @@ Value expandRsqrt(F32 &f, Value x) { return f.div(f.c(1.0f), math::SqrtOp::creat
 
 } // namespace
 
-void zopt::populateMathExpansionPatterns(RewritePatternSet &patterns) {
+void zopt::populateF32ExpansionPatterns(RewritePatternSet &patterns, bool gpu) {
   MLIRContext *context = patterns.getContext();
   patterns.add<ExpandF32<math::ExpOp, expandExp>, ExpandF32<math::LogOp, expandLog>, ExpandF32<math::Log1pOp, expandLog1p>, ExpandF32<math::TanhOp, expandTanh>,
-               ExpandF32<math::ErfOp, expandErf>, ExpandF32<math::SinOp, expandSin>, ExpandF32<math::CosOp, expandCos>, ExpandF32<math::RsqrtOp, expandRsqrt>>(context);
+               ExpandF32<math::ErfOp, expandErf>, ExpandF32<math::SinOp, expandSin>, ExpandF32<math::CosOp, expandCos>, ExpandF32<math::RsqrtOp, expandRsqrt>>(context, gpu);
+}
+
+void zopt::populateMathExpansionPatterns(RewritePatternSet &patterns) {
+  MLIRContext *context = patterns.getContext();
+  populateF32ExpansionPatterns(patterns, /*gpu=*/false);
   patterns.add<CallLibrary<math::ExpOp>>(context, "exp");
   patterns.add<CallLibrary<math::LogOp>>(context, "log");
   patterns.add<CallLibrary<math::Log1pOp>>(context, "log1p");

@@ -27,6 +27,8 @@ static View withUnitAxis(View view) {
   return view;
 }
 
+static runtime::DataType getTensorType(Type type) { return type.isF32() ? runtime::DataType::F32 : type.isF16() ? runtime::DataType::F16 : runtime::DataType::BF16; }
+
 static SmallVector<int64_t> getScratchOffsets(ArrayRef<View> tensors) {
   return llvm::map_to_vector(tensors, [](const View &view) { return view.getByteOffset(); });
 }
@@ -57,7 +59,7 @@ void FunctionLowering::emitAttention(Location loc, ArrayRef<View> tensors, runti
   for (const View &view : tensors) {
     buffers.push_back(getRef(view.storage));
     layouts.push_back(plan::MatmulOperandAttr::get(mlirContext, view.layout.elementType, DenseI64ArrayAttr::get(mlirContext, view.layout.shape), DenseI64ArrayAttr::get(mlirContext, view.layout.strides)));
-    description.tensors.push_back({runtime::DataType::BF16, {view.layout.shape.begin(), view.layout.shape.end()}, {view.layout.strides.begin(), view.layout.strides.end()}});
+    description.tensors.push_back({getTensorType(view.layout.elementType), {view.layout.shape.begin(), view.layout.shape.end()}, {view.layout.strides.begin(), view.layout.strides.end()}});
   }
   description.causal = causal;
   int64_t scratchBytes = runtime::cuda::attentionScratchBytes(description);

@@ -37,6 +37,8 @@ void FunctionLowering::computeLastReads() {
 static bool allowsInPlace(Operation *op, unsigned operand) {
   if (isa<train::CrossEntropyGradOp, train::RotaryOp>(op))
     return operand == 0;
+  if (auto product = dyn_cast<train::FusedMatmulOp>(op))
+    return product.getAddend() && product->getOperand(operand) == product.getAddend();
   return op->hasTrait<train::Elementwise>() || isa<train::FusedOp>(op);
 }
 

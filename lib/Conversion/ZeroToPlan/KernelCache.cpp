@@ -31,7 +31,7 @@ FailureOr<KernelPlan> KernelCache::get(Operation *op, ArrayRef<TensorLayout> lay
     for (Operation &inner : region.getOps())
       hash = llvm::hash_combine(hash, inner.getName());
   for (const TensorLayout &layout : layouts)
-    hash = llvm::hash_combine(hash, layout.elementType, llvm::hash_combine_range(layout.shape), llvm::hash_combine_range(layout.strides));
+    hash = llvm::hash_combine(hash, layout.elementType, llvm::hash_combine_range(layout.shape), llvm::hash_combine_range(layout.strides), layout.alignment);
   auto sameLayouts = [&](ArrayRef<TensorLayout> other) {
     return llvm::equal(layouts, other, [](const TensorLayout &a, const TensorLayout &b) { return a.elementType == b.elementType && a.shape == b.shape && a.strides == b.strides && a.alignment == b.alignment; });
   };

@@ -26,7 +26,7 @@ struct Product {
   bool transposeLhs, transposeRhs;
   llvm::APFloat scale;
   View lhs = {}, rhs = {}, out = {};
-  std::optional<View> bias = {}, aux = {}, biasGradient = {};
+  std::optional<View> bias = {}, aux = {}, addend = {}, biasGradient = {};
   plan::Epilogue epilogue = plan::Epilogue::none;
   plan::BiasGradient biasGradientKind = plan::BiasGradient::none;
 };
@@ -84,7 +84,7 @@ void makeMatrices(Product &product) {
   bool wholeLhs = ArrayRef(lhs.layout.shape).drop_back(2) == ArrayRef(out.layout.shape).drop_back(2);
   if (rank > 2 && oneRhs && wholeLhs) {
     std::optional<View> lhsRows = foldRows(lhs), outRows = foldRows(out), auxRows = product.aux ? foldRows(*product.aux) : std::nullopt;
-    if (lhsRows && outRows && (auxRows || !product.aux)) {
+    if (lhsRows && outRows && (auxRows || !product.aux)) { // an addend lies as the result does
       lhs = *lhsRows;
       out = *outRows;
       product.aux = auxRows;
@@ -93,7 +93,7 @@ void makeMatrices(Product &product) {
       rank = 2;
     }
   }
-  if (!product.bias && !product.aux && !product.biasGradient) {
+  if (!product.bias && !product.aux && !product.addend && !product.biasGradient) {
     padAxis(lhs, rank - 2, out, rank - 2);
     padAxis(rhs, rank - 1, out, rank - 1);
     padAxis(lhs, rank - 1, rhs, rank - 2);
@@ -243,6 +243,17 @@ LogicalResult FunctionLowering::lowerFusedMatmul(train::FusedMatmulOp op) {
     tensors.aux = getView(op.getAux());
   if (op.getBiasGradient())
     tensors.biasGradient = views[op.getBiasGradient()];
+  if (op.getAddend()) {
+    tensors.addend = getView(op.getAddend());
+    if (tensors.addend->layout.strides != tensors.out.layout.strides) {
+      FailureOr<View> contiguous = getContiguous(op.getAddend());
+      if (failed(contiguous))
+        return failure();
+      tensors.addend = *contiguous;
+    }
+    if (!tensors.out.isContiguous() && tensors.addend->layout.strides != tensors.out.layout.strides)
+      return op.emitOpError("has a result that does not lie as its addend does");
+  }
   product = tensors;
   makeMatrices(product);
   std::optional<runtime::Command> command = getCommand(product, context.isGpu());
@@ -272,11 +283,11 @@ LogicalResult FunctionLowering::emitMatmul(const Product &product, const runtime
   auto layoutOf = [&](const std::optional<View> &view) { return view ? getAttr(*view) : plan::MatmulOperandAttr(); };
   auto offsetOf = [&](const std::optional<View> &view) { return view ? view->getByteOffset() : 0; };
   SmallVector<int64_t> offsets = {product.lhs.getByteOffset(), product.rhs.getByteOffset(), product.out.getByteOffset(), offsetOf(product.bias)};
-  if (product.aux || product.biasGradient)
-    offsets.append({offsetOf(product.aux), offsetOf(product.biasGradient)});
+  if (product.aux || product.biasGradient || product.addend)
+    offsets.append({offsetOf(product.aux), offsetOf(product.biasGradient), offsetOf(product.addend)});
   MLIRContext *mlirContext = builder.getContext();
   plan::MatmulOp::create(builder, product.op->getLoc(), getRef(product.lhs.storage), getRef(product.rhs.storage), getRef(product.out.storage), refOf(product.bias), scratch, refOf(product.aux),
-                         refOf(product.biasGradient), getAttr(product.lhs), getAttr(product.rhs), getAttr(product.out), layoutOf(product.bias), layoutOf(product.aux), builder.getF64FloatAttr(product.scale.convertToDouble()),
+                         refOf(product.biasGradient), refOf(product.addend), getAttr(product.lhs), getAttr(product.rhs), getAttr(product.out), layoutOf(product.bias), layoutOf(product.aux), builder.getF64FloatAttr(product.scale.convertToDouble()),
                          builder.getDenseI64ArrayAttr(offsets), plan::EpilogueAttr::get(mlirContext, product.epilogue), plan::BiasGradientAttr::get(mlirContext, product.biasGradientKind), /*algorithm=*/nullptr);
   return success();
 }

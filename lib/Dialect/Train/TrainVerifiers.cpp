@@ -536,6 +536,8 @@ LogicalResult MatmulOp::verify() { return verifyProduct(*this); }
 LogicalResult FusedMatmulOp::verify() {
   if (failed(verifyProduct(*this))) // (C1)
     return failure();
+  if (getAddend() && (getAddend().getType() != getResult().getType() || getEpilogue() != MatmulEpilogue::none || getBiasGradient()))
+    return emitOpError() << "has an addend of type " << getAddend().getType() << ", expected " << getResult().getType() << " and neither an epilogue nor a bias gradient";
   ArrayRef<int64_t> result = shapeOf(getResult());
   // (C2)
   for (auto [value, epilogue, what] : {std::tuple(Value(getPreActivation()), MatmulEpilogue::gelu, "pre_activation"), std::tuple(Value(getAux()), MatmulEpilogue::gelu_grad, "aux")}) {

@@ -40,17 +40,29 @@ class NormalNumbers {
 public:
   NormalNumbers(uint64_t seed, const std::string &state, double standardDeviation) : seed(seed), name(XXH3_64bits(state.data(), state.size())), standardDeviation(standardDeviation) {}
 
-  double operator()(int64_t index) const {
-    // One Box-Muller pair for every two elements.
-    uint64_t pair = uint64_t(index) / 2;
-    uint32_t words[4] = {uint32_t(pair), uint32_t(pair >> 32), uint32_t(name), uint32_t(name >> 32)};
-    philox(words, uint32_t(seed), uint32_t(seed >> 32));
-    auto uniform = [](uint32_t high, uint32_t low) { return (double(((uint64_t(high) << 32) | low) >> 11) + 0.5) * 0x1p-53; };
-    double radius = std::sqrt(-2 * std::log(uniform(words[0], words[1]))), angle = 2 * M_PI * uniform(words[2], words[3]);
-    return standardDeviation * radius * (index % 2 ? std::sin(angle) : std::cos(angle));
+  /// Calls store(index, value) for the elements [begin, end).
+  template <typename Store>
+  void forEach(int64_t begin, int64_t end, Store store) const {
+    for (int64_t index = begin; index < end;) {
+      // One Box-Muller pair for every two elements.
+      uint64_t pair = uint64_t(index) / 2;
+      uint32_t words[4] = {uint32_t(pair), uint32_t(pair >> 32), uint32_t(name), uint32_t(name >> 32)};
+      philox(words, uint32_t(seed), uint32_t(seed >> 32));
+      double radius = std::sqrt(-2 * std::log(uniform(words[0], words[1]))), angle = 2 * M_PI * uniform(words[2], words[3]);
+      if (index % 2 == 0) {
+        store(index, standardDeviation * radius * std::cos(angle));
+        ++index;
+      }
+      if (index < end) {
+        store(index, standardDeviation * radius * std::sin(angle));
+        ++index;
+      }
+    }
   }
 
 private:
+  static double uniform(uint32_t high, uint32_t low) { return (double(((uint64_t(high) << 32) | low) >> 11) + 0.5) * 0x1p-53; }
+
   uint64_t seed, name;
   double standardDeviation;
 };
@@ -179,8 +191,7 @@ private:
         double deviation = options.kind == Initialization::Gpt2 ? 0.02 : options.standardDeviation;
         NormalNumbers numbers(options.seed, state.name, deviation);
         parallelFor(executor.threads(), count, kThreadChunk, [&](int64_t first, int64_t last) {
-          for (int64_t i = first; i < last; ++i)
-            storeDouble(state.type, destination, i, numbers(begin + i));
+          numbers.forEach(begin + first, begin + last, [&](int64_t index, double value) { storeDouble(state.type, destination, index - begin, value); });
         });
         return success();
       }
@@ -220,7 +231,11 @@ private:
 
 } // namespace
 
-double normalNumber(uint64_t seed, const std::string &state, int64_t index, double standardDeviation) { return NormalNumbers(seed, state, standardDeviation)(index); }
+double normalNumber(uint64_t seed, const std::string &state, int64_t index, double standardDeviation) {
+  double number = 0;
+  NormalNumbers(seed, state, standardDeviation).forEach(index, index + 1, [&](int64_t, double value) { number = value; });
+  return number;
+}
 
 Status parseInitialization(const std::string &text, InitializationOptions &options) {
   if (text == "model") {

@@ -124,7 +124,7 @@ private:
       StartEvent event;
       event.plan = program.planHash;
       event.ranks = communicator.size();
-      event.comm = program.target == "cuda" ? executor->exchange() : options.comm == "auto" ? "mpi" : options.comm;
+      event.comm = program.target == "cuda" ? executor->exchange() : options.comm == "local" ? "local" : "mpi";
       event.target = program.target;
       for (const auto &[tier, peak] : executor->peak().measure())
         bytesOf(event.plannedPeak, tier) = peak.planned;

@@ -151,13 +151,13 @@ plan.sequence @micro_step {
 
 plan.sequence @micro_step {
   // expected-error @+1 {{'plan.matmul' op expects bias_gradient and its kind together}}
-  plan.matmul @a x @b -> @c {bias_gradient = @d, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+  plan.matmul @a x @b -> @c {bias_gradient = @d, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 0>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
 }
 
 // -----
 
 plan.sequence @micro_step {
-  // expected-error @+1 {{'plan.matmul' op expects 6 byte offsets (lhs, rhs, out, bias, aux, bias_gradient), but got 4}}
+  // expected-error @+1 {{'plan.matmul' op expects 7 byte offsets (lhs, rhs, out, bias, aux, bias_gradient, addend), but got 4}}
   plan.matmul @a x @b -> @c {bias_gradient = @d, bias_gradient_kind = 1 : i32, byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
 }
 

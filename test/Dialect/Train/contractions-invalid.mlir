@@ -162,7 +162,7 @@ func.func @f(%x: tensor<2x4x3x8xf32>, %c: tensor<1x1x3x1xf32>) {
 
 func.func @f(%x: tensor<3x4xbf16>, %w: tensor<5x5xbf16>) {
   // expected-error@+1 {{inner sizes 4 and 5 differ}}
-  %0 = train.fused_matmul %x, %w {operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<5x5xbf16>) -> tensor<3x5xbf16>
+  %0 = train.fused_matmul %x, %w {resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<5x5xbf16>) -> tensor<3x5xbf16>
   return
 }
 
@@ -170,7 +170,7 @@ func.func @f(%x: tensor<3x4xbf16>, %w: tensor<5x5xbf16>) {
 
 func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
   // expected-error@+1 {{with epilogue gelu lacks pre_activation}}
-  %0 = train.fused_matmul %x, %w {epilogue = 1 : i32, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> tensor<3x5xbf16>
+  %0 = train.fused_matmul %x, %w {epilogue = 1 : i32, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> tensor<3x5xbf16>
   return
 }
 
@@ -178,7 +178,7 @@ func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
 
 func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
   // expected-error@+1 {{aux has shape [3x4], expected [3x5]}}
-  %0 = train.fused_matmul %x, %w aux %x {epilogue = 2 : i32, operandSegmentSizes = array<i32: 1, 1, 0, 1>, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>, tensor<3x4xbf16>) -> tensor<3x5xbf16>
+  %0 = train.fused_matmul %x, %w aux %x {epilogue = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>, tensor<3x4xbf16>) -> tensor<3x5xbf16>
   return
 }
 
@@ -186,7 +186,7 @@ func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
 
 func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
   // expected-error@+1 {{has bias gradient kind lhs_rows, but no bias_gradient}}
-  %0 = train.fused_matmul %x, %w {bias_gradient_kind = 1 : i32, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> tensor<3x5xbf16>
+  %0 = train.fused_matmul %x, %w {bias_gradient_kind = 1 : i32, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> tensor<3x5xbf16>
   return
 }
 
@@ -194,7 +194,7 @@ func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
 
 func.func @f(%x: tensor<2x3x4xbf16>, %w: tensor<4x5xbf16>) {
   // expected-error@+1 {{sums an operand, but its operands have ranks 3 and 2, expected 2}}
-  %0:2 = train.fused_matmul %x, %w {bias_gradient_kind = 2 : i32, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<2x3x4xbf16>, tensor<4x5xbf16>) -> (tensor<2x3x5xbf16>, tensor<5xbf16>)
+  %0:2 = train.fused_matmul %x, %w {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<2x3x4xbf16>, tensor<4x5xbf16>) -> (tensor<2x3x5xbf16>, tensor<5xbf16>)
   return
 }
 
@@ -202,6 +202,6 @@ func.func @f(%x: tensor<2x3x4xbf16>, %w: tensor<4x5xbf16>) {
 
 func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
   // expected-error@+1 {{bias_gradient has shape [3], expected [5]}}
-  %0:2 = train.fused_matmul %x, %w {bias_gradient_kind = 2 : i32, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> (tensor<3x5xbf16>, tensor<3xbf16>)
+  %0:2 = train.fused_matmul %x, %w {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> (tensor<3x5xbf16>, tensor<3xbf16>)
   return
 }

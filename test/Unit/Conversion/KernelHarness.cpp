@@ -6,10 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelHarness.h"
+#include "GpuEmulator.h"
 #include "zopt/Conversion/KernelGeneration.h"
 #include "zopt/Conversion/PlanToProgram.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -19,6 +21,7 @@
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/TargetParser/Host.h"
 #include <gtest/gtest.h>
 #include <cmath>
@@ -31,6 +34,12 @@ using namespace zopt;
 using namespace zopt::test;
 
 namespace {
+
+#ifdef ZOPT_TEST_EMULATED_GPU
+constexpr bool kEmulatesGpu = true;
+#else
+constexpr bool kEmulatesGpu = false;
+#endif
 
 size_t bytesOf(test::Type type) {
   switch (type) {
@@ -148,9 +157,9 @@ std::vector<int64_t> stridesOf(const Tensor &tensor) {
 constexpr unsigned char kPoison = 0xA5;
 constexpr int64_t kGuard = 64;
 
-/// The bytes of a tensor with its strides, guarded by poison. Element 0 is one element after an address aligned to 64.
+/// The bytes of a tensor with its strides, guarded by poison. Element 0 is at an address aligned to 64, or one element after it.
 struct Placed {
-  Placed(const Tensor &tensor, bool filled) : type(tensor.type), strides(stridesOf(tensor)), shape(tensor.shape) {
+  Placed(const Tensor &tensor, bool filled, bool aligned = false) : type(tensor.type), strides(stridesOf(tensor)), shape(tensor.shape) {
     int64_t lowest = 0, highest = 0;
     for (size_t axis = 0; axis < shape.size(); ++axis)
       (strides[axis] < 0 ? lowest : highest) += (shape[axis] - 1) * strides[axis];
@@ -158,7 +167,7 @@ struct Placed {
     storage.assign((highest - lowest + 2) * size + 3 * kGuard, kPoison);
     auto address = reinterpret_cast<uintptr_t>(storage.data()) + kGuard;
     address = (address + 63) / 64 * 64;
-    start = reinterpret_cast<char *>(address) + (1 - lowest) * size;
+    start = reinterpret_cast<char *>(address) + ((aligned ? 0 : 1) - lowest) * size;
     if (filled)
       forEach([&](char *element, int64_t index) { write(type, element, tensor.values[index]); });
   }
@@ -196,7 +205,7 @@ struct Placed {
 
 struct Compiler {
   Compiler() {
-    context.loadDialect<train::TrainDialect, plan::PlanDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, vector::VectorDialect, memref::MemRefDialect, scf::SCFDialect>();
+    context.loadDialect<train::TrainDialect, plan::PlanDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, vector::VectorDialect, memref::MemRefDialect, scf::SCFDialect, gpu::GPUDialect>();
   }
   MLIRContext context;
 
@@ -215,8 +224,37 @@ struct Compiler {
                  llvm::sys::getHostCPUName().str() + "\", features = \"" + llvm::join(features, ",") + "\", libraries = []}\n}");
   }
 
+  /// PTX of the kernels, which the emulator does not need: whatever runs must compile, without a device library.
+  void checkPtx(ModuleOp plan) {
+    OwningOpRef<ModuleOp> clone(plan.clone());
+    plan::TargetOp target = *clone->getOps<plan::TargetOp>().begin();
+    target.setTriple("nvptx64-nvidia-cuda");
+    target.setCpu("sm_90");
+    target.setFeatures("+ptx80");
+    llvm::SmallString<128> path;
+    EXPECT_FALSE(llvm::sys::fs::createTemporaryFile("zopt-kernels", "ptx", path));
+    EXPECT_TRUE(succeeded(compileKernels(*clone, path)));
+    auto text = llvm::MemoryBuffer::getFile(path);
+    EXPECT_TRUE(text && (*text)->getBuffer().contains(".entry zopt_"));
+    if (text)
+      EXPECT_FALSE((*text)->getBuffer().contains("__nv_"));
+    if (const char *folder = std::getenv("ZOPT_TEST_PTX_FOLDER")) {
+      static int number = 0;
+      llvm::sys::fs::copy_file(path, std::string(folder) + "/" + std::to_string(number++) + ".ptx");
+    }
+    llvm::sys::fs::remove(path);
+  }
+
+  /// Kernels for the GPU that the next library holds; empty on a CPU.
+  llvm::StringMap<EmulatedKernel> emulated;
+
   std::unique_ptr<Library> compile(ModuleOp plan) {
     EXPECT_TRUE(succeeded(verify(plan)));
+    if (kEmulatesGpu) {
+      checkPtx(plan);
+      emulated = emulateKernels(plan);
+      EXPECT_TRUE(succeeded(verify(plan)));
+    }
     llvm::SmallString<128> path;
     EXPECT_FALSE(llvm::sys::fs::createTemporaryFile("zopt-kernels", "so", path));
     EXPECT_TRUE(succeeded(compileKernels(plan, path)));
@@ -229,6 +267,18 @@ struct Compiler {
 Compiler &compiler() {
   static Compiler instance;
   return instance;
+}
+
+constexpr KernelTarget kTarget = kEmulatesGpu ? KernelTarget::Gpu : KernelTarget::Cpu;
+
+void launch(Library &library, StringRef kernel, ArrayRef<char *> arguments, int64_t begin, int64_t end, bool reversed) {
+  Library::Kernel function = library.get(kernel.str());
+  if (!function)
+    return;
+  if (kEmulatesGpu)
+    launchEmulated(function, compiler().emulated[kernel], arguments, begin, end, reversed);
+  else
+    function(arguments.data(), begin, end);
 }
 
 mlir::Type convert(test::Type type) { return parseType(nameOf(type), &compiler().context); }
@@ -288,7 +338,8 @@ Library::Kernel Library::get(const std::string &kernel) const {
   return reinterpret_cast<Kernel>(symbol);
 }
 
-std::vector<Tensor> test::run(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs) {
+/// One run of the kernels for buffers that are aligned to 64 bytes, or to their elements only.
+static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, bool aligned) {
   std::string function = "func.func private @f(";
   for (size_t i = 0; i < inputs.size(); ++i)
     function += (i ? ", %" : "%") + std::to_string(i) + ": " + typeText(inputs[i]);
@@ -300,10 +351,11 @@ std::vector<Tensor> test::run(const std::string &text, const std::vector<Tensor>
   SmallVector<TensorLayout> layouts;
   for (const Tensor &tensor : llvm::concat<const Tensor>(inputs, outputs)) {
     std::vector<int64_t> strides = stridesOf(tensor);
-    layouts.push_back(TensorLayout{convert(tensor.type), SmallVector<int64_t>(tensor.shape.begin(), tensor.shape.end()), SmallVector<int64_t>(strides.begin(), strides.end())});
+    layouts.push_back(TensorLayout{convert(tensor.type), SmallVector<int64_t>(tensor.shape.begin(), tensor.shape.end()), SmallVector<int64_t>(strides.begin(), strides.end()),
+                                   aligned ? 64 : static_cast<int64_t>(bytesOf(tensor.type))});
   }
   OwningOpRef<ModuleOp> planModule = compiler().makePlan();
-  KernelGenerator generator(*planModule);
+  KernelGenerator generator(*planModule, kTarget);
   FailureOr<KernelPlan> kernels = generator.generate(op, layouts);
   EXPECT_TRUE(succeeded(kernels)) << text;
   if (failed(kernels))
@@ -311,36 +363,35 @@ std::vector<Tensor> test::run(const std::string &text, const std::vector<Tensor>
   std::unique_ptr<Library> library = compiler().compile(*planModule);
 
   std::vector<Tensor> results = outputs;
-  std::vector<std::vector<double>> first;
   for (bool inParts : {false, true}) {
     std::vector<std::unique_ptr<Placed>> buffers;
     for (const Tensor &input : inputs)
-      buffers.push_back(std::make_unique<Placed>(input, true));
+      buffers.push_back(std::make_unique<Placed>(input, true, aligned));
     for (const Tensor &output : outputs)
-      buffers.push_back(std::make_unique<Placed>(output, false));
+      buffers.push_back(std::make_unique<Placed>(output, false, aligned));
     for (int64_t bytes : kernels->workspaces)
-      buffers.push_back(std::make_unique<Placed>(Tensor{test::Type::F64, {(bytes + 7) / 8}, {}, {}}, false));
+      buffers.push_back(std::make_unique<Placed>(Tensor{test::Type::F64, {(bytes + 7) / 8}, {}, {}}, false, kEmulatesGpu));
     std::vector<std::vector<unsigned char>> before;
     for (size_t i = 0; i < inputs.size(); ++i)
       before.push_back(buffers[i]->storage);
-    for (const KernelLaunch &launch : kernels->launches) {
+    for (const KernelLaunch &step : kernels->launches) {
       SmallVector<char *> arguments;
-      for (unsigned argument : launch.arguments)
+      for (unsigned argument : step.arguments)
         arguments.push_back(buffers[argument]->start);
-      Library::Kernel kernel = library->get(launch.kernel.getValue().str());
-      if (!kernel)
-        return {};
-      int64_t third = launch.extent / 3;
+      StringRef kernel = step.kernel.getValue();
+      int64_t third = step.extent / 3;
       if (inParts) {
-        kernel(arguments.data(), 2 * third, launch.extent);
-        kernel(arguments.data(), third, 2 * third);
-        kernel(arguments.data(), 0, third);
+        launch(*library, kernel, arguments, 2 * third, step.extent, true);
+        launch(*library, kernel, arguments, third, 2 * third, true);
+        launch(*library, kernel, arguments, 0, third, true);
       } else {
-        kernel(arguments.data(), 0, launch.extent);
+        launch(*library, kernel, arguments, 0, step.extent, false);
       }
     }
     for (size_t i = 0; i < inputs.size(); ++i)
       EXPECT_EQ(before[i], buffers[i]->storage) << "operand " << i << " was written: " << text;
+    for (size_t i = inputs.size() + outputs.size(); i < buffers.size(); ++i)
+      EXPECT_TRUE(buffers[i]->guardsHold()) << "bytes around workspace " << i - inputs.size() - outputs.size() << " were written: " << text;
     for (size_t i = 0; i < outputs.size(); ++i) {
       Placed &placed = *buffers[inputs.size() + i];
       EXPECT_TRUE(placed.guardsHold()) << "bytes around result " << i << " were written: " << text;
@@ -353,21 +404,31 @@ std::vector<Tensor> test::run(const std::string &text, const std::vector<Tensor>
   return results;
 }
 
+std::vector<Tensor> test::run(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs) {
+  std::vector<Tensor> results = runPlaced(text, inputs, outputs, /*aligned=*/false);
+  if (!kEmulatesGpu)
+    return results;
+  std::vector<Tensor> wide = runPlaced(text, inputs, outputs, /*aligned=*/true);
+  for (size_t i = 0; i < wide.size(); ++i)
+    EXPECT_EQ(0, std::memcmp(wide[i].values.data(), results[i].values.data(), wide[i].values.size() * 8)) << "the alignment changes result " << i << ": " << text;
+  return results;
+}
+
 void test::runUpdate(const std::string &optimizer, test::Type computeType, test::Type gradientType, bool hasMaster, std::vector<Tensor> &tensors, int64_t beginBlock, int64_t endBlock) {
   OwningOpRef<ModuleOp> source = compiler().parse(optimizer);
   if (!source)
     return;
   OwningOpRef<ModuleOp> planModule = compiler().makePlan();
-  KernelGenerator generator(*planModule);
+  KernelGenerator generator(*planModule, kTarget);
   FlatSymbolRefAttr symbol = generator.getUpdateKernel(*source->getOps<train::OptimizerOp>().begin(), convert(computeType), convert(gradientType), hasMaster);
   std::unique_ptr<Library> library = compiler().compile(*planModule);
   std::vector<std::unique_ptr<Placed>> buffers;
   SmallVector<char *> arguments;
   for (const Tensor &tensor : tensors) {
-    buffers.push_back(std::make_unique<Placed>(tensor, true));
+    buffers.push_back(std::make_unique<Placed>(tensor, true, kEmulatesGpu));
     arguments.push_back(buffers.back()->start);
   }
-  library->get(symbol.getValue().str())(arguments.data(), beginBlock, endBlock);
+  launch(*library, symbol.getValue(), arguments, beginBlock, endBlock, false);
   for (size_t i = 0; i < tensors.size(); ++i) {
     EXPECT_TRUE(buffers[i]->guardsHold()) << "bytes around buffer " << i << " were written";
     tensors[i].values = buffers[i]->values();
@@ -376,15 +437,40 @@ void test::runUpdate(const std::string &optimizer, test::Type computeType, test:
 
 std::vector<double> test::runSquares(const Tensor &gradient) {
   OwningOpRef<ModuleOp> planModule = compiler().makePlan();
-  KernelGenerator generator(*planModule);
+  KernelGenerator generator(*planModule, kTarget);
   FlatSymbolRefAttr symbol = generator.getSquaresKernel(convert(gradient.type));
   std::unique_ptr<Library> library = compiler().compile(*planModule);
   int64_t blocks = gradient.count() / 128;
-  Placed input(gradient, true), output(Tensor{test::Type::F64, {blocks}, {}, {}}, false);
-  char *arguments[] = {input.start, output.start};
-  library->get(symbol.getValue().str())(arguments, 0, blocks);
+  Placed input(gradient, true, kEmulatesGpu), output(Tensor{test::Type::F64, {blocks}, {}, {}}, false);
+  launch(*library, symbol.getValue(), {input.start, output.start}, 0, blocks, false);
   EXPECT_TRUE(output.guardsHold());
   return output.values();
+}
+
+std::vector<int64_t> test::runAccumulate(const std::vector<double> &values) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule, kTarget);
+  FlatSymbolRefAttr symbol = generator.getAccumulateKernel();
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+  std::vector<double> sums = values;
+  std::vector<int64_t> words(kSumWords, 0);
+  char *input = reinterpret_cast<char *>(sums.data()), *output = reinterpret_cast<char *>(words.data());
+  int64_t count = values.size(), half = count / 2;
+  launch(*library, symbol.getValue(), {input, output}, half, count, true);
+  launch(*library, symbol.getValue(), {input, output}, 0, half, false);
+  return words;
+}
+
+double test::runNorm(test::Type normType, const std::vector<int64_t> &sliced, const std::vector<int64_t> &whole) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule, kTarget);
+  FlatSymbolRefAttr symbol = generator.getNormKernel(convert(normType));
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+  std::vector<int64_t> words = sliced;
+  words.insert(words.end(), whole.begin(), whole.end());
+  char norm[8];
+  launch(*library, symbol.getValue(), {reinterpret_cast<char *>(words.data()), norm}, 0, 1, false);
+  return read(normType, norm);
 }
 
 void test::expectNear(const Tensor &actual, const std::vector<double> &expected, double relative, double absolute) {

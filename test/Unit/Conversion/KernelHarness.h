@@ -38,7 +38,7 @@ double roundTo(Type type, double value);
 
 /// Generates, compiles and runs the kernels of `op`, MLIR text such as `%r = train.add %0, %1 : ...`, where %0, %1, ... are `inputs`; results have the types `outputs` (values ignored, strides kept).
 /// The launches run twice on buffers that begin one element after an aligned address: whole, and in three parts from the last to the first. Fails the test unless both give the same bytes and no
-/// byte outside of a result's elements changes. Results start out as poison.
+/// byte outside of a result's elements changes. Results start out as poison. Kernels for the GPU, where the program is built for them, run emulated, on aligned buffers too, with the same bytes.
 std::vector<Tensor> run(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs);
 
 /// A shared object with every kernel of `module`, MLIR text of plan.kernel ops or of a train.optimizer, and its symbols.
@@ -56,6 +56,11 @@ private:
 /// The update kernel of `optimizer` (a train.optimizer op's text) on buffers of bytes, and the squares kernel: see plan.update and plan.gradient_norm.
 void runUpdate(const std::string &optimizer, Type computeType, Type gradientType, bool hasMaster, std::vector<Tensor> &buffers, int64_t beginBlock, int64_t endBlock);
 std::vector<double> runSquares(const Tensor &gradient);
+
+/// GPU: the words of an exact sum of `values` (f64), by several launches, and the root of the sum of two of them.
+constexpr int64_t kSumWords = 75;
+std::vector<int64_t> runAccumulate(const std::vector<double> &values);
+double runNorm(Type normType, const std::vector<int64_t> &sliced, const std::vector<int64_t> &whole);
 
 /// Fails the test where an element differs by more than absolute + relative * |expected|.
 void expectNear(const Tensor &actual, const std::vector<double> &expected, double relative, double absolute);

@@ -266,6 +266,7 @@ TEST_F(CudaExecutor, nonFiniteStepLeavesStatesAsTheyWere) {
   three.nanStep = 2;
   Outcome before = train(makeTinyDeviceProgram(1, 0), two), after = train(makeTinyDeviceProgram(1, 0), three);
   expectSuccess(after);
+  ASSERT_EQ(after.norms.size(), 3u);
   EXPECT_TRUE(std::isnan(after.norms[2]));
   EXPECT_EQ(after.finite, std::vector<double>({1, 1, 0}));
   EXPECT_EQ(before.a, after.a);

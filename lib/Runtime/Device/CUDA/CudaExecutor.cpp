@@ -112,6 +112,7 @@ private:
   Status prepareCommands();
   Status prepareCommand(const Command &command, Prepared &prepared);
   Status prepareSlots();
+  Status prepareProgress();
   Status loadKernels();
   Status makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end, std::unique_ptr<DeviceCall> &made);
   Status makeSlot(Slot &slot, int64_t bytes);
@@ -350,13 +351,27 @@ Status CudaExecutor::prepareSlots() {
   if (event.failed())
     return event.getStatus();
   fork = *event;
-  if (communicator.size() > 1 && !collectives->needsHost()) {
-    Result<void *> word = device->pinned(64);
-    if (word.failed())
-      return word.getStatus();
-    progressWord = static_cast<uint32_t *>(*word);
-    *progressWord = 0;
-  }
+  if (communicator.size() > 1 && !collectives->needsHost())
+    return prepareProgress();
+  return success();
+}
+
+Status CudaExecutor::prepareProgress() {
+  Result<void *> word = device->pinned(64);
+  if (word.failed())
+    return word.getStatus();
+  progressWord = static_cast<uint32_t *>(*word);
+  *progressWord = 0;
+  // A driver that cannot put such writes into graphs costs messages their precision, and no more.
+  const Driver &driver = device->driver;
+  CUgraph probe = nullptr;
+  ZOPT_CUDA(driver, cuStreamBeginCapture, device->compute, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+  CUresult written = driver.cuStreamWriteValue32(device->compute, CUdeviceptr(reinterpret_cast<uintptr_t>(progressWord)), 0, CU_STREAM_WRITE_VALUE_DEFAULT);
+  CUresult ended = driver.cuStreamEndCapture(device->compute, &probe);
+  if (probe)
+    driver.cuGraphDestroy(probe);
+  if (written != CUDA_SUCCESS || ended != CUDA_SUCCESS)
+    progressWord = nullptr;
   return success();
 }
 

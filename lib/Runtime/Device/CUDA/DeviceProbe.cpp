@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Driver.h"
-#include "DynamicLibrary.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
 #include "zopt/Runtime/Device/CUDA/Devices.h"
 #include <cerrno>
 #include <cstring>
@@ -125,7 +125,9 @@ DeviceProbe probeDevices(bool withFree) {
   close(ends[0]);
   while (waitpid(child, nullptr, 0) < 0 && errno == EINTR)
     ;
-  return parse(text);
+  probe = parse(text);
+  probe.hasDriver = true;
+  return probe;
 }
 
 } // namespace zopt::runtime

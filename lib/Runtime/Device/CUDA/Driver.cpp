@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Driver.h"
-#include "DynamicLibrary.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
 #include "zopt/Runtime/Device/CUDA/Devices.h"
 #include <algorithm>
 #include <map>

@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Collectives.h"
-#include "DynamicLibrary.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -20,6 +20,8 @@ namespace zopt::runtime::cuda {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr auto kAbortTime = std::chrono::seconds(2), kDestroyTime = std::chrono::seconds(10);
 
 #define ZOPT_NCCL_FUNCTIONS(X)                                                                                         \
   X(ncclGetVersion)                                                                                                    \
@@ -120,19 +122,16 @@ public:
   ~NcclCollectives() override {
     if (!communicator)
       return;
-    if (!device.broken) {
-      nccl.ncclCommDestroy(communicator);
-      return;
-    }
-    // The other ranks must learn of it, but a device that does not answer must not keep this one from telling what happened.
+    // After a failure the other ranks must learn of it. Neither that nor an orderly end may keep this rank from telling what happened, so both are bounded.
+    auto end = device.broken ? nccl.ncclCommAbort : nccl.ncclCommDestroy;
     auto done = std::make_shared<std::atomic<bool>>(false);
-    std::thread([done, abort = nccl.ncclCommAbort, communicator = communicator, bind = device.driver.cuCtxSetCurrent, context = device.context] {
+    std::thread([done, end, communicator = communicator, bind = device.driver.cuCtxSetCurrent, context = device.context] {
       bind(context);
-      abort(communicator);
+      end(communicator);
       *done = true;
     }).detach();
-    for (auto deadline = Clock::now() + std::chrono::seconds(2); !*done && Clock::now() < deadline;)
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    for (auto deadline = Clock::now() + (device.broken ? kAbortTime : kDestroyTime); !*done && Clock::now() < deadline;)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
   /// Meets the other ranks under rank 0's id. The call blocks, so it is made in a thread of its own, which is left behind if somebody never comes.

@@ -29,6 +29,7 @@ struct DeviceFacts {
 };
 
 struct DeviceProbe {
+  bool hasDriver = false; ///< libcuda is there, usable or not
   std::string problem; ///< why there is no device that could be used: no driver, one too old, no device
   int driverVersion = 0; ///< 13000 for CUDA 13.0; 0: no driver
   std::vector<DeviceFacts> devices; ///< those that CUDA_VISIBLE_DEVICES leaves

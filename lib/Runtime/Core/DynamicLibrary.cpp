@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "DynamicLibrary.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
 #include <algorithm>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -13,7 +13,7 @@
 #include <sstream>
 #include <vector>
 
-namespace zopt::runtime::cuda {
+namespace zopt::runtime {
 
 static std::vector<std::string> namedFolders() {
   std::vector<std::string> folders;
@@ -62,4 +62,4 @@ DynamicLibrary openLibrary(std::initializer_list<const char *> names) {
 
 void *symbolIn(const DynamicLibrary &library, const char *name) { return dlsym(library.handle, name); }
 
-} // namespace zopt::runtime::cuda
+} // namespace zopt::runtime

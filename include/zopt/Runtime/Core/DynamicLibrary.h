@@ -10,13 +10,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef ZOPT_LIB_RUNTIME_DEVICE_CUDA_DYNAMICLIBRARY_H
-#define ZOPT_LIB_RUNTIME_DEVICE_CUDA_DYNAMICLIBRARY_H
+#ifndef ZOPT_RUNTIME_CORE_DYNAMICLIBRARY_H
+#define ZOPT_RUNTIME_CORE_DYNAMICLIBRARY_H
 
 #include <initializer_list>
 #include <string>
 
-namespace zopt::runtime::cuda {
+namespace zopt::runtime {
 
 struct DynamicLibrary {
   void *handle = nullptr;
@@ -29,6 +29,6 @@ DynamicLibrary openLibrary(std::initializer_list<const char *> names);
 
 void *symbolIn(const DynamicLibrary &library, const char *name);
 
-} // namespace zopt::runtime::cuda
+} // namespace zopt::runtime
 
-#endif // ZOPT_LIB_RUNTIME_DEVICE_CUDA_DYNAMICLIBRARY_H
+#endif // ZOPT_RUNTIME_CORE_DYNAMICLIBRARY_H

@@ -1,0 +1,193 @@
+//===- Columns.cpp - reductions over rows, on GPUs -------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A block sums a chunk of rows for a warp's width of columns: each of its threads every 8th row (or so) in registers, then the threads of a column in workgroup memory. Where there is more than one
+// chunk of rows, their results are a workspace that a second launch of the same form sums. The order depends on the number of rows and columns alone.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Families.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::kernels;
+
+using Combine = KernelBuilder::Combine;
+
+/// Blocks that fill the largest GPU several times over.
+static constexpr int64_t kBlocks = 1024;
+/// Rows that a thread should at least have.
+static constexpr int64_t kRowsPerThread = 16;
+/// Rows whose loads are in flight together.
+static constexpr int64_t kUnroll = 4;
+
+namespace {
+
+/// The threads of a block as columns (neighbouring threads) by slots of rows.
+struct Tile {
+  int64_t threads, lanes, columnThreads;
+
+  Tile(int64_t threads, int64_t lanes, int64_t columns) : threads(threads), lanes(lanes) {
+    while (this->lanes > 1 && columns < 32 * this->lanes)
+      this->lanes /= 2;
+    columnThreads = std::min<int64_t>(32, llvm::PowerOf2Ceil(llvm::divideCeil(columns, this->lanes)));
+  }
+  int64_t columns() const { return columnThreads * lanes; }
+  int64_t slots() const { return threads / columnThreads; }
+};
+
+struct Launch {
+  Context &context;
+  const ColumnReduction &reduction;
+  Tile tile;
+  int64_t rows, chunks; // rows of a chunk are as many as it takes
+
+  using Terms = llvm::function_ref<SmallVector<Value>(ValueRange outer, Value row, Value column, const Lanes &lanes)>;
+  using Store = llvm::function_ref<void(unsigned result, Value value, ValueRange outer, Value chunk, Value column)>;
+  void write(KernelBuilder &kernel, Terms terms, Store store);
+};
+
+} // namespace
+
+/// The body of a kernel whose arguments are declared.
+void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
+  const int64_t columns = reduction.columns, columnChunks = llvm::divideCeil(columns, tile.columns()), chunkRows = llvm::divideCeil(rows, chunks);
+  const int64_t slots = tile.slots();
+  const size_t width = reduction.results;
+  SmallVector<int64_t> outerShape = reduction.outer;
+  outerShape.append({chunks, columnChunks});
+  kernel.setSpread({tile.lanes, tile.threads, /*groups=*/1});
+  SmallVector<Value> outer = kernel.delinearize(kernel.begin(countElements(outerShape), 1), outerShape);
+  Value columnChunk = outer.pop_back_val(), chunk = outer.pop_back_val();
+  SmallVector<Value> split = kernel.delinearize(kernel.thread(), {slots, tile.columnThreads});
+  Value slot = split[0], place = kernel.mul(split[1], tile.lanes), firstColumn = kernel.mul(columnChunk, tile.columns());
+  Value column = kernel.add(firstColumn, place);
+  Lanes lanes;
+  if (columns % tile.columns() != 0)
+    lanes = kernel.lanesBelow(column, kernel.index(columns), columns % tile.lanes == 0);
+
+  // This thread's rows: slot, slot + slots, ... of the chunk.
+  Value low = kernel.mul(chunk, chunkRows), high = kernel.add(low, chunkRows);
+  if (chunks * chunkRows != rows)
+    high = arith::MinUIOp::create(b, loc, high, kernel.index(rows));
+  low = kernel.add(low, slot);
+  Value rest = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, high, low), kernel.index(0));
+  Value count = arith::DivUIOp::create(b, loc, kernel.add(rest, slots - 1), kernel.index(slots));
+  Value whole = kernel.mul(arith::DivUIOp::create(b, loc, count, kernel.index(kUnroll)), kUnroll);
+  auto sumRows = [&](Value from, Value to, int64_t step, ValueRange init) {
+    auto loop = scf::ForOp::create(b, loc, from, to, kernel.index(step), init);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    SmallVector<SmallVector<Value>> loaded;
+    for (int64_t part = 0; part < step; ++part)
+      loaded.push_back(terms(outer, kernel.add(low, kernel.mul(kernel.add(loop.getInductionVar(), part), slots)), column, lanes));
+    SmallVector<Value> sums(loop.getRegionIterArgs());
+    for (auto &row : loaded)
+      for (size_t k = 0; k < width; ++k)
+        sums[k] = kernel.combine(reduction.kind, sums[k], row[k]);
+    scf::YieldOp::create(b, loc, sums);
+    return SmallVector<Value>(loop.getResults());
+  };
+  SmallVector<Value> sums = sumRows(kernel.index(0), whole, kUnroll, SmallVector<Value>(width, kernel.identity(reduction.kind, reduction.type)));
+  sums = sumRows(whole, count, 1, sums);
+
+  // One thread a column adds up the slots, in order.
+  Value memory = kernel.workgroupMemory({static_cast<int64_t>(width), slots, tile.columns()}, reduction.type);
+  for (size_t k = 0; k < width; ++k) {
+    auto store = vector::StoreOp::create(b, loc, sums[k], memory, ValueRange{kernel.index(k), slot, place});
+    store->setAttr("alignment", b.getI64IntegerAttr(std::min<int64_t>(16, tile.lanes * llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8))));
+  }
+  kernel.barrier();
+  kernel.forRange(kernel.thread(), kernel.index(tile.columns()), tile.threads, [&](Value number) {
+    Value own = kernel.add(firstColumn, number);
+    auto finish = [&] {
+      for (size_t k = 0; k < width; ++k) {
+        Value total = memref::LoadOp::create(b, loc, memory, ValueRange{kernel.index(k), kernel.index(0), number});
+        auto loop = scf::ForOp::create(b, loc, kernel.index(1), kernel.index(slots), kernel.index(1), total);
+        {
+          OpBuilder::InsertionGuard guard(b);
+          b.setInsertionPointToStart(loop.getBody());
+          Value next = memref::LoadOp::create(b, loc, memory, ValueRange{kernel.index(k), loop.getInductionVar(), number});
+          scf::YieldOp::create(b, loc, kernel.combine(reduction.kind, loop.getRegionIterArg(0), next));
+        }
+        store(k, loop.getResult(0), outer, chunk, own);
+      }
+    };
+    if (columns % tile.columns() == 0)
+      finish();
+    else
+      kernel.ifThen(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, own, kernel.index(columns)), finish);
+  });
+  context.add(kernel);
+}
+
+void kernels::generateColumnReduction(Context &context, const ColumnReduction &reduction) {
+  const int64_t outerCount = countElements(reduction.outer);
+  Tile tile(/*threads=*/256, reduction.lanes, reduction.columns);
+  int64_t others = outerCount * llvm::divideCeil(reduction.columns, tile.columns());
+  int64_t chunks = std::clamp<int64_t>(reduction.rows / (tile.slots() * kRowsPerThread), 1, std::max<int64_t>(1, kBlocks / others));
+  chunks = llvm::divideCeil(reduction.rows, llvm::divideCeil(reduction.rows, chunks)); // none empty
+  SmallVector<int64_t> resultShape = reduction.outer;
+  resultShape.push_back(reduction.columns);
+
+  auto declareResults = [&](KernelBuilder &kernel) { return llvm::map_to_vector(reduction.destinations, [&](const Access &access) { return kernel.argument(access, resultShape); }); };
+  auto storeResult = [&](KernelBuilder &kernel, const View &view, Value value, ValueRange outer, Value column) {
+    SmallVector<Value> at(outer);
+    at.push_back(column);
+    kernel.storeHere(kernel.convert(reduction.finish ? reduction.finish(kernel, value) : value, view.elementType), view, at);
+  };
+
+  // Partial results lie as (chunk, outer..., column).
+  const int64_t bytes = llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8);
+  SmallVector<unsigned> workspaces;
+  if (chunks > 1)
+    for (unsigned k = 0; k < reduction.results; ++k)
+      workspaces.push_back(context.addWorkspace(chunks * outerCount * reduction.columns * bytes));
+  SmallVector<int64_t> partialShape = {chunks};
+  partialShape.append(resultShape);
+  TensorLayout partialLayout = TensorLayout::contiguous(RankedTensorType::get(partialShape, reduction.type));
+  {
+    KernelBuilder kernel(context.context(), reduction.name, context.target);
+    reduction.declare(kernel);
+    SmallVector<View> results;
+    if (chunks == 1)
+      results = declareResults(kernel);
+    for (unsigned workspace : workspaces)
+      results.push_back(kernel.argument(rowAccess(workspace, partialLayout, /*write=*/true), partialShape));
+    Launch launch{context, reduction, tile, reduction.rows, chunks};
+    launch.write(
+        kernel, [&](ValueRange outer, Value row, Value column, const Lanes &lanes) { return reduction.terms(kernel, outer, row, column, lanes); },
+        [&](unsigned k, Value value, ValueRange outer, Value chunk, Value column) {
+          if (chunks == 1)
+            return storeResult(kernel, results[k], value, outer, column);
+          SmallVector<Value> at = {chunk};
+          at.append(outer.begin(), outer.end());
+          at.push_back(column);
+          kernel.storeHere(value, results[k], at);
+        });
+  }
+  if (chunks == 1)
+    return;
+  KernelBuilder kernel(context.context(), (reduction.name + "_total").str(), context.target);
+  SmallVector<View> partials;
+  for (unsigned workspace : workspaces)
+    partials.push_back(kernel.argument(rowAccess(workspace, partialLayout), partialShape));
+  SmallVector<View> results = declareResults(kernel);
+  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns), chunks, 1};
+  launch.write(
+      kernel,
+      [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
+        SmallVector<Value> at = {row};
+        at.append(outer.begin(), outer.end());
+        at.push_back(column);
+        return llvm::map_to_vector(partials, [&](const View &view) { return kernel.load(view, at, lanes); });
+      },
+      [&](unsigned k, Value value, ValueRange outer, Value, Value column) { storeResult(kernel, results[k], value, outer, column); });
+}

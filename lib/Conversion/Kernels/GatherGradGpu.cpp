@@ -1,0 +1,329 @@
+//===- GatherGradGpu.cpp - the gradient of gather, on GPUs -----------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// An embedding's gradient: every row of the table gets the sum of its positions' cotangents, in order of position within chunks of 32 positions and then in order of chunks, whatever the threads do.
+//
+//   clear, count      how many positions each row has: integer atomics, whose order does not matter
+//   start             where each row's positions begin (a scan)
+//   place             positions to their row's list, in the order of atomics
+//   rank              each position to its place in the list: the number of smaller ones there
+//   sum               chunks of the sorted positions: rows that lie inside are done; what crosses the chunk's ends is a partial sum in fp32
+//   finish            adds partial sums in order, and zeroes rows without positions
+//
+// A row that has a sixth of all positions is spread over as many blocks as it has chunks. Bytes moved: cotangent and table's gradient once; a position about 40 bytes, a row 16; partial sums at most
+// a 16th of the cotangent's elements, in fp32.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GatherSpace.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::kernels;
+
+/// Sorted positions that one group of threads sums.
+static constexpr int64_t kChunk = 32;
+/// Positions whose cotangents are in flight together.
+static constexpr int64_t kUnroll = 4;
+/// Threads of the scan, and the rows that they handle at once.
+static constexpr int64_t kScanThreads = 1024, kScanLanes = 4, kScanTile = kScanThreads * kScanLanes;
+
+namespace {
+
+struct GatherGrad {
+  Context &context;
+  GatherSpace space;
+  const TensorLayout &indexLayout;
+  int64_t size, positions, paddedSize; // the scan's tiles are whole and hold one more than the rows
+  Type i32, indexType;
+  unsigned counts, starts, cursors, unordered, sorted, rowsOfSorted, partials;
+
+  GatherGrad(Context &context, train::GatherGradOp op)
+      : context(context), space(makeGatherSpace(context.resultArgument(0), context.result(0), 1, context.operand(1), 0, context.operand(0), op.getAxis())), indexLayout(context.operand(1)),
+        size(space.tableSize), positions(countElements(indexLayout.shape)), paddedSize(llvm::alignTo(size + 1, kScanTile)), i32(IntegerType::get(context.context(), 32)),
+        indexType(IndexType::get(context.context())) {
+    space.table.write = true;
+    for (unsigned *workspace : {&counts, &starts, &cursors})
+      *workspace = context.addWorkspace(paddedSize * 4);
+    for (unsigned *workspace : {&unordered, &sorted, &rowsOfSorted})
+      *workspace = context.addWorkspace(positions * 4);
+  }
+
+  View integers(KernelBuilder &kernel, unsigned workspace, int64_t count, bool write = false) {
+    return kernel.argument(Access{workspace, i32, {1}, 0, write, /*alignment=*/16}, {count});
+  }
+  Value load(KernelBuilder &kernel, const View &view, Value at) { return arith::IndexCastOp::create(kernel.builder, kernel.loc, indexType, kernel.loadScalar(view, at)); }
+  Value narrow(KernelBuilder &kernel, Value value) { return arith::IndexCastOp::create(kernel.builder, kernel.loc, i32, value); }
+
+  /// A function of positions: the row that the index there selects.
+  std::function<Value(Value)> declareRowOf(KernelBuilder &kernel) {
+    SmallVector<int64_t> shape = indexLayout.shape;
+    SmallVector<Access> access = {rowAccess(1, indexLayout)};
+    collapseAxes(shape, access);
+    View view = kernel.argument(access[0], shape);
+    return [this, &kernel, shape, view](Value position) { return normalizeIndex(kernel, kernel.loadScalar(view, kernel.delinearize(position, shape)), size); };
+  }
+
+  void clear();
+  void count();
+  void start();
+  void place();
+  void rank();
+  void sum();
+  void finish();
+
+  /// The iterations of sum and finish: axes before the gathered one, `middle` of chunks or rows, axes after it, chunks of the last axis. Gives the two sides' coordinates around the middle.
+  SmallVector<int64_t> outerShape(int64_t middle, int64_t columnChunks) {
+    SmallVector<int64_t> shape = concatenate(ArrayRef(space.rows).take_front(space.before), {middle});
+    shape.append(space.inner.begin(), space.inner.end() - 1);
+    shape.push_back(columnChunks);
+    return shape;
+  }
+  SmallVector<int64_t> partialShape() {
+    SmallVector<int64_t> shape = {static_cast<int64_t>(llvm::divideCeil(positions, kChunk)), 2};
+    shape.append(space.rows.begin(), space.rows.begin() + space.before);
+    shape.append(space.inner);
+    return shape;
+  }
+  Type computeType() { return train::getComputeType(context.result(0).elementType); }
+  View declarePartials(KernelBuilder &kernel, bool write) {
+    return kernel.argument(rowAccess(partials, TensorLayout::contiguous(RankedTensorType::get(partialShape(), computeType())), write), partialShape());
+  }
+  View declareResult(KernelBuilder &kernel) { return kernel.argument(space.table, concatenate({size}, concatenate(space.rows, space.inner))); }
+};
+
+/// The place of a group's work in sum and finish.
+struct Part {
+  SmallVector<Value> before, after;
+  Value middle, column;
+  Lanes lanes;
+
+  Part(KernelBuilder &kernel, GatherGrad &grad, Value outer, ArrayRef<int64_t> shape, int64_t width) {
+    SmallVector<Value> at = kernel.delinearize(outer, shape);
+    before.assign(at.begin(), at.begin() + grad.space.before);
+    middle = at[grad.space.before];
+    after.assign(at.begin() + grad.space.before + 1, at.end() - 1);
+    column = kernel.add(kernel.mul(at.back(), width), kernel.placeAt(0));
+    int64_t row = grad.space.inner.back();
+    if (row % width != 0)
+      lanes = kernel.lanesBelow(column, kernel.index(row), row % kernel.lanes() == 0);
+  }
+  /// Indices (first..., before..., middle..., after..., column).
+  SmallVector<Value> at(ArrayRef<Value> first, ArrayRef<Value> middleAt) const {
+    SmallVector<Value> full(first);
+    full.append(before);
+    full.append(middleAt.begin(), middleAt.end());
+    full.append(after);
+    full.push_back(column);
+    return full;
+  }
+};
+
+} // namespace
+
+void GatherGrad::clear() {
+  KernelBuilder kernel(context.context(), "gather_grad_clear", context.target);
+  View view = integers(kernel, counts, paddedSize, /*write=*/true);
+  int64_t chunk = kernel.spreadElements(paddedSize);
+  Value outer = kernel.begin(llvm::divideCeil(paddedSize, chunk), 1);
+  kernel.forLanesOfChunk(kernel.mul(outer, chunk), chunk, paddedSize, [&](Value i, Lanes lanes) { kernel.store(kernel.splatInt(0, i32), view, i, lanes); });
+  context.add(kernel);
+}
+
+void GatherGrad::count() {
+  KernelBuilder kernel(context.context(), "gather_grad_count", context.target);
+  auto rowOf = declareRowOf(kernel);
+  View view = integers(kernel, counts, paddedSize, /*write=*/true);
+  kernel.setSpread({/*lanes=*/1, /*threads=*/1, /*groups=*/256});
+  Value position = kernel.begin(positions, 1);
+  Value one = kernel.constant(kernel.builder.getI32IntegerAttr(1));
+  memref::AtomicRMWOp::create(kernel.builder, kernel.loc, arith::AtomicRMWKind::addi, one, view.memref, rowOf(position));
+  context.add(kernel);
+}
+
+/// A block scans a tile of rows; what lies before the tile it adds up itself.
+void GatherGrad::start() {
+  KernelBuilder kernel(context.context(), "gather_grad_start", context.target);
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
+  View countView = integers(kernel, counts, paddedSize), startView = integers(kernel, starts, paddedSize, true), cursorView = integers(kernel, cursors, paddedSize, true);
+  kernel.setSpread({kScanLanes, kScanThreads});
+  Value tile = kernel.begin(paddedSize / kScanTile, 1), thread = kernel.thread();
+  auto add = [&](Value x, Value y) -> Value { return arith::AddIOp::create(b, loc, x, y); };
+  Value zeros = kernel.splatInt(0, i32), zero = kernel.constant(b.getI32IntegerAttr(0));
+  auto loop = scf::ForOp::create(b, loc, kernel.index(0), tile, kernel.index(1), zeros);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    Value earlier = kernel.load(countView, kernel.add(kernel.mul(loop.getInductionVar(), kScanTile), kernel.placeAt(0)));
+    scf::YieldOp::create(b, loc, add(loop.getRegionIterArg(0), earlier));
+  }
+  auto sumLanes = [&](Value vector) { return kernel.horizontal(KernelBuilder::Combine::Sum, vector); };
+  Value base = kernel.groupReduce(KernelBuilder::Combine::Sum, sumLanes(loop.getResult(0)));
+  Value place = kernel.add(kernel.mul(tile, kScanTile), kernel.placeAt(0)), own = kernel.load(countView, place), ownSum = sumLanes(own);
+  // Inclusive sums over the threads before, at doubling distances.
+  Value memory = kernel.workgroupMemory({kScanThreads}, i32), sum = ownSum;
+  memref::StoreOp::create(b, loc, sum, memory, thread);
+  for (int64_t distance = 1; distance < kScanThreads; distance *= 2) {
+    kernel.barrier();
+    Value reaches = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, thread, kernel.index(distance));
+    Value from = arith::SelectOp::create(b, loc, reaches, kernel.add(thread, -distance), thread);
+    Value other = arith::SelectOp::create(b, loc, reaches, memref::LoadOp::create(b, loc, memory, ValueRange{from}), zero);
+    sum = add(sum, other);
+    kernel.barrier();
+    memref::StoreOp::create(b, loc, sum, memory, thread);
+  }
+  Value running = add(base, arith::SubIOp::create(b, loc, sum, ownSum));
+  SmallVector<Value> lanes;
+  for (int64_t lane = 0; lane < kScanLanes; ++lane) {
+    lanes.push_back(running);
+    running = add(running, vector::ExtractOp::create(b, loc, own, lane));
+  }
+  Value first = vector::FromElementsOp::create(b, loc, VectorType::get({kScanLanes}, i32), lanes);
+  kernel.store(first, startView, place);
+  kernel.store(first, cursorView, place);
+  context.add(kernel);
+}
+
+void GatherGrad::place() {
+  KernelBuilder kernel(context.context(), "gather_grad_place", context.target);
+  OpBuilder &b = kernel.builder;
+  auto rowOf = declareRowOf(kernel);
+  View cursorView = integers(kernel, cursors, paddedSize, true), unorderedView = integers(kernel, unordered, positions, true);
+  kernel.setSpread({/*lanes=*/1, /*threads=*/1, /*groups=*/256});
+  Value position = kernel.begin(positions, 1);
+  Value one = kernel.constant(b.getI32IntegerAttr(1));
+  Value slot = memref::AtomicRMWOp::create(b, kernel.loc, arith::AtomicRMWKind::addi, one, cursorView.memref, rowOf(position));
+  kernel.storeHere(narrow(kernel, position), unorderedView, Value(arith::IndexCastOp::create(b, kernel.loc, indexType, slot)));
+  context.add(kernel);
+}
+
+void GatherGrad::rank() {
+  KernelBuilder kernel(context.context(), "gather_grad_rank", context.target);
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
+  auto rowOf = declareRowOf(kernel);
+  View startView = integers(kernel, starts, paddedSize), unorderedView = integers(kernel, unordered, positions);
+  View sortedView = integers(kernel, sorted, positions, true), rowView = integers(kernel, rowsOfSorted, positions, true);
+  kernel.setSpread({/*lanes=*/1, /*threads=*/1, /*groups=*/256});
+  Value slot = kernel.begin(positions, 1);
+  Value position = kernel.loadScalar(unorderedView, slot);
+  Value row = rowOf(arith::IndexCastOp::create(b, loc, indexType, position));
+  Value first = load(kernel, startView, row), last = load(kernel, startView, kernel.add(row, 1));
+  auto loop = scf::ForOp::create(b, loc, first, last, kernel.index(1), first);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    Value smaller = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, kernel.loadScalar(unorderedView, loop.getInductionVar()), position);
+    scf::YieldOp::create(b, loc, Value(arith::AddIOp::create(b, loc, loop.getRegionIterArg(0), arith::IndexCastUIOp::create(b, loc, indexType, smaller))));
+  }
+  kernel.storeHere(position, sortedView, loop.getResult(0));
+  kernel.storeHere(narrow(kernel, row), rowView, loop.getResult(0));
+  context.add(kernel);
+}
+
+void GatherGrad::sum() {
+  KernelBuilder kernel(context.context(), "gather_grad_sum", context.target);
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
+  View cotangent = kernel.argument(space.moved, concatenate(space.rows, space.inner));
+  View sortedView = integers(kernel, sorted, positions), rowView = integers(kernel, rowsOfSorted, positions), startView = integers(kernel, starts, paddedSize);
+  View result = declareResult(kernel), partialView = declarePartials(kernel, /*write=*/true);
+  const int64_t width = kernel.spreadElements(space.inner.back()), chunks = llvm::divideCeil(positions, kChunk);
+  SmallVector<int64_t> shape = outerShape(chunks, llvm::divideCeil(space.inner.back(), width));
+  Part part(kernel, *this, kernel.begin(countElements(shape), 1), shape, width);
+  Value low = kernel.mul(part.middle, kChunk), high = kernel.add(low, kChunk), last = kernel.index(positions - 1);
+  Type type = computeType();
+
+  auto flush = [&](Value row, Value total) {
+    Value first = load(kernel, startView, row), end = load(kernel, startView, kernel.add(row, 1));
+    auto compare = [&](arith::CmpIPredicate predicate, Value x, Value y) -> Value { return arith::CmpIOp::create(b, loc, predicate, x, y); };
+    Value begins = compare(arith::CmpIPredicate::uge, first, low);
+    Value inside = arith::AndIOp::create(b, loc, begins, compare(arith::CmpIPredicate::ule, end, high));
+    auto branch = scf::IfOp::create(b, loc, inside, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    kernel.storeRounded(total, result, part.at({row}, SmallVector<Value>(indexLayout.shape.size(), kernel.index(0))), part.lanes);
+    b.setInsertionPointToStart(branch.elseBlock());
+    // The row that goes on from the chunk before, or else the one that goes on after this one.
+    Value side = arith::SelectOp::create(b, loc, begins, kernel.index(1), kernel.index(0));
+    kernel.store(total, partialView, part.at({part.middle, side}, {}), part.lanes);
+  };
+  Value zeros = kernel.splat(0, type);
+  auto loop = scf::ForOp::create(b, loc, kernel.index(0), kernel.index(kChunk), kernel.index(kUnroll), ValueRange{load(kernel, rowView, low), zeros});
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    SmallVector<Value> rows, terms, exists;
+    for (int64_t step = 0; step < kUnroll; ++step) {
+      Value at = kernel.add(low, kernel.add(loop.getInductionVar(), step));
+      exists.push_back(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ule, at, last));
+      at = arith::MinUIOp::create(b, loc, at, last);
+      rows.push_back(load(kernel, rowView, at));
+      SmallVector<Value> positionAt = kernel.delinearize(load(kernel, sortedView, at), indexLayout.shape);
+      terms.push_back(kernel.loadCompute(cotangent, part.at({}, positionAt), part.lanes));
+    }
+    Value row = loop.getRegionIterArg(0), total = loop.getRegionIterArg(1);
+    for (int64_t step = 0; step < kUnroll; ++step) {
+      Value isNew = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, rows[step], row);
+      kernel.ifThen(isNew, [&] { flush(row, total); });
+      total = kernel.addF(arith::SelectOp::create(b, loc, isNew, zeros, total), arith::SelectOp::create(b, loc, exists[step], terms[step], zeros));
+      row = rows[step];
+    }
+    scf::YieldOp::create(b, loc, ValueRange{row, total});
+  }
+  flush(loop.getResult(0), loop.getResult(1));
+  context.add(kernel);
+}
+
+void GatherGrad::finish() {
+  KernelBuilder kernel(context.context(), "gather_grad_finish", context.target);
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
+  View startView = integers(kernel, starts, paddedSize), partialView = declarePartials(kernel, /*write=*/false), result = declareResult(kernel);
+  const int64_t width = kernel.spreadElements(space.inner.back());
+  SmallVector<int64_t> shape = outerShape(size, llvm::divideCeil(space.inner.back(), width));
+  Part part(kernel, *this, kernel.begin(countElements(shape), 1), shape, width);
+  Value first = load(kernel, startView, part.middle), end = load(kernel, startView, kernel.add(part.middle, 1));
+  Value isEmpty = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, first, end);
+  auto chunkOf = [&](Value position) -> Value { return arith::DivUIOp::create(b, loc, position, kernel.index(kChunk)); };
+  Value firstChunk = chunkOf(first), endChunk = chunkOf(kernel.add(end, kChunk - 1)); // one behind the last
+  Value crosses = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt, endChunk, kernel.add(firstChunk, 1));
+  Type type = computeType();
+  auto store = [&](Value total) { kernel.storeRounded(total, result, part.at({part.middle}, SmallVector<Value>(indexLayout.shape.size(), kernel.index(0))), part.lanes); };
+  auto branch = scf::IfOp::create(b, loc, isEmpty, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  store(kernel.splat(0, type));
+  b.setInsertionPointToStart(branch.elseBlock());
+  kernel.ifThen(crosses, [&] {
+    Value total = kernel.load(partialView, part.at({firstChunk, kernel.index(1)}, {}), part.lanes);
+    auto loop = scf::ForOp::create(b, loc, kernel.add(firstChunk, 1), endChunk, kernel.index(1), total);
+    {
+      OpBuilder::InsertionGuard inner(b);
+      b.setInsertionPointToStart(loop.getBody());
+      Value next = kernel.load(partialView, part.at({loop.getInductionVar(), kernel.index(0)}, {}), part.lanes);
+      scf::YieldOp::create(b, loc, kernel.addF(loop.getRegionIterArg(0), next));
+    }
+    store(loop.getResult(0));
+  });
+  context.add(kernel);
+}
+
+LogicalResult kernels::generateGatherGradOnGpu(Context &context, train::GatherGradOp op) {
+  GatherGrad grad(context, op);
+  grad.partials = context.addWorkspace(countElements(grad.partialShape()) * grad.computeType().getIntOrFloatBitWidth() / 8);
+  grad.clear();
+  grad.count();
+  grad.start();
+  grad.place();
+  grad.rank();
+  grad.sum();
+  grad.finish();
+  return success();
+}

@@ -1,0 +1,38 @@
+//===- GatherSpace.h - the index space of gathers --------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_CONVERSION_KERNELS_GATHERSPACE_H
+#define ZOPT_LIB_CONVERSION_KERNELS_GATHERSPACE_H
+
+#include "Families.h"
+
+namespace zopt::kernels {
+
+/// The index space of a gather: the axes before the gathered one, those of the indices, and those after it. One outer iteration moves one row, the collapsed last axes.
+struct GatherSpace {
+  llvm::SmallVector<int64_t> rows; // axes before, then axes of the indices
+  unsigned before;           // how many are before
+  llvm::SmallVector<int64_t> inner;
+  Access table;              // over (table axis, rows..., inner...)
+  Access moved;              // over (rows..., inner...): the gathered side
+  Access indices;            // over rows
+  int64_t tableSize;
+};
+
+GatherSpace makeGatherSpace(unsigned tableArgument, const TensorLayout &table, unsigned indexArgument, const TensorLayout &indices, unsigned movedArgument, const TensorLayout &moved, int64_t axis);
+
+/// An index as a row of the table: negative ones count from the end. The runtime has checked those that the data brings; the clamp keeps any other from leaving the table.
+mlir::Value normalizeIndex(KernelBuilder &kernel, mlir::Value raw, int64_t size);
+
+llvm::SmallVector<int64_t> concatenate(llvm::ArrayRef<int64_t> a, llvm::ArrayRef<int64_t> b);
+
+/// GatherGradGpu.cpp
+mlir::LogicalResult generateGatherGradOnGpu(Context &context, train::GatherGradOp op);
+
+} // namespace zopt::kernels
+
+#endif // ZOPT_LIB_CONVERSION_KERNELS_GATHERSPACE_H

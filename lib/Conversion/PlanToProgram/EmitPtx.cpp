@@ -1,0 +1,76 @@
+//===- EmitPtx.cpp - from the NVVM dialect to PTX --------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// LLVM's back end in this process: no toolkit and no device library. The driver (or ptxas) makes machine code of it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "LowerKernels.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/Analysis/CGSCCPassManager.h"
+#include "llvm/Analysis/LoopAnalysisManager.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/Target/TargetMachine.h"
+
+using namespace mlir;
+using namespace zopt;
+
+static void optimizeModule(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager components;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
+}
+
+LogicalResult zopt::emitPtx(ArrayRef<plan::KernelOp> kernels, plan::TargetOp target, std::string &ptx, std::string &error) {
+  FailureOr<OwningOpRef<ModuleOp>> lowered = lowerGpuKernels(kernels);
+  if (failed(lowered))
+    return failure();
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> module = translateModuleToLLVMIR(**lowered, context, "kernels");
+  if (!module) {
+    error = "kernels do not translate to LLVM IR";
+    return failure();
+  }
+  llvm::Triple triple(target.getTriple());
+  const llvm::Target *description = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!description)
+    return failure();
+  llvm::TargetOptions options;
+  // A product and a sum become one instruction: results agree with a CPU's within their precision, not in every bit.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
+  std::unique_ptr<llvm::TargetMachine> machine(
+      description->createTargetMachine(triple, target.getCpu(), target.getFeatures(), options, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+  module->setTargetTriple(machine->getTargetTriple());
+  module->setDataLayout(machine->createDataLayout());
+  optimizeModule(*module, *machine);
+  for (llvm::Function &function : *module)
+    if (function.isDeclaration() && !function.isIntrinsic()) {
+      error = ("a kernel calls '" + function.getName() + "', which no GPU has").str();
+      return failure();
+    }
+  llvm::SmallString<0> text;
+  llvm::raw_svector_ostream stream(text);
+  llvm::legacy::PassManager passes;
+  if (machine->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::AssemblyFile)) {
+    error = ("target " + target.getTriple() + " has no assembly").str();
+    return failure();
+  }
+  passes.run(*module);
+  ptx = text.str().str();
+  return success();
+}

@@ -1,0 +1,225 @@
+//===- GpuMathExpansion.cpp - f64 functions, powers and quotients for GPUs -===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What a CPU takes from the C library. f64 is for tests: its functions are accurate to 1e-14 and not made for speed; pow to |y log x| ulp. An fp32 power is computed in f64.
+//
+//===----------------------------------------------------------------------===//
+
+#include "LowerKernels.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/PatternMatch.h"
+#include <limits>
+#include <vector>
+
+using namespace mlir;
+using namespace zopt;
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// Arithmetic on values of one f64 type (scalar or vector).
+struct F64 {
+  OpBuilder &b;
+  Location loc;
+  Type type;
+
+  Type withElement(Type element) const {
+    if (auto vector = dyn_cast<VectorType>(type))
+      return vector.clone(element);
+    return element;
+  }
+  Value constant(Type of, Attribute element) {
+    if (auto vector = dyn_cast<VectorType>(of))
+      element = DenseElementsAttr::get(vector, element);
+    return arith::ConstantOp::create(b, loc, cast<TypedAttr>(element));
+  }
+  Value c(double value) { return constant(type, b.getF64FloatAttr(value)); }
+  Value i(int64_t value) { return constant(withElement(b.getI64Type()), b.getI64IntegerAttr(value)); }
+  Value add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
+  Value sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
+  Value mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
+  Value div(Value x, Value y) { return arith::DivFOp::create(b, loc, x, y); }
+  Value abs(Value x) { return math::AbsFOp::create(b, loc, x); }
+  Value fma(Value x, Value y, Value z) { return math::FmaOp::create(b, loc, x, y, z); }
+  Value compare(arith::CmpFPredicate predicate, Value x, Value y) { return arith::CmpFOp::create(b, loc, predicate, x, y); }
+  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
+  Value both(Value x, Value y) { return arith::AndIOp::create(b, loc, x, y); }
+  Value asInt(Value x) { return arith::BitcastOp::create(b, loc, withElement(b.getI64Type()), x); }
+  Value asFloat(Value x) { return arith::BitcastOp::create(b, loc, type, x); }
+  Value addI(Value x, Value y) { return arith::AddIOp::create(b, loc, x, y); }
+  Value subI(Value x, Value y) { return arith::SubIOp::create(b, loc, x, y); }
+
+  /// x = n log 2 + f; Taylor's series of e^f up to f^13, whose rest is 2^-57; scaled by 2^n in two exact steps.
+  Value exp(Value x) {
+    x = select(compare(arith::CmpFPredicate::OGT, x, c(710.0)), c(710.0), x);
+    x = select(compare(arith::CmpFPredicate::OLT, x, c(-746.0)), c(-746.0), x);
+    constexpr double kMagic = 6755399441055744.0; // 1.5 * 2^52
+    Value shifted = fma(x, c(1.4426950408889634), c(kMagic));
+    Value n = sub(shifted, c(kMagic));
+    Value f = fma(n, c(-6.93147180369123816490e-01), x);
+    f = fma(n, c(-1.90821492927058770002e-10), f);
+    double factorial = 6227020800.0; // 13!
+    Value r = c(1 / factorial);
+    for (int k = 13; k > 0; --k) {
+      factorial /= k;
+      r = fma(r, f, c(1 / factorial));
+    }
+    Value exponent = subI(asInt(shifted), i(0x4338000000000000));
+    Value first = arith::ShRSIOp::create(b, loc, exponent, i(1)), second = subI(exponent, first);
+    auto power = [&](Value e) { return asFloat(arith::ShLIOp::create(b, loc, addI(e, i(1023)), i(52))); };
+    return mul(mul(r, power(first)), power(second));
+  }
+
+  /// a = m 2^e with m in [sqrt(1/2), sqrt(2)); log m = f - s (f - R) by fdlibm's polynomial in s = f / (2 + f), f = m - 1.
+  Value log(Value a) {
+    Value subnormal = compare(arith::CmpFPredicate::OLT, a, c(2.2250738585072014e-308));
+    Value bits = asInt(select(subnormal, mul(a, c(18014398509481984.0)), a)); // 2^54
+    Value e = arith::ShRSIOp::create(b, loc, subI(bits, i(0x3FE6A09E667F3BCD)), i(52));
+    Value m = asFloat(subI(bits, arith::ShLIOp::create(b, loc, e, i(52))));
+    Value exponent = add(arith::SIToFPOp::create(b, loc, type, e), select(subnormal, c(-54), c(0)));
+    Value f = sub(m, c(1)), s = div(f, add(c(2), f)), z = mul(s, s), half = mul(c(0.5), mul(f, f));
+    Value r = c(1.479819860511658591e-01);
+    for (double coefficient : {1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01})
+      r = fma(r, z, c(coefficient));
+    r = mul(r, z);
+    Value low = fma(exponent, c(1.90821492927058770002e-10), mul(s, add(half, r)));
+    Value result = fma(exponent, c(6.93147180369123816490e-01), sub(f, sub(half, low)));
+    Value special = select(compare(arith::CmpFPredicate::OLT, a, c(0)), c(std::numeric_limits<double>::quiet_NaN()), a);
+    special = select(compare(arith::CmpFPredicate::OEQ, a, c(0)), c(-kInfinity), special);
+    return select(both(compare(arith::CmpFPredicate::OGT, a, c(0)), compare(arith::CmpFPredicate::OLT, a, c(kInfinity))), result, special);
+  }
+
+  /// log(u) x / (u - 1) with u = 1 + x rounded, and e^x - 1 as (u - 1) x / log(u) with u = e^x rounded: the errors of u cancel.
+  Value log1p(Value x) {
+    Value u = add(x, c(1)), error = sub(u, c(1));
+    Value result = select(compare(arith::CmpFPredicate::OEQ, error, c(0)), x, mul(log(u), div(x, error)));
+    return select(compare(arith::CmpFPredicate::OEQ, u, c(kInfinity)), u, result);
+  }
+  Value tanh(Value x) {
+    Value twice = add(abs(x), abs(x)), u = exp(twice), error = sub(u, c(1));
+    Value minusOne = select(compare(arith::CmpFPredicate::OEQ, error, c(0)), twice, mul(error, div(twice, log(u))));
+    Value near = div(minusOne, add(minusOne, c(2))), far = sub(c(1), div(c(2), add(u, c(1))));
+    return math::CopySignOp::create(b, loc, select(compare(arith::CmpFPredicate::OLT, abs(x), c(1)), near, far), x);
+  }
+
+  /// 2 x e^-xx / sqrt(pi) times the sum of (2 xx)^k / (2k + 1)!!, whose terms are all positive; 1 beyond 6.
+  Value erf(Value x) {
+    Value magnitude = arith::MinimumFOp::create(b, loc, abs(x), c(6)), z = mul(magnitude, magnitude);
+    std::vector<double> coefficients = {1};
+    for (int k = 1; k < 150; ++k)
+      coefficients.push_back(coefficients.back() * 2 / (2 * k + 1));
+    Value sum = c(coefficients.back());
+    for (size_t k = coefficients.size() - 1; k-- > 0;)
+      sum = fma(sum, z, c(coefficients[k]));
+    Value result = mul(mul(mul(magnitude, c(1.1283791670955126)), sum), exp(sub(c(0), z)));
+    return math::CopySignOp::create(b, loc, arith::MinimumFOp::create(b, loc, result, c(1)), x);
+  }
+
+  /// x = n pi/2 + r with 160 bits of pi/2; Taylor's series in r.
+  Value sinOrCos(Value x, bool cosine) {
+    Value n = math::RoundEvenOp::create(b, loc, mul(x, c(0.63661977236758138)));
+    Value r = fma(n, c(-1.5707963267948966), x);
+    r = fma(n, c(-6.123233995736766e-17), r);
+    r = fma(n, c(1.4973849048591833e-33), r);
+    if (cosine)
+      n = add(n, c(1));
+    Value quadrant = sub(n, mul(c(4), math::FloorOp::create(b, loc, mul(n, c(0.25)))));
+    Value z = mul(r, r), odd = c(0), even = c(0);
+    double factorial = 1;
+    SmallVector<double> inverses; // of k!, with the signs of both series
+    for (int k = 0; k < 20; factorial *= ++k)
+      inverses.push_back((k / 2 % 2 ? -1 : 1) / factorial);
+    for (int k = 18; k >= 0; k -= 2) {
+      even = fma(even, z, c(inverses[k]));
+      odd = fma(odd, z, c(inverses[k + 1]));
+    }
+    auto is = [&](double value) { return compare(arith::CmpFPredicate::OEQ, quadrant, c(value)); };
+    Value result = select(arith::OrIOp::create(b, loc, is(1), is(3)), even, mul(odd, r));
+    return select(compare(arith::CmpFPredicate::OGE, quadrant, c(2)), sub(c(0), result), result);
+  }
+  Value sin(Value x) { return sinOrCos(x, false); }
+  Value cos(Value x) { return sinOrCos(x, true); }
+
+  /// e^(y log |x|) with the sign and the limits of C's pow.
+  Value pow(Value x, Value y) {
+    using arith::CmpFPredicate;
+    Value result = exp(mul(y, log(abs(x))));
+    Value halfY = mul(y, c(0.5));
+    Value isInteger = compare(CmpFPredicate::OEQ, math::FloorOp::create(b, loc, y), y);
+    Value isEven = compare(CmpFPredicate::OEQ, math::FloorOp::create(b, loc, halfY), halfY);
+    Value negative = compare(CmpFPredicate::OLT, x, c(0));
+    Value odd = select(both(isInteger, compare(CmpFPredicate::UNE, select(isEven, c(1), c(0)), c(1))), c(1), c(0));
+    Value isOdd = compare(CmpFPredicate::OEQ, odd, c(1));
+    result = select(isOdd, math::CopySignOp::create(b, loc, result, x), result);
+    result = select(both(negative, both(compare(CmpFPredicate::UNE, select(isInteger, c(1), c(0)), c(1)), compare(CmpFPredicate::OGT, x, c(-kInfinity)))),
+                    c(std::numeric_limits<double>::quiet_NaN()), result);
+    // 0 * infinity in the exponent: |x| = 1 with y infinite, and y = 0 or x = 1 with anything.
+    Value isOne = compare(CmpFPredicate::OEQ, abs(x), c(1));
+    result = select(both(isOne, compare(CmpFPredicate::OEQ, abs(y), c(kInfinity))), c(1), result);
+    result = select(compare(CmpFPredicate::OEQ, x, c(1)), c(1), result);
+    return select(compare(CmpFPredicate::OEQ, y, c(0)), c(1), result);
+  }
+};
+
+template <typename OpTy, Value (F64::*Expand)(Value)>
+struct ExpandF64 : OpRewritePattern<OpTy> {
+  using OpRewritePattern<OpTy>::OpRewritePattern;
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
+    if (!getElementTypeOrSelf(op.getType()).isF64())
+      return failure();
+    F64 f{rewriter, op.getLoc(), op.getType()};
+    rewriter.replaceOp(op, (f.*Expand)(op.getOperand()));
+    return success();
+  }
+};
+
+struct ExpandPow : OpRewritePattern<math::PowFOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(math::PowFOp op, PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    F64 f{rewriter, loc, op.getType()};
+    if (getElementTypeOrSelf(op.getType()).isF64()) {
+      rewriter.replaceOp(op, f.pow(op.getLhs(), op.getRhs()));
+      return success();
+    }
+    f.type = f.withElement(rewriter.getF64Type());
+    Value wide = f.pow(arith::ExtFOp::create(rewriter, loc, f.type, op.getLhs()), arith::ExtFOp::create(rewriter, loc, f.type, op.getRhs()));
+    rewriter.replaceOpWithNewOp<arith::TruncFOp>(op, op.getType(), wide);
+    return success();
+  }
+};
+
+/// What is done for each element, by the reciprocal and a scaling: 2 ulp in 6 instructions instead of a correct rounding in 9 and a branch. Scalars, one a row, stay correctly rounded.
+struct ExpandVectorDivision : OpRewritePattern<arith::DivFOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(arith::DivFOp op, PatternRewriter &rewriter) const override {
+    auto vector = dyn_cast<VectorType>(op.getType());
+    if (!vector || !vector.getElementType().isF32())
+      return failure();
+    Location loc = op.getLoc();
+    SmallVector<Value> elements;
+    for (int64_t lane = 0; lane < vector.getNumElements(); ++lane) {
+      Value x = vector::ExtractOp::create(rewriter, loc, op.getLhs(), lane), y = vector::ExtractOp::create(rewriter, loc, op.getRhs(), lane);
+      elements.push_back(LLVM::CallIntrinsicOp::create(rewriter, loc, rewriter.getF32Type(), rewriter.getStringAttr("llvm.nvvm.div.full"), ValueRange{x, y}).getResults());
+    }
+    rewriter.replaceOpWithNewOp<vector::FromElementsOp>(op, vector, elements);
+    return success();
+  }
+};
+
+} // namespace
+
+void zopt::populateGpuMathExpansionPatterns(RewritePatternSet &patterns) {
+  MLIRContext *context = patterns.getContext();
+  populateF32ExpansionPatterns(patterns, /*gpu=*/true);
+  patterns.add<ExpandF64<math::ExpOp, &F64::exp>, ExpandF64<math::LogOp, &F64::log>, ExpandF64<math::Log1pOp, &F64::log1p>, ExpandF64<math::TanhOp, &F64::tanh>,
+               ExpandF64<math::ErfOp, &F64::erf>, ExpandF64<math::SinOp, &F64::sin>, ExpandF64<math::CosOp, &F64::cos>, ExpandPow, ExpandVectorDivision>(context);
+}

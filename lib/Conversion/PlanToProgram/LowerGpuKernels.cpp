@@ -1,0 +1,153 @@
+//===- LowerGpuKernels.cpp - from plan.kernel to the NVVM dialect ----------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "LowerKernels.h"
+#include "zopt/Conversion/PlanToProgram.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/GPUToNVVM/GPUToNVVMPass.h"
+#include "mlir/Conversion/IndexToLLVM/IndexToLLVM.h"
+#include "mlir/Conversion/LLVMCommon/ConversionTarget.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
+#include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Transforms/DialectConversion.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
+
+using namespace mlir;
+using namespace zopt;
+
+/// PTX's numbers of device and workgroup memory.
+static constexpr unsigned kGlobalSpace = 1, kWorkgroupSpace = 3;
+
+/// What a block's threads share is a variable of the module.
+static LogicalResult importWorkgroupMemory(OpBuilder &builder, const LLVMTypeConverter &converter, plan::KernelOp kernel, Block *entry, IRMapping &map) {
+  unsigned number = 0;
+  for (auto alloca : kernel.getBody().front().getOps<memref::AllocaOp>()) {
+    MemRefType type = alloca.getType();
+    if (type.getMemorySpaceAsInt() != kWorkgroupSpace || !type.hasStaticShape())
+      return alloca.emitOpError("is not workgroup memory of static size");
+    Location loc = alloca.getLoc();
+    Type array = LLVM::LLVMArrayType::get(converter.convertType(type.getElementType()), type.getNumElements());
+    std::string name = getKernelSymbol(kernel.getSymName()) + "_shared_" + std::to_string(number++);
+    LLVM::GlobalOp global;
+    {
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPoint(entry->getParentOp());
+      global = LLVM::GlobalOp::create(builder, loc, array, /*isConstant=*/false, LLVM::Linkage::Internal, name, Attribute(), /*alignment=*/16, kWorkgroupSpace);
+    }
+    Value address = LLVM::AddressOfOp::create(builder, loc, global);
+    FailureOr<Value> descriptor = makeDescriptor(builder, loc, converter, type, address);
+    if (failed(descriptor))
+      return failure();
+    map.map(alloca.getResult(), UnrealizedConversionCastOp::create(builder, loc, type, *descriptor).getResult(0));
+  }
+  return success();
+}
+
+static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &converter, plan::KernelOp kernel) {
+  Location loc = kernel.getLoc();
+  if (!llvm::hasSingleElement(kernel.getBody()))
+    return kernel.emitOpError("expects a body of one block with structured control flow");
+  if (!kernel.getBlockThreads())
+    return kernel.emitOpError("is for a CPU: it has no block_threads");
+  MLIRContext *context = builder.getContext();
+  auto pointer = LLVM::LLVMPointerType::get(context), global = LLVM::LLVMPointerType::get(context, kGlobalSpace);
+  Block &body = kernel.getBody().front();
+  SmallVector<Type> types;
+  for (BlockArgument argument : body.getArguments())
+    types.push_back(isa<MemRefType>(argument.getType()) ? Type(global) : argument.getType().isIndex() ? builder.getI64Type() : argument.getType());
+  OpBuilder::InsertionGuard guard(builder);
+  auto function = LLVM::LLVMFuncOp::create(builder, loc, getKernelSymbol(kernel.getSymName()), LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types));
+  function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), builder.getUnitAttr());
+  function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(), builder.getDenseI32ArrayAttr({static_cast<int32_t>(*kernel.getBlockThreads())}));
+  Block *entry = function.addEntryBlock(builder);
+  builder.setInsertionPointToStart(entry);
+
+  IRMapping map;
+  for (auto [argument, parameter] : llvm::zip(body.getArguments(), entry->getArguments())) {
+    Value value = parameter;
+    if (auto memref = dyn_cast<MemRefType>(argument.getType())) {
+      FailureOr<Value> descriptor = makeDescriptor(builder, loc, converter, memref, LLVM::AddrSpaceCastOp::create(builder, loc, pointer, parameter));
+      if (failed(descriptor))
+        return kernel.emitOpError("has an argument whose layout is not strided: ") << memref;
+      value = *descriptor;
+    }
+    if (value.getType() != argument.getType())
+      value = UnrealizedConversionCastOp::create(builder, loc, argument.getType(), value).getResult(0);
+    map.map(argument, value);
+  }
+  if (failed(importWorkgroupMemory(builder, converter, kernel, entry, map)))
+    return failure();
+  for (Operation &op : body) {
+    if (isa<plan::ReturnOp>(op))
+      LLVM::ReturnOp::create(builder, loc, ValueRange());
+    else if (!isa<memref::AllocaOp>(op))
+      builder.clone(op, map);
+  }
+  return success();
+}
+
+FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(ArrayRef<plan::KernelOp> kernels) {
+  MLIRContext *context = kernels.front()->getContext();
+  OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
+  LowerToLLVMOptions options(context);
+  LLVMTypeConverter converter(context, options);
+  OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
+  for (plan::KernelOp kernel : kernels)
+    if (failed(importKernel(builder, converter, kernel)))
+      return failure();
+
+  {
+    RewritePatternSet patterns(context);
+    populateGpuMathExpansionPatterns(patterns);
+    walkAndApplyPatterns(*module, std::move(patterns));
+  }
+  {
+    RewritePatternSet patterns(context);
+    populateSCFToControlFlowConversionPatterns(patterns);
+    ConversionTarget target(*context);
+    target.addIllegalDialect<scf::SCFDialect>();
+    target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
+    if (failed(applyPartialConversion(*module, target, std::move(patterns))))
+      return failure();
+  }
+  RewritePatternSet patterns(context);
+  arith::populateArithToLLVMConversionPatterns(converter, patterns);
+  index::populateIndexToLLVMConversionPatterns(converter, patterns);
+  cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
+  populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
+  populateVectorToLLVMConversionPatterns(converter, patterns);
+  ub::populateUBToLLVMConversionPatterns(converter, patterns);
+  // What is left of math are instructions; NVVM's own patterns would call a device library that is not there.
+  populateMathToLLVMConversionPatterns(converter, patterns, /*approximateLog1p=*/false, /*benefit=*/10);
+  populateGpuToNVVMConversionPatterns(converter, patterns);
+  LLVMConversionTarget target(*context);
+  target.addLegalDialect<NVVM::NVVMDialect>();
+  target.addLegalOp<ModuleOp, UnrealizedConversionCastOp>();
+  if (failed(applyFullConversion(*module, target, std::move(patterns))))
+    return failure();
+  SmallVector<UnrealizedConversionCastOp> casts;
+  module->walk([&](UnrealizedConversionCastOp cast) { casts.push_back(cast); });
+  reconcileUnrealizedCasts(casts);
+  // Counters: their order does not matter, and barriers or launches stand before whoever reads them. Ordered ones would fence all memory each time.
+  module->walk([&](LLVM::AtomicRMWOp atomic) {
+    bool workgroup = cast<LLVM::LLVMPointerType>(atomic.getPtr().getType()).getAddressSpace() == kWorkgroupSpace;
+    atomic.setOrdering(LLVM::AtomicOrdering::monotonic);
+    atomic.setSyncscope(workgroup ? "block" : "device");
+  });
+  return module;
+}
