@@ -455,7 +455,7 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     ZOPT_RETURN_IF_FAILED(call(command.kernel, prepared.pointers, 0, command.extent));
     break;
   case Command::Kind::Matmul: {
-    prepared.pointers.resize(8, 0);
+    prepared.pointers.resize(kAddendBuffer + 1, 0);
     Result<std::unique_ptr<DeviceMatmul>> made = createMatmul(*libraries, command, scratchBytes(4));
     if (made.failed())
       return made.getStatus();

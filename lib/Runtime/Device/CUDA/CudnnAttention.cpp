@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cudnn_frontend.h>
 #include <exception>
+#include <sstream>
 #include <unordered_map>
 #include <vector>
 
@@ -145,8 +146,38 @@ private:
       attributes.set_bias(input(size_t(maskIndex), "mask"));
   }
 
+  /// Everything that the library's plan depends on: layers of a model share one, because making it takes the library up to a second.
+  std::string keyOf(const Command &command, const AttentionOptions &options) const {
+    std::ostringstream key;
+    key.precision(17);
+    key << int(command.kind) << ' ' << int(command.tensors[0].type) << ' ' << command.scale << ' ' << command.causal << ' ' << options.deterministic;
+    for (const PartTensor &tensor : tensors) {
+      key << '/';
+      for (int64_t size : tensor.shape)
+        key << ' ' << size;
+      key << ':';
+      for (int64_t stride : tensor.strides)
+        key << ' ' << stride;
+    }
+    return key.str();
+  }
+
   Status buildGraph(const Command &command, const AttentionOptions &options) {
-    fe::cudnn_dlhandle = library.cudnnLibrary;
+    // The same library for every context, so it is set once.
+    static const bool isSet = [&] { return (fe::cudnn_dlhandle = library.cudnnLibrary) != nullptr; }();
+    if (!isSet)
+      return callError("dlopen", "no cuDNN");
+    std::shared_ptr<void> &known = library.attentionGraphs[keyOf(command, options)];
+    if (known) {
+      graph = std::static_pointer_cast<fe::graph::Graph>(known);
+      return success();
+    }
+    ZOPT_RETURN_IF_FAILED(makeGraph(command, options));
+    known = graph;
+    return success();
+  }
+
+  Status makeGraph(const Command &command, const AttentionOptions &options) {
     using Index = AttentionTensors;
     try {
       graph = std::make_shared<fe::graph::Graph>();

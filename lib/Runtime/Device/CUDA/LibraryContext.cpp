@@ -92,6 +92,7 @@ void *openLibrary(std::initializer_list<const char *> names, std::string &tried)
 }
 
 LibraryContext::Implementation::~Implementation() {
+  attentionGraphs.clear(); // before the handle they were made with
   if (cudnnHandle)
     cudnn.destroy(cudnnHandle);
   if (cublasHandle)

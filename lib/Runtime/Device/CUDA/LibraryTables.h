@@ -16,6 +16,7 @@
 #include <cublasLt.h>
 #include <cuda.h>
 #include <initializer_list>
+#include <map>
 
 namespace zopt::runtime::cuda {
 
@@ -62,6 +63,7 @@ struct LibraryContext::Implementation {
   void *driverLibrary = nullptr, *cublasLibrary = nullptr, *cudnnLibrary = nullptr;
   cublasLtHandle_t cublasHandle = nullptr;
   void *cudnnHandle = nullptr;
+  std::map<std::string, std::shared_ptr<void>> attentionGraphs; // cuDNN's plans by what they depend on
   ~Implementation();
 
   Status loadCublas();
