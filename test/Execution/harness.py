@@ -33,6 +33,8 @@ class Settings:
     work: Path
     full = False
     keep = False
+    patience = 1.0
+    sanitized = False
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,15 +46,16 @@ class Test:
     name: str
     function: object
     alone: bool  # timing matters: not beside other tests
+    plain: bool  # looks at allocations or resident memory, which a sanitizer changes
 
 
 tests = []
 
 
-def add(name, function, *arguments, alone=False, **named):
+def add(name, function, *arguments, alone=False, plain=False, **named):
     """Registers `function(*arguments, **named)` as the test `name`."""
     assert all(t.name != name for t in tests), f"two tests are named {name}"
-    tests.append(Test(name, functools.partial(function, *arguments, **named), alone))
+    tests.append(Test(name, functools.partial(function, *arguments, **named), alone, plain))
 
 
 def test(name, **options):
@@ -73,6 +76,8 @@ def run_tests(pattern, jobs, deadline=float("inf")):
         try:
             if begin > deadline:
                 code, output = "OUT OF TIME", "not begun: no time was left"
+            elif t.plain and Settings.sanitized:
+                code, output = "UNSUPPORTED", "the tools are built with a sanitizer"
             else:
                 t.function()
                 code, output = "PASS", ""
@@ -82,7 +87,7 @@ def run_tests(pattern, jobs, deadline=float("inf")):
             code, output = "FAIL", traceback.format_exc()
         with lock:
             results.append({"name": t.name, "code": code, "elapsed": time.time() - begin, "output": output})
-            if code != "PASS":
+            if code not in ("PASS", "UNSUPPORTED"):
                 print(f"{code}: {t.name} ({len(results)} of {len(chosen)})\n    " + output.strip().replace("\n", "\n    "), flush=True)
             elif len(results) % 50 == 0:
                 print(f"... {len(results)} of {len(chosen)}", flush=True)
@@ -140,7 +145,8 @@ class Finished:
 
 
 def execute(command, timeout=120, cwd=None, before=None, **extra):
-    """Runs a command to its end; a command that outlives its timeout is killed with its whole session, and that is a failure."""
+    """Runs a command to its end; a command that outlives its timeout (times run.py's --patience) is killed with its whole session, and that is a failure."""
+    timeout *= Settings.patience
     command = [str(c) for c in command]
     if command[0] in ("zopt", "zrun"):
         command[0] = str(Settings.tools / command[0])

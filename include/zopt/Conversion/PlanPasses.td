@@ -42,4 +42,13 @@ def VerifyPlan : Pass<"zopt-verify-plan", "mlir::ModuleOp"> {
   }];
 }
 
+def EmitKernels : Pass<"zopt-emit-kernels", "mlir::ModuleOp"> {
+  let summary = "Write the machine code of a plan's kernels, to look at it";
+  let description = [{
+    Expects a plan.target and kernels for it; changes nothing. Writes what runs: a shared object, or PTX for an NVIDIA GPU. An entry is called `zopt_<kernel>`; how it is launched is in its plan.kernel
+    (`block_threads`, `block_iterations`).
+  }];
+  let options = [Option<"output", "output", "std::string", "\"kernels.out\"", "The file">];
+}
+
 #endif // ZOPT_CONVERSION_PLANPASSES_TD

@@ -180,7 +180,8 @@ static bool writeWhole(StringRef text, StringRef path, std::string &error) {
 LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
   initializeTarget();
   MLIRContext *context = finalPlan.getContext();
-  loadLoweringDialects(context);
+  if (!context->getLoadedDialect("nvvm"))
+    loadLoweringDialects(context);
   auto targets = finalPlan.getOps<plan::TargetOp>();
   if (targets.empty())
     return finalPlan.emitError("a final plan has a plan.target, but this one has none");

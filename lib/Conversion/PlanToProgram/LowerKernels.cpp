@@ -37,13 +37,19 @@
 using namespace mlir;
 using namespace zopt;
 
-void zopt::loadLoweringDialects(MLIRContext *context) {
-  DialectRegistry registry;
+void zopt::registerLoweringDialects(DialectRegistry &registry) {
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
   registerNVVMDialectTranslation(registry);
+  registry.insert<LLVM::LLVMDialect, NVVM::NVVMDialect, gpu::GPUDialect, cf::ControlFlowDialect, arith::ArithDialect, vector::VectorDialect, memref::MemRefDialect, scf::SCFDialect>();
+}
+
+void zopt::loadLoweringDialects(MLIRContext *context) {
+  DialectRegistry registry;
+  registerLoweringDialects(registry);
   context->appendDialectRegistry(registry);
-  context->loadDialect<LLVM::LLVMDialect, NVVM::NVVMDialect, gpu::GPUDialect, cf::ControlFlowDialect, arith::ArithDialect, vector::VectorDialect, memref::MemRefDialect, scf::SCFDialect>();
+  for (StringRef name : registry.getDialectNames())
+    context->getOrLoadDialect(name);
 }
 
 // A first size that is not static is never read: addresses need strides alone.

@@ -32,7 +32,10 @@ void populateF32ExpansionPatterns(mlir::RewritePatternSet &patterns, bool gpu);
 /// Everything for a GPU, which has no C library: fp32 as above, f64 and powers as polynomials, quotients of vectors to 2 ulp.
 void populateGpuMathExpansionPatterns(mlir::RewritePatternSet &patterns);
 
-/// Loads the dialects that lowering makes, and registers what translation needs. Before any `lowerKernels` in this context.
+/// The dialects that lowering makes, and what translation needs.
+void registerLoweringDialects(mlir::DialectRegistry &registry);
+
+/// Registers and loads them. Before any `lowerKernels` in this context.
 void loadLoweringDialects(mlir::MLIRContext *context);
 
 /// A module in the LLVM dialect with one function `void symbol(ptr arguments, i64 begin, i64 end)` for each kernel, named by getKernelSymbol. Thread-safe.

@@ -353,6 +353,23 @@ TEST_F(CudaExecutor, hangsEndWithTheTime) {
   EXPECT_NE(outcome.failures[0].message().find("timed out after 0.3 s"), std::string::npos) << outcome.failures[0].message();
 }
 
+TEST_F(CudaExecutor, whoWaitsForARankThatEndedSaysWhere) {
+  Variable devices("FAKE_CUDA_DEVICES", "2");
+  TrainOptions options;
+  options.exchange = DeviceExchange::Nccl;
+  // In the first step a command is known, in a graph what the device came past.
+  for (auto [failure, where] : {std::pair("cuLaunchKernel:1:719", ": reduce_scatter bucket0: rank "), std::pair("cuGraphLaunch:3:719", "_step, at or before collective '")}) {
+    Variable fail("FAKE_CUDA_FAIL", failure);
+    Outcome outcome = train(makeTinyDeviceProgram(2, 2), options);
+    ASSERT_TRUE(outcome.failures[0].failed() && outcome.failures[1].failed());
+    const bool first = outcome.failures[0].message().find("CUDA_ERROR_LAUNCH_FAILED") != std::string::npos;
+    const Status &failed = outcome.failures[!first], &waiting = outcome.failures[first];
+    EXPECT_NE(failed.message().find("CUDA_ERROR_LAUNCH_FAILED"), std::string::npos) << failed.message();
+    EXPECT_NE(waiting.message().find(where), std::string::npos) << waiting.message();
+    EXPECT_NE(waiting.message().find(concat("rank ", int(!first), " has ended, and this rank stands waiting for it")), std::string::npos) << waiting.message();
+  }
+}
+
 TEST_F(CudaExecutor, ncclErrorsEndTheRun) {
   Variable devices("FAKE_CUDA_DEVICES", "2"), hang("FAKE_CUDA_HANG", "1"), asynchronous("FAKE_NCCL_ASYNC", "1");
   TrainOptions options;

@@ -101,6 +101,10 @@ private:
     bool ran[2] = {false, false};
     CUgraphExec graphs[2] = {nullptr, nullptr};
   };
+  struct Mark {
+    const Command *command;
+    const std::string *sequence;
+  };
   /// Pinned memory and what guards it: the event behind the last use.
   struct Slot {
     char *data = nullptr;
@@ -162,7 +166,7 @@ private:
 
   std::string current = "start";      // the sequence that was issued last
   const Command *running = nullptr;   // where commands are waited for one by one
-  std::vector<const Command *> marked; // collectives by mark
+  std::vector<Mark> marked;           // collectives by mark
   volatile uint32_t *progressWord = nullptr; // pinned: the mark of the last collective that the exchange stream came past
 
   std::vector<CUevent> traceEvents;
@@ -401,8 +405,11 @@ Status CudaExecutor::prepareCommands() {
       prepared.hasNorm |= command.kind == Command::Kind::GradientNorm;
       prepared.dependsOnFirst |= (command.kind == Command::Kind::Zero && command.firstMicroStep) || (command.kind == Command::Kind::ReduceScatter && command.accumulate);
       prepared.hasCollectives |= isCollective(command.kind) || command.kind == Command::Kind::AllReduceScalars || command.kind == Command::Kind::GradientNorm;
-      if (isCollective(command.kind))
+      if (isCollective(command.kind)) {
         open[command.id] = prepared.commands[i].done;
+        marked.push_back({&command, &sequence.name});
+        prepared.commands[i].mark = uint32_t(marked.size());
+      }
       if (command.kind == Command::Kind::Wait)
         prepared.commands[i].awaited = open[command.id];
     }
@@ -470,8 +477,6 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     if (event.failed())
       return event.getStatus();
     prepared.done = *event;
-    marked.push_back(&command);
-    prepared.mark = uint32_t(marked.size());
     break;
   }
   case Command::Kind::GradientNorm: {
@@ -574,7 +579,8 @@ Status CudaExecutor::replay(PreparedSequence &sequence, size_t index, bool first
     ZOPT_RETURN_IF_FAILED(issued);
     if (code != CUDA_SUCCESS)
       return driver.error("cuStreamEndCapture", code);
-    code = driver.cuGraphInstantiate(&graph, captured, 0);
+    // Messages keep their stream's priority inside the graph.
+    code = driver.cuGraphInstantiate(&graph, captured, CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY);
     driver.cuGraphDestroy(captured);
     if (code != CUDA_SUCCESS) {
       graph = nullptr;
@@ -871,8 +877,8 @@ std::string CudaExecutor::standing() const {
   // Collectives run in the order of the program, sequence by sequence: the one behind the last that was passed is where the device stands, or what comes after it.
   if (progressWord && !marked.empty()) {
     uint32_t passed = *progressWord;
-    const Command *next = marked[passed < marked.size() ? passed : 0];
-    return concat(current, ", at or before collective '", next->location, "'");
+    const Mark &next = marked[passed < marked.size() ? passed : 0];
+    return concat(*next.sequence, ", at or before collective '", next.command->location, "'");
   }
   return current;
 }

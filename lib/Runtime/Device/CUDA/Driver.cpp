@@ -114,6 +114,12 @@ const char *adviceFor(CUresult code) {
     return " (update NVIDIA's driver)";
   case CUDA_ERROR_OUT_OF_MEMORY:
     return " (something else uses this GPU, see nvidia-smi; or take a smaller --micro-batch, --recompute=full, or a higher --zero-stage with more ranks)";
+  case CUDA_ERROR_ILLEGAL_ADDRESS:
+  case CUDA_ERROR_ILLEGAL_INSTRUCTION:
+  case CUDA_ERROR_MISALIGNED_ADDRESS:
+  case CUDA_ERROR_LAUNCH_FAILED:
+  case CUDA_ERROR_ASSERT:
+    return " (ZOPT_CUDA_SYNC=1 tells of the command that it happens in)";
   case CUDA_ERROR_ECC_UNCORRECTABLE:
     return " (the GPU's memory is damaged: see nvidia-smi -q -d ECC, and take another GPU)";
   default:
