@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <dlfcn.h>
 #include <filesystem>
+#include <glob.h>
 #include <sstream>
 #include <vector>
 
@@ -35,28 +36,48 @@ static std::vector<std::string> namedFolders() {
   return folders;
 }
 
+static void addMatches(const std::string &pattern, std::vector<std::string> &folders) {
+  glob_t matches = {};
+  if (glob(pattern.c_str(), GLOB_ONLYDIR, nullptr, &matches) == 0)
+    for (size_t i = 0; i < matches.gl_pathc; ++i)
+      folders.push_back(matches.gl_pathv[i]);
+  globfree(&matches);
+}
+
+/// Where CUDA and Python's packages of its libraries are installed.
+static std::vector<std::string> usualFolders() {
+  std::vector<std::string> folders;
+  for (const char *variable : {"CUDA_HOME", "CUDA_PATH"})
+    if (const char *value = std::getenv(variable))
+      folders.push_back(std::string(value) + "/lib64");
+  addMatches("/usr/local/cuda/lib64", folders);
+  addMatches("/usr/local/cuda-*/lib64", folders);
+  const char *environment = std::getenv("VIRTUAL_ENV");
+  for (const std::string &root : {std::string(environment ? environment : ""), std::string("/usr"), std::string("/usr/local")})
+    for (const char *packages : {"/lib/python3*/site-packages", "/lib/python3*/dist-packages"})
+      if (!root.empty())
+        addMatches(root + packages + "/nvidia/*/lib", folders);
+  return folders;
+}
+
 DynamicLibrary openLibrary(std::initializer_list<const char *> names) {
   DynamicLibrary library;
-  std::vector<std::string> folders = namedFolders();
-  for (const char *name : names) {
-    for (const std::string &folder : folders) {
-      std::string path = folder + "/" + name;
-      std::error_code error;
-      if (!std::filesystem::exists(path, error))
-        continue;
-      if ((library.handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))) {
-        library.file = path;
-        return library;
-      }
-      library.problem = dlerror();
-    }
-    if ((library.handle = dlopen(name, RTLD_NOW | RTLD_LOCAL))) {
-      library.file = name;
-      return library;
-    }
-    if (const char *text = dlerror(); text && library.problem.empty())
+  auto open = [&](const std::string &path) {
+    library.handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library.handle)
+      library.file = path;
+    else if (const char *text = dlerror(); text && library.problem.empty())
       library.problem = text;
-  }
+    return library.handle != nullptr;
+  };
+  auto openIn = [&](const std::vector<std::string> &folders, const char *name) {
+    std::error_code error;
+    return std::any_of(folders.begin(), folders.end(), [&](const std::string &folder) { return std::filesystem::exists(folder + "/" + name, error) && open(folder + "/" + name); });
+  };
+  const std::vector<std::string> named = namedFolders(), usual = usualFolders();
+  for (const char *name : names)
+    if (openIn(named, name) || open(name) || openIn(usual, name))
+      return library;
   return library;
 }
 

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // One binary serves machines with and without GPUs: NVIDIA's libraries are loaded when a run needs them. The folders of $ZOPT_CUDA_LIBRARY_PATH come first, each with its lib and */lib folders, so that it
-// may name the nvidia folder of a Python environment; then the loader's own.
+// may name the nvidia folder of a Python environment; then the loader's own, then those where CUDA and Python's packages of its libraries are usually installed.
 //
 //===----------------------------------------------------------------------===//
 

@@ -15,7 +15,6 @@
 #include "zopt/Runtime/Device/CUDA/LibraryCalls.h"
 #include <cublasLt.h>
 #include <cuda.h>
-#include <initializer_list>
 #include <map>
 
 namespace zopt::runtime::cuda {
@@ -70,9 +69,6 @@ struct LibraryContext::Implementation {
   Status loadCudnn();
   std::string textOf(CUresult result) const;
 };
-
-/// Opens the first of `names` that is found, for the rest of the process; null where none is, and `tried` says what was.
-void *openLibrary(std::initializer_list<const char *> names, std::string &tried);
 
 } // namespace zopt::runtime::cuda
 
