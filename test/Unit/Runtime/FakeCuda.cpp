@@ -61,7 +61,7 @@ struct HostKernel {
   int pointers = 0;
   bool hasValue = false;
   int64_t iterations = 1;
-  bool isSum = false;
+  bool isSum = false, isUnknown = false;
   DataType source = DataType::F32, destination = DataType::F32;
 };
 
@@ -190,8 +190,10 @@ bool findKernel(const std::string &name, HostKernel &kernel) {
     }
   char source[8] = "", destination[8] = "";
   int width = 0;
-  if (std::sscanf(name.c_str(), "zopt_sum_%7[^_]_%7[^_]_%d", source, destination, &width) != 3)
-    return false;
+  if (std::sscanf(name.c_str(), "zopt_sum_%7[^_]_%7[^_]_%d", source, destination, &width) != 3) {
+    kernel.isUnknown = true;
+    return number("FAKE_CUDA_UNKNOWN_KERNELS", 0) != 0;
+  }
   kernel.isSum = true;
   kernel.iterations = width;
   return parseDataType(source, kernel.source) && parseDataType(destination, kernel.destination);
@@ -516,6 +518,15 @@ CUresult cuEventElapsedTime_v2(float *milliseconds, CUevent begin, CUevent end) 
   return CUDA_SUCCESS;
 }
 
+#undef cuEventElapsedTime
+CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end) { return cuEventElapsedTime_v2(milliseconds, begin, end); }
+CUresult cuEventSynchronize(CUevent event) {
+  CUresult code;
+  while ((code = cuEventQuery(event)) == CUDA_ERROR_NOT_READY)
+    ;
+  return code;
+}
+
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long) {
   ENTER("cuGraphInstantiate");
   *executable = new CUgraphExec_st{graph->nodes};
@@ -596,6 +607,10 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, uns
       body();
     return true;
   };
+  if (kernel.isUnknown) {
+    append(stream, [=] { return run([] {}); });
+    return CUDA_SUCCESS;
+  }
   if (kernel.isSum) {
     auto address = [&](int i) { return host(*static_cast<CUdeviceptr *>(parameters[i])); };
     char *source = address(0), *workspace = address(1), *destination = address(2);
