@@ -41,6 +41,12 @@ double roundTo(Type type, double value);
 /// byte outside of a result's elements changes. Results start out as poison. Kernels for the GPU, where the program is built for them, run emulated, on aligned buffers too, with the same bytes.
 std::vector<Tensor> run(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs);
 
+/// Fails the test unless result 0 has the same bytes in the buffer of an operand.
+void checkInPlace(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, int operand);
+
+/// GPU: the PTX of the kernels for aligned buffers.
+std::string ptxOf(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, const std::string &chip = "sm_90");
+
 /// A shared object with every kernel of `module`, MLIR text of plan.kernel ops or of a train.optimizer, and its symbols.
 class Library {
 public:
