@@ -183,10 +183,11 @@ def run(deadline, quick, report):
             if Options.peers and row.modes and time.time() < deadline:
                 entry["peers"] = peer_results(row, 10 if quick else 20)
                 good = [p for p in entry["peers"] if "ms" in p]
-                if good:
-                    entry["best"] = min(good, key=lambda p: p["ms"])
+                if not good:
+                    raise AssertionError(f"no row of PyTorch's ran: {entry['peers']}")
+                entry["best"] = min(good, key=lambda p: p["ms"])
         except Exception as error:
-            entry["peer_error"] = str(error)
+            entry |= {"code": "FAIL", "error": entry.get("error", "") + f"\nPyTorch: {error}"}
         ours = entry.get("zopt", {})
         if row is ROWS[0] and "ms" in ours:
             stage_zero = ours["ms"]
