@@ -140,7 +140,7 @@ def digest(things):
 
 
 def graph_folders(given):
-    return [p for p in [given, ROOT / "test/Graphs", ROOT.parent / "shared/graphs"] if p and p.is_dir()]
+    return [p for p in [given, ROOT / "test/Graphs", *sorted(ROOT.parent.glob("*/graphs"))] if p and p.is_dir()]
 
 
 def make(args):
@@ -233,7 +233,7 @@ def main():
     parser = argparse.ArgumentParser(prog="gpu-bundle.sh", description=__doc__)
     parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="where zopt and zrun were built")
     parser.add_argument("--bundle", type=Path, default=ROOT / "build/gpu-bundle", help="the bundle's folder")
-    parser.add_argument("--graphs", type=Path, help="a folder with the benchmarks' graphs, beside test/Graphs")
+    parser.add_argument("--graphs", type=Path, help="a folder with the benchmarks' graphs (also looked for: test/Graphs, and folders called graphs beside the checkout)")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--unpack", type=Path, metavar="DIR")
     parser.add_argument("--check", type=Path, metavar="DIR")

@@ -74,6 +74,9 @@ def read_plan(text):
             symbol = "zopt_" + re.sub(r"[^A-Za-z0-9]", "_", name)
             sizes[symbol] = kernels[name].bytes(gathers, {int(n) for n in writes.split(",") if n.strip()})
     slices = {m[1]: int(m[2]) for m in re.finditer(r"plan\.placed_bucket @(\S+) padded \d+ slice (\d+)", text)}
+    widths = {m[1]: SIZES[m[2]] for m in re.finditer(r"plan\.placed_bucket @(\S+) .*\bgradient_type = (\w+)", text)}
+    for buckets in re.findall(r"plan\.gradient_norm \[(.*?)\]", text):
+        sizes["gradient_norm"] = sum(slices.get(b, 0) * widths.get(b, 4) for b in re.findall(r"@([\w.$-]+)", buckets))
     for bucket, name in re.findall(r"plan\.update @(\S+) by @(\S+)", text):
         if name in kernels and bucket in slices:
             sizes[f"update {bucket}"] = kernels[name].bytes(False, elements=slices[bucket])

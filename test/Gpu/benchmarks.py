@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from device import ROOT, Device, find_graph
-from harness import execute, read_metrics, scratch, succeed
+from harness import execute, model_path, read_metrics, scratch, succeed
 
 SKIP, STEPS = 5, 25  # steps not counted, steps counted
 GIB = 1 << 30
@@ -42,7 +42,7 @@ ROWS = (
     Row("gpt2-124m", 4, 512, ("overhead", "compile"), 1.15, 1.30),
 )
 NCCL_ROW = Row("gpt2-124m", 32, 1024, (), 0.98, 1.0, flags=("--zero-stage=3",), comm="nccl")
-CPU_ROWS = (Row("gpt2-124m", 1, 32, ("compile",), 0, 0), Row("gpt2-124m", 1, 16, ("compile", "eager"), 0, 0, flags=("--zero-stage=3",)))
+CPU_ROWS = (Row("gpt2-text", 4, 64, ("eager",), 0, 0), Row("gpt2-124m", 1, 16, ("eager",), 0, 0, flags=("--zero-stage=3",)))
 
 
 class Options:
@@ -57,7 +57,7 @@ class Options:
 
 
 def compile_row(row, folder):
-    graph = find_graph(row.name)
+    graph = model_path(row.name) if row.name == "gpt2-text" else find_graph(row.name)
     assert graph, f"{row.name}.onnx is nowhere here (--graphs names its folder)"
     plan = folder / "plan.mlir"
     begin = time.time()
@@ -67,23 +67,20 @@ def compile_row(row, folder):
 
 
 def run_row(row, plan, steps, *flags, **extra):
-    """Metrics of a run, and the seconds from its start to the end of its first step."""
+    """Metrics of a run, the seconds from its start to the end of its first step, and what it printed."""
     folder = scratch("bench")
     command = ["zrun", plan, "--nproc", 1, f"--target={Device.target}", "--init=gpt2", "--steps", steps, "--metrics", folder / "m", *flags]
     if row.comm and Device.target == "cuda":
         command.append(f"--comm={row.comm}")
     begin = time.time()
-    succeed(command, timeout=400, **extra)
+    done = succeed(command, timeout=400, **extra)
     starts, steps, ends = read_metrics(folder / "m")
-    return starts[0], steps, ends[0], steps[0]["time"] - begin
+    return starts[0], steps, ends[0], steps[0]["time"] - begin, done.stdout
 
 
-def traced_step(plan, row, *flags, **extra):
-    """The part of a traced step in which nothing ran on the device, the five longest kinds of its commands, and with Options.kernels each kernel's bandwidth, as text."""
-    folder = scratch("trace")
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", row.label).strip("-")
-    final, trace = folder / f"{name}.mlir", folder / f"{name}.json"
-    run_row(row, plan, 4, "--trace", trace, "--save-plan", final, *flags, **extra)
+def read_trace(trace, step_ms):
+    """The time in which a traced step had something to run on the device, what part of the step's time was idle, in the traced step and in the median one (which replays a
+    graph, with no events in between), and its five longest kinds of commands."""
     events = [e for e in json.loads(trace.read_text())["traceEvents"] if e.get("ph") == "X"]
     spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events)
     busy, end = 0.0, spans[0][0]
@@ -94,35 +91,40 @@ def traced_step(plan, row, *flags, **extra):
     for e in events:
         kinds[e["name"]] = kinds.get(e["name"], 0.0) + e["dur"]
     longest = sorted(kinds.items(), key=lambda item: -item[1])[:5]
-    bandwidth = ""
-    if Options.kernels:
-        copy = [] if Device.target == "cuda" else ["--copy-gbs", 20]
-        done = execute([Options.torch_python, ROOT / "benchmarks/gpu/kernels.py", final, trace, *copy], timeout=120)
-        bandwidth = done.stdout if done.code == 0 else f"kernels.py failed: {done}"
-    if Options.traces:
-        Options.traces.mkdir(parents=True, exist_ok=True)
-        for path in (final, trace):
-            shutil.copyfile(path, Options.traces / path.name)
-    return {"idle": 1 - busy / (end - spans[0][0]), "longest": [[name, round(us / 1e3, 3)] for name, us in longest], "kernels": bandwidth}
+    return {"busy_ms": busy / 1e3, "idle_traced": 1 - busy / (end - spans[0][0]), "idle": max(0.0, 1 - busy / 1e3 / step_ms), "longest": [[name, round(us / 1e3, 3)] for name, us in longest]}
+
+
+def bandwidths(final, trace):
+    """What benchmarks/gpu/kernels.py prints."""
+    copy = [] if Device.target == "cuda" else ["--copy-gbs", 20]
+    done = execute([Options.torch_python, ROOT / "benchmarks/gpu/kernels.py", final, trace, *copy], timeout=120)
+    return done.stdout if done.code == 0 else f"kernels.py failed: {done}"
 
 
 def zopt_result(row, quick):
+    """One run, from empty caches, traced in a step that is not counted; of the first row a second one, for the time to its first step."""
     folder = scratch("row")
-    plan, compile_seconds = compile_row(row, folder)
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", row.label).strip("-")
+    final, trace = folder / f"{name}.mlir", folder / f"{name}.json"
     fresh = {"XDG_CACHE_HOME": str(folder / "cache"), "CUDA_CACHE_PATH": str(folder / "cuda")}
     flags = ["--autotune"] if Options.autotune else []
-    result = {"zopt_s": round(compile_seconds, 2)}
     try:
-        start, steps, end, first = run_row(row, plan, SKIP + (10 if quick else STEPS), *flags, **fresh)
+        plan, compile_seconds = compile_row(row, folder)
+        start, steps, end, first, memory = run_row(row, plan, SKIP + (10 if quick else STEPS), "--trace", trace, "--save-plan", final, "--memory-report", *flags, **fresh)
         times = [s["step_ms"] for s in steps[SKIP:]]
-        result |= {"ms": statistics.median(times), "min_ms": min(times), "max_ms": max(times), "planned": start["planned_peak"]["device"], "measured": end["measured_peak"]["device"],
-                   "first_step_s": round(first, 2), "loss": steps[-1]["loss"]}
+        result = {"zopt_s": round(compile_seconds, 2), "ms": statistics.median(times), "min_ms": min(times), "max_ms": max(times), "planned": start["planned_peak"]["device"],
+                  "measured": end["measured_peak"]["device"], "first_step_s": round(first, 2), "loss": steps[-1]["loss"], "memory": memory}
         result["tok_s"] = row.batch * row.seq / result["ms"] * 1e3
-        if not quick:
-            *_, second = run_row(row, plan, 2, *flags, **fresh)
+        result |= read_trace(trace, result["ms"])
+        if Options.kernels:
+            result["kernels"] = bandwidths(final, trace)
+        if Options.traces:
+            Options.traces.mkdir(parents=True, exist_ok=True)
+            for path in (final, trace):
+                shutil.copyfile(path, Options.traces / path.name)
+        if row is ROWS[0] and not quick:
+            *_, second, _ = run_row(row, plan, 2, *flags, **fresh)
             result["second_first_step_s"] = round(second, 2)
-        if not quick or Options.kernels or Options.traces:
-            result |= traced_step(plan, row, *flags, **fresh)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return result
@@ -156,7 +158,7 @@ def table_line(entry):
     if "first_step_s" in ours:
         parts.append(f"| first step {ours['first_step_s']} s" + (f", again {ours['second_first_step_s']} s" if "second_first_step_s" in ours else ""))
     if "idle" in ours:
-        parts.append(f"| idle {ours['idle'] * 100:.1f}%")
+        parts.append(f"| busy {ours['busy_ms']:.2f} ms, idle {ours['idle'] * 100:.1f}% (traced step {ours['idle_traced'] * 100:.1f}%)")
     return " ".join(parts)
 
 
@@ -181,10 +183,11 @@ def run(deadline, quick, report):
             if Options.peers and row.modes and time.time() < deadline:
                 entry["peers"] = peer_results(row, 10 if quick else 20)
                 good = [p for p in entry["peers"] if "ms" in p]
-                if good:
-                    entry["best"] = min(good, key=lambda p: p["ms"])
+                if not good:
+                    raise AssertionError(f"no row of PyTorch's ran: {entry['peers']}")
+                entry["best"] = min(good, key=lambda p: p["ms"])
         except Exception as error:
-            entry["peer_error"] = str(error)
+            entry |= {"code": "FAIL", "error": entry.get("error", "") + f"\nPyTorch: {error}"}
         ours = entry.get("zopt", {})
         if row is ROWS[0] and "ms" in ours:
             stage_zero = ours["ms"]
@@ -195,6 +198,6 @@ def run(deadline, quick, report):
             report("    " + entry["error"].strip().replace("\n", "\n    ")[-1500:])
         for name, ms in ours.get("longest", []):
             report(f"    {ms:9.3f} ms {name}")
-        for line in ours.get("kernels", "").splitlines():
+        for line in (ours.get("memory", "") + ours.get("kernels", "")).splitlines():
             report("    " + line)
     return entries

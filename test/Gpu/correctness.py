@@ -74,6 +74,11 @@ def repeats(config):
     assert_same_training(*runs)
 
 
+def same_with(config, **variables):
+    """Environment variables that change how a plan runs, not what it computes."""
+    assert_same_training(train(config), train_anew(config, **variables))
+
+
 def memory_report(model):
     plan = compile_plan(model, "--micro-batch=4", "--bf16", *specialization(Device.target, 1))
     done = succeed(["zrun", plan, "--comm=local", "--threads", 1, f"--target={Device.target}", "--steps", 2, "--memory-report=json"], timeout=300)
@@ -125,6 +130,13 @@ def register():
             base = on_device(harness.Config(model, stage=1, precision="bf16", micro=4, steps=5))
             ahead = dataclasses.replace(base, flags=base.flags + (f"--target={Device.target}", "--nproc=1", "--threads=1"))
             add(f"plans/{model}/specialized by zopt as by zrun", same_as, base, ahead)
+    # Bytes that nothing has written hold NaN, and steps run command by command, without a graph.
+    for model in ("gpt2-tiny", "llama-tiny", "mlp-tiny"):
+        for precision, stage in (("bf16", 3),) if Device.quick else (("fp32", 0), ("bf16", 3)):
+            config = on_device(harness.Config(model, stage=stage, precision=precision, micro=4, steps=5))
+            add(f"poison/{model}/{precision}/stage{stage}", same_with, config, ZOPT_POISON="1")
+            if Device.target == "cuda":
+                add(f"no graph/{model}/{precision}/stage{stage}", same_with, config, ZOPT_CUDA_GRAPH="0")
     # Small buckets, unfused kernels, several micro-steps: other plans for the same bits.
     base = on_device(harness.Config("gpt2-tiny", stage=0, precision="bf16", micro=4, accum=2, steps=8))
     add("I1/gpt2-tiny/bf16/accum2/stage3-small-buckets", same_as, base, dataclasses.replace(base, stage=3, bucket=32768))

@@ -87,7 +87,7 @@ def gpus():
 
 def find_graph(name):
     """The file of a graph without weights, or None."""
-    for folder in (Device.graphs, Settings.tools.parent / "graphs", ROOT / "test/Graphs", ROOT.parent / "shared/graphs"):
+    for folder in (Device.graphs, Settings.tools.parent / "graphs", ROOT / "test/Graphs", *sorted(ROOT.parent.glob("*/graphs"))):
         if folder and (folder / f"{name}.onnx").exists():
             return folder / f"{name}.onnx"
     return None

@@ -5,7 +5,7 @@ import json
 
 import harness
 from device import Device, gpus, on_device, specialization
-from harness import MODELS, add, assert_same_training, compile_plan, scratch, succeed, train
+from harness import MODELS, add, assert_same_training, compile_plan, scratch, succeed, train, train_anew
 from ranks import TOLERANCE
 
 STEPS = 10
@@ -21,6 +21,11 @@ def same_curve(one, many, tolerance):
     a, b = train(one), train(many)
     worst = max(abs(x - y) / abs(x) for x, y in zip(a.losses, b.losses))
     assert worst <= tolerance, f"losses differ by {worst:.3g} relative, more than {tolerance:g}, between {one} and {many}"
+
+
+def rank_order(local, nccl):
+    """NCCL only carries: the bits are those of ranks that are threads."""
+    assert_same_training(train(local), train_anew(nccl, ZOPT_RANK_ORDER_SUMS="1"))
 
 
 def collectives_in_trace(stage, ranks):
@@ -58,6 +63,7 @@ def register():
         one = on_device(harness.Config("gpt2-tiny", precision=precision, micro=8, steps=STEPS))
         for stage in (0, 3) if Device.quick else (0, 1, 2, 3):
             add(f"nccl/gpt2-tiny/{precision}/ranks1/stage{stage}", same_curve, one, dataclasses.replace(one, stage=stage, comm="nccl"), NCCL)
+        add(f"nccl/gpt2-tiny/{precision}/ranks1/rank order", rank_order, dataclasses.replace(one, stage=3), dataclasses.replace(one, stage=3, comm="nccl"))
     for stage in (0, 3):
         add(f"nccl/trace/ranks1/stage{stage}", collectives_in_trace, stage, 1)
     for ranks in (2, 4, 8):
@@ -68,4 +74,5 @@ def register():
         add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/as one rank", same_curve, one, base, TOLERANCE)
         for stage in (1, 2, 3):
             add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/stage{stage}", same_curve, base, dataclasses.replace(base, stage=stage), NCCL)
+            add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/stage{stage}, rank order", rank_order, dataclasses.replace(base, stage=stage, comm="local"), dataclasses.replace(base, stage=stage))
         add(f"nccl/trace/ranks{ranks}/stage3", collectives_in_trace, 3, ranks)

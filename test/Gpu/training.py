@@ -39,7 +39,7 @@ def peer_losses(python, variant, options, deadline):
 
 def run(args, deadline):
     name, vocabulary, positions, batch, seq, steps, rate = workload(args.quick)
-    steps = args.steps or steps
+    steps, rate = args.steps or steps, args.lr or rate
     folder, tests, details = scratch("training"), [], []
     graph = model_path(name) if name == "gpt2-text" else find_graph(name)
     assert graph, f"{name}.onnx is nowhere here (--graphs names its folder)"

@@ -51,9 +51,19 @@ LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntrop
     SmallVector<Combine> kinds = {Combine::Max};
     if (smoothing != 0)
       kinds.push_back(Combine::Sum);
-    SmallVector<Value> first = kernel.reduceRow(rows.n, kinds, type, [&](Value i, Lanes lanes) { return SmallVector<Value>(kinds.size(), load(i, lanes)); });
-    Value maxes = kernel.broadcast(first[0]);
-    Value sum = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {kernel.expF(kernel.subF(load(i, lanes), maxes))}; })[0];
+    SmallVector<Value> first;
+    Value sum;
+    if (kernel.isGpu()) { // a long row does not stay in a cache
+      auto [max, relative] = kernel.reduceLogSumExp(rows.n, type, load);
+      first = {max};
+      sum = relative;
+      if (smoothing != 0)
+        first.push_back(kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {load(i, lanes)}; })[0]);
+    } else {
+      first = kernel.reduceRow(rows.n, kinds, type, [&](Value i, Lanes lanes) { return SmallVector<Value>(kinds.size(), load(i, lanes)); });
+      Value maxes = kernel.broadcast(first[0]);
+      sum = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {kernel.expF(kernel.subF(load(i, lanes), maxes))}; })[0];
+    }
     Value lse = kernel.addF(first[0], kernel.logF(sum));
     at.back() = place;
     Value loss = kernel.subF(lse, kernel.loadComputeScalar(views[0], at));
@@ -97,11 +107,12 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
   for (const Access &access : rows.accesses)
     views.push_back(kernel.argument(access, rows.shape()));
   View scaleView = kernel.linear(3, scaleLayout.elementType, 1);
-  kernel.spreadRow(rows.n);
+  kernel.spreadElements(rows.n);
   Value outer = kernel.begin(rows.count(), grainFor(rows.n));
   SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
   at.push_back(kernel.index(0));
-  auto [counted, place] = loadLabel(kernel, views[1], at, op.getIgnoreIndex(), rows.n);
+  Value counted, place;
+  std::tie(counted, place) = loadLabel(kernel, views[1], at, op.getIgnoreIndex(), rows.n);
   Value lse = kernel.convert(kernel.loadScalar(views[2], at), type);
   Value scale = kernel.convert(kernel.loadScalar(scaleView, kernel.index(0)), type);
   Value uniform = kernel.scalar(smoothing / rows.n, type), target = kernel.scalar(1 - smoothing, type);

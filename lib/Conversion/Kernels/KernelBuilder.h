@@ -114,6 +114,8 @@ public:
   /// The thread's first place in the part of a row that begins at `base`, a multiple of the group's step.
   mlir::Value placeAt(int64_t base);
   mlir::Value isLeader();
+  /// One pass over a row: its maximum, and the sum of e^(x - maximum). Each thread keeps the largest element that it has seen and a sum relative to it. GPU only.
+  std::pair<mlir::Value, mlir::Value> reduceLogSumExp(int64_t n, mlir::Type type, llvm::function_ref<mlir::Value(mlir::Value index, Lanes lanes)> load);
   /// The values of all threads of the group, combined in one fixed order; each thread gets the same bits.
   mlir::Value groupReduce(Combine kind, mlir::Value value);
   mlir::Value shuffleXor(mlir::Value value, int64_t distance);
@@ -233,6 +235,9 @@ private:
   void runLanes(mlir::Value i, mlir::Value limit, bool together, LaneBody body);
   llvm::SmallVector<mlir::Value> reduceRowGpu(int64_t n, llvm::ArrayRef<Combine> kinds, mlir::Type type,
                                               llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value index, Lanes lanes)> terms);
+  /// Carries `init` over a row: `fold` gets some vectors of it at a time, whose loads may be in flight together.
+  using FoldBody = llvm::function_ref<llvm::SmallVector<mlir::Value>(llvm::ArrayRef<std::pair<mlir::Value, Lanes>> vectors, llvm::ArrayRef<mlir::Value> carried)>;
+  llvm::SmallVector<mlir::Value> foldRow(int64_t n, llvm::ArrayRef<mlir::Value> init, FoldBody fold);
   struct StoresLast;
 
   const KernelTarget target;

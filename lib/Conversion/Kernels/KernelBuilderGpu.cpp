@@ -16,6 +16,7 @@
 #include "llvm/ADT/Sequence.h"
 #include "llvm/Support/MathExtras.h"
 #include <functional>
+#include <limits>
 
 using namespace mlir;
 using namespace zopt;
@@ -425,38 +426,70 @@ void KernelBuilder::forLanesBetween(Value low, Value high, int64_t n, LaneBody l
   forRange(low, high, spread.step(), [&](Value base) { runLanes(add(base, placeAt(0)), n % spread.step() == 0 ? Value() : index(n), together, laneBody); });
 }
 
-SmallVector<Value> KernelBuilder::reduceRowGpu(int64_t n, ArrayRef<Combine> kinds, Type type, function_ref<SmallVector<Value>(Value, Lanes)> terms) {
+SmallVector<Value> KernelBuilder::foldRow(int64_t n, ArrayRef<Value> init, FoldBody fold) {
   const int64_t step = spread.step(), whole = n / step * step;
-  SmallVector<Value> partial(kinds.size());
-  auto accumulate = [&](Value i, const Lanes &lanes, SmallVectorImpl<Value> &into) {
-    SmallVector<Value> block = terms(i, lanes);
-    for (size_t k = 0; k < kinds.size(); ++k) {
-      Value term = keepValid(block[k], identity(kinds[k], type), lanes);
-      into[k] = into[k] ? combine(kinds[k], into[k], term) : term;
-    }
-  };
+  SmallVector<Value> carried(init);
   int64_t done = 0;
   if (n > kUnrolledSteps * step) {
     done = whole / (kUnrolledSteps * step) * (kUnrolledSteps * step);
-    for (size_t k = 0; k < kinds.size(); ++k)
-      partial[k] = identity(kinds[k], type);
-    auto loop = scf::ForOp::create(builder, loc, index(0), index(done), index(kUnrolledSteps * step), partial);
+    auto loop = scf::ForOp::create(builder, loc, index(0), index(done), index(kUnrolledSteps * step), carried);
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(loop.getBody());
-    SmallVector<Value> next(loop.getRegionIterArgs());
+    SmallVector<std::pair<Value, Lanes>> vectors;
     for (int64_t part = 0; part < kUnrolledSteps; ++part)
-      accumulate(add(loop.getInductionVar(), placeAt(part * step)), Lanes{}, next);
-    scf::YieldOp::create(builder, loc, next);
-    partial.assign(loop.getResults().begin(), loop.getResults().end());
+      vectors.push_back({add(loop.getInductionVar(), placeAt(part * step)), Lanes{}});
+    scf::YieldOp::create(builder, loc, fold(vectors, SmallVector<Value>(loop.getRegionIterArgs())));
+    carried.assign(loop.getResults().begin(), loop.getResults().end());
   }
+  SmallVector<std::pair<Value, Lanes>> vectors;
   for (; done < whole; done += step)
-    accumulate(placeAt(done), Lanes{}, partial);
+    vectors.push_back({placeAt(done), Lanes{}});
   if (whole != n)
-    accumulate(placeAt(whole), lanesBelow(placeAt(whole), index(n), n % spread.lanes == 0), partial);
+    vectors.push_back({placeAt(whole), lanesBelow(placeAt(whole), index(n), n % spread.lanes == 0)});
+  return vectors.empty() ? carried : fold(vectors, carried);
+}
+
+SmallVector<Value> KernelBuilder::reduceRowGpu(int64_t n, ArrayRef<Combine> kinds, Type type, function_ref<SmallVector<Value>(Value, Lanes)> terms) {
+  SmallVector<Value> identities = llvm::map_to_vector(kinds, [&](Combine kind) { return identity(kind, type); });
+  SmallVector<Value> partial = foldRow(n, identities, [&](ArrayRef<std::pair<Value, Lanes>> vectors, ArrayRef<Value> carried) {
+    SmallVector<Value> next(carried);
+    for (auto &[i, lanes] : vectors) {
+      SmallVector<Value> block = terms(i, lanes);
+      for (size_t k = 0; k < kinds.size(); ++k) {
+        Value term = keepValid(block[k], identities[k], lanes);
+        next[k] = next[k] == identities[k] ? term : combine(kinds[k], next[k], term);
+      }
+    }
+    return next;
+  });
   SmallVector<Value> results;
   for (size_t k = 0; k < kinds.size(); ++k)
     results.push_back(groupReduce(kinds[k], horizontal(kinds[k], partial[k])));
   return results;
+}
+
+std::pair<Value, Value> KernelBuilder::reduceLogSumExp(int64_t n, Type type, function_ref<Value(Value, Lanes)> load) {
+  // The least finite number instead of -infinity: a difference of two of them would be NaN.
+  double lowest = type.isF64() ? std::numeric_limits<double>::lowest() : std::numeric_limits<float>::lowest();
+  Value hidden = splat(-std::numeric_limits<double>::infinity(), type);
+  SmallVector<Value> partial = foldRow(n, {scalar(lowest, type), scalar(0, type)}, [&](ArrayRef<std::pair<Value, Lanes>> vectors, ArrayRef<Value> carried) -> SmallVector<Value> {
+    SmallVector<Value> values;
+    for (auto &[i, lanes] : vectors)
+      values.push_back(keepValid(load(i, lanes), hidden, lanes));
+    Value largest = values.front();
+    for (Value value : ArrayRef(values).drop_front())
+      largest = maxF(largest, value);
+    Value max = maxF(carried[0], horizontal(Combine::Max, largest)), maxes = broadcast(max);
+    Value sums;
+    for (Value value : values) {
+      Value terms = expF(subF(value, maxes));
+      sums = sums ? addF(sums, terms) : terms;
+    }
+    Value earlier = mulF(carried[1], expF(subF(carried[0], max)));
+    return {max, addF(earlier, horizontal(Combine::Sum, sums))};
+  });
+  Value max = groupReduce(Combine::Max, partial[0]);
+  return {max, groupReduce(Combine::Sum, mulF(partial[1], expF(subF(partial[0], max))))};
 }
 
 Value KernelBuilder::reduceLanesBetween(Combine kind, Value low, Value high, int64_t n, Type type, function_ref<Value(Value, Lanes)> terms) {

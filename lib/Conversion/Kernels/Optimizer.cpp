@@ -30,10 +30,87 @@ static void spreadBlocks(KernelBuilder &kernel, int64_t repeats) {
 
 static bool isVector(Value value) { return isa<VectorType>(value.getType()); }
 
-/// Computes the ops of `rule` that depend on scalars alone, whose operands `map` has, in one thread of a block, and gives what others need of them to all threads: two exponentials in f64 would cost
-/// more than the elements that a thread updates.
-static void shareScalars(KernelBuilder &kernel, Block &rule, ArrayRef<Operation *> scalarOps, IRMapping &map) {
-  OpBuilder &b = kernel.builder;
+namespace {
+
+/// One pass over gradient, parameters, master and slots. Values that depend on scalars alone (bias corrections, say) stay scalar.
+struct Update {
+  KernelBuilder &kernel;
+  OpBuilder &b;
+  Block &rule;
+  Type type; // of master and slots, and of the rule's arithmetic
+  bool hasMaster;
+  View gradient, parameters, master;
+  SmallVector<View> slots, scalars; // scale, lr, step, finite, and on a CPU decay
+  Value decay;                      // on a GPU
+  IRMapping map;
+  SmallVector<Operation *> scalarOps, elementOps;
+
+  Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster);
+  void write();
+  void writeGpu();
+
+private:
+  Value loadScalar(unsigned index) { return kernel.loadScalar(scalars[index], kernel.index(0)); }
+  Value loadFinite() { return arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE, loadScalar(3), kernel.scalar(0, type)); }
+  void mapScalars() {
+    unsigned first = 2 + slots.size();
+    map.map(rule.getArgument(first), loadScalar(1));
+    map.map(rule.getArgument(first + 1), loadScalar(2));
+    map.map(rule.getArgument(first + 2), decay ? decay : loadScalar(4));
+  }
+  void shareScalars();
+  void updateElements(ValueRange at, Value scale);
+};
+
+} // namespace
+
+Update::Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster)
+    : kernel(kernel), b(kernel.builder), rule(optimizer.getBody().front()), type(rule.getArgument(0).getType()), hasMaster(hasMaster) {
+  unsigned next = 0;
+  gradient = blocks(kernel, next++, gradientType, false);
+  parameters = blocks(kernel, next++, computeType, true);
+  master = hasMaster ? blocks(kernel, next++, type, true) : parameters;
+  for (size_t slot = 0; slot < optimizer.getSlots().size(); ++slot)
+    slots.push_back(blocks(kernel, next++, type, true));
+  for (int scalar = 0; scalar < (kernel.isGpu() ? 4 : 5); ++scalar)
+    scalars.push_back(kernel.linear(next++, type, 1));
+  if (kernel.isGpu())
+    decay = kernel.scalarArgument(next++, type);
+
+  DenseSet<Value> perElement(rule.args_begin(), rule.args_begin() + 2 + slots.size());
+  for (Operation &op : rule.without_terminator()) {
+    bool isPerElement = llvm::any_of(op.getOperands(), [&](Value operand) { return perElement.contains(operand); });
+    (isPerElement ? elementOps : scalarOps).push_back(&op);
+    if (isPerElement)
+      perElement.insert(op.result_begin(), op.result_end());
+  }
+}
+
+void Update::write() {
+  Value block = kernel.begin(1, grainFor(kBlock));
+  auto guarded = scf::IfOp::create(b, kernel.loc, loadFinite(), /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(guarded.thenBlock());
+  mapScalars();
+  Value scale = kernel.broadcast(loadScalar(0));
+  for (Operation *op : scalarOps)
+    b.clone(*op, map);
+  auto loop = scf::ForOp::create(b, kernel.loc, kernel.index(0), kernel.index(kBlock), kernel.index(kCpuLanes));
+  b.setInsertionPointToStart(loop.getBody());
+  updateElements({block, loop.getInductionVar()}, scale);
+}
+
+void Update::writeGpu() {
+  Value finite = loadFinite(), scale = loadScalar(0);
+  mapScalars();
+  shareScalars();
+  spreadBlocks(kernel, /*repeats=*/4);
+  Value block = kernel.begin(1, grainFor(kBlock));
+  kernel.ifThen(finite, [&] { updateElements({block, kernel.placeAt(0)}, kernel.broadcast(scale)); });
+}
+
+/// One thread of a block computes what depends on scalars alone and gives the others what they need of it: two exponentials in f64 would cost more than the elements that a thread updates.
+void Update::shareScalars() {
   SmallVector<Operation *> computed;
   for (Operation *op : scalarOps)
     if (op->hasTrait<OpTrait::ConstantLike>())
@@ -47,6 +124,8 @@ static void shareScalars(KernelBuilder &kernel, Block &rule, ArrayRef<Operation 
         shared.push_back(result);
         memories.push_back(kernel.workgroupMemory({1}, result.getType()));
       }
+  if (shared.empty())
+    return;
   Value thread = gpu::ThreadIdOp::create(b, kernel.loc, gpu::Dimension::x);
   kernel.ifThen(arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::eq, thread, kernel.index(0)), [&] {
     IRMapping inside = map;
@@ -56,78 +135,12 @@ static void shareScalars(KernelBuilder &kernel, Block &rule, ArrayRef<Operation 
       memref::StoreOp::create(b, kernel.loc, inside.lookup(value), memory, kernel.index(0));
   });
   kernel.barrier();
-  for (Operation *op : computed)
-    for (Value result : op->getResults())
-      map.map(result, Value()); // known to be scalar
   for (auto [value, memory] : llvm::zip(shared, memories))
     map.map(value, memref::LoadOp::create(b, kernel.loc, memory, ValueRange{kernel.index(0)}).getResult());
 }
 
-/// One pass over gradient, parameters, master and slots. Bytes moved an element: each of them read once (not the parameters where there is a master) and, but for the gradient, written once. Values
-/// that depend on scalars alone (bias corrections, say) stay scalar.
-void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster) {
-  OpBuilder &b = kernel.builder;
-  Block &rule = optimizer.getBody().front();
-  Type type = rule.getArgument(0).getType();
-  unsigned next = 0;
-  View gradient = blocks(kernel, next++, gradientType, false);
-  View parameters = blocks(kernel, next++, computeType, true);
-  View master = hasMaster ? blocks(kernel, next++, type, true) : parameters;
-  SmallVector<View> slots, scalars;
-  for (size_t slot = 0; slot < optimizer.getSlots().size(); ++slot)
-    slots.push_back(blocks(kernel, next++, type, true));
-  for (int scalar = 0; scalar < (kernel.isGpu() ? 4 : 5); ++scalar) // scale, lr, step, finite, decay
-    scalars.push_back(kernel.linear(next++, type, 1));
-  Value decay = kernel.isGpu() ? kernel.scalarArgument(next++, type) : Value();
-  spreadBlocks(kernel, /*repeats=*/4);
-  auto loadScalar = [&](unsigned index) { return index == 4 && decay ? decay : kernel.loadScalar(scalars[index], kernel.index(0)); };
-
-  IRMapping map;
-  unsigned firstScalar = 2 + slots.size();
-  auto perElement = [&](Operation &op) {
-    return llvm::any_of(op.getOperands(), [&](Value operand) { return !map.contains(operand) || (map.lookup(operand) && isVector(map.lookup(operand))); });
-  };
-  if (kernel.isGpu()) {
-    map.map(rule.getArgument(firstScalar), loadScalar(1));
-    map.map(rule.getArgument(firstScalar + 1), loadScalar(2));
-    map.map(rule.getArgument(firstScalar + 2), loadScalar(4));
-    SmallVector<Operation *> scalarOps;
-    for (Operation &op : rule.without_terminator())
-      if (!perElement(op)) {
-        scalarOps.push_back(&op);
-        for (Value result : op.getResults())
-          map.map(result, Value());
-      }
-    for (Operation *op : scalarOps)
-      for (Value result : op->getResults())
-        map.erase(result);
-    shareScalars(kernel, rule, scalarOps, map);
-  }
-  Value block = kernel.begin(1, grainFor(kBlock));
-
-  Value finite = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE, loadScalar(3), kernel.scalar(0, type));
-  auto guarded = scf::IfOp::create(b, kernel.loc, finite, /*withElseRegion=*/false);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(guarded.thenBlock());
-
-  if (!kernel.isGpu()) {
-    map.map(rule.getArgument(firstScalar), loadScalar(1));
-    map.map(rule.getArgument(firstScalar + 1), loadScalar(2));
-    map.map(rule.getArgument(firstScalar + 2), loadScalar(4));
-  }
-  Value scale = kernel.broadcast(loadScalar(0));
-  SmallVector<Value> at = {block};
-  if (kernel.isGpu()) {
-    at.push_back(kernel.placeAt(0));
-  } else {
-    // What depends on scalars alone goes before the loop.
-    for (Operation &op : rule.without_terminator())
-      if (!perElement(op))
-        b.clone(op, map);
-    auto loop = scf::ForOp::create(b, kernel.loc, kernel.index(0), kernel.index(kBlock), kernel.index(kCpuLanes));
-    b.setInsertionPointToStart(loop.getBody());
-    at.push_back(loop.getInductionVar());
-  }
+/// Bytes moved an element: gradient, master (or parameters) and slots read once, all but the gradient written once.
+void Update::updateElements(ValueRange at, Value scale) {
   map.map(rule.getArgument(0), kernel.convert(kernel.load(master, at), type));
   map.map(rule.getArgument(1), kernel.mulF(kernel.convert(kernel.load(gradient, at), type), scale));
   for (auto [slot, view] : llvm::enumerate(slots))
@@ -136,17 +149,15 @@ void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimi
     Value mapped = map.lookup(value);
     return isVector(mapped) ? mapped : kernel.broadcast(mapped);
   };
-  for (Operation &op : rule.without_terminator()) {
-    if (llvm::all_of(op.getResults(), [&](Value result) { return map.contains(result); }))
-      continue;
-    OperationState state(op.getLoc(), op.getName());
-    for (Value operand : op.getOperands())
+  for (Operation *op : elementOps) {
+    OperationState state(op->getLoc(), op->getName());
+    for (Value operand : op->getOperands())
       state.operands.push_back(lanesOf(operand));
-    for (Type resultType : op.getResultTypes())
+    for (Type resultType : op->getResultTypes())
       state.types.push_back(VectorType::get({kernel.lanes()}, resultType));
-    state.propertiesAttr = op.getPropertiesAsAttribute();
+    state.propertiesAttr = op->getPropertiesAsAttribute();
     Operation *vectorized = b.create(state);
-    map.map(op.getResults(), vectorized->getResults());
+    map.map(op->getResults(), vectorized->getResults());
   }
   Operation *yield = rule.getTerminator();
   Value updated = lanesOf(yield->getOperand(0));
@@ -155,6 +166,14 @@ void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimi
     kernel.storeRounded(updated, parameters, at);
   for (auto [slot, view] : llvm::enumerate(slots))
     kernel.store(lanesOf(yield->getOperand(1 + slot)), view, at);
+}
+
+void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster) {
+  Update update(kernel, optimizer, computeType, gradientType, hasMaster);
+  if (kernel.isGpu())
+    update.writeGpu();
+  else
+    update.write();
 }
 
 /// Bytes moved: the gradient once, 8 bytes a block.

@@ -118,6 +118,11 @@ FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(ArrayRef<plan::KernelOp> 
   }
   {
     RewritePatternSet patterns(context);
+    populateGpuInstructionPatterns(patterns);
+    walkAndApplyPatterns(*module, std::move(patterns));
+  }
+  {
+    RewritePatternSet patterns(context);
     populateSCFToControlFlowConversionPatterns(patterns);
     ConversionTarget target(*context);
     target.addIllegalDialect<scf::SCFDialect>();

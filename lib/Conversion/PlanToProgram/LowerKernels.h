@@ -29,8 +29,9 @@ void populateMathExpansionPatterns(mlir::RewritePatternSet &patterns);
 /// The fp32 part of it; `gpu`: by what an NVIDIA GPU has instructions for.
 void populateF32ExpansionPatterns(mlir::RewritePatternSet &patterns, bool gpu);
 
-/// Everything for a GPU, which has no C library: fp32 as above, f64 and powers as polynomials, quotients of vectors to 2 ulp.
+/// Everything for a GPU, which has no C library: fp32 as above, f64 and powers as polynomials. Afterwards, what has instructions of its own: 2^x, and quotients of vectors to 2 ulp.
 void populateGpuMathExpansionPatterns(mlir::RewritePatternSet &patterns);
+void populateGpuInstructionPatterns(mlir::RewritePatternSet &patterns);
 
 /// The dialects that lowering makes, and what translation needs.
 void registerLoweringDialects(mlir::DialectRegistry &registry);

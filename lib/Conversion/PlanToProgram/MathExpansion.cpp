@@ -113,19 +113,13 @@ struct F32 {
     return mul(mul(r, power(first)), power(second));
   }
 
-  /// The same with the instruction for 2^f.
+  /// The instruction gives 2^t for t = x / log 2 rounded, and what rounding has cut off is a factor close to 1. Results below 2^-126 are 0.
   Value expGpu(Value x) {
     x = arith::MaximumFOp::create(b, loc, arith::MinimumFOp::create(b, loc, x, c(89.0f)), c(-104.0f));
-    constexpr float kMagic = 12582912.0f;
-    Value shifted = fma(x, c(1.44269504f), c(kMagic));
-    Value n = sub(shifted, c(kMagic));
-    Value f = fma(n, c(-6.93145752e-1f), x);
-    f = fma(n, c(-1.42860677e-6f), f);
-    Value r = math::Exp2Op::create(b, loc, mul(f, c(1.44269504f)), arith::FastMathFlags::afn);
-    Value exponent = subI(asInt(shifted), i(0x4B400000));
-    Value first = arith::ShRSIOp::create(b, loc, exponent, i(1)), second = subI(exponent, first);
-    auto power = [&](Value e) { return asFloat(addI(arith::ShLIOp::create(b, loc, e, i(23)), i(0x3F800000))); };
-    return mul(mul(r, power(first)), power(second));
+    Value t = mul(x, c(1.44269502f));
+    Value rest = fma(x, c(1.92596303e-8f), fma(x, c(1.44269502f), neg(t)));
+    Value power = math::Exp2Op::create(b, loc, t, arith::FastMathFlags::afn);
+    return mul(power, fma(rest, c(0.693147182f), c(1.0f)));
   }
 
   /// a = m 2^e with m in [2/3, 4/3): e log 2 + a polynomial in m - 1.

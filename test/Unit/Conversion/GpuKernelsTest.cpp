@@ -79,4 +79,113 @@ TEST(ExactNormKernels, TheRootOfTwoSumsRoundsOnce) {
   EXPECT_TRUE(std::isnan(runNorm(Type::F32, wordsOf({kInfinity}), wordsOf({std::numeric_limits<double>::quiet_NaN()}))));
 }
 
+Tensor like(Type type, std::vector<int64_t> shape) { return Tensor{type, std::move(shape), {}, {}}; }
+
+TEST(GpuKernels, ResultsInPlaceOfOperands) {
+  Tensor x = random(Type::BF16, {5, 1501}), dy = random(Type::BF16, {5, 1501}, -1, 1, 2), y = like(Type::BF16, x.shape);
+  checkInPlace("%r = train.gelu %0 {approximate = 1 : i32} : tensor<5x1501xbf16>", {x}, {y}, 0);
+  checkInPlace("%r = train.add %0, %1 : tensor<5x1501xbf16>, tensor<5x1501xbf16> -> tensor<5x1501xbf16>", {x, dy}, {y}, 1);
+  for (int64_t n : {70, 1024, 9001}) {
+    std::string type = "tensor<3x" + std::to_string(n) + "xbf16>";
+    Tensor row = random(Type::BF16, {3, n}), cotangent = random(Type::BF16, {3, n}, -1, 1, 2);
+    checkInPlace("%r = train.softmax %0 : " + type, {row}, {like(Type::BF16, row.shape)}, 0);
+    checkInPlace("%r = train.softmax_grad %0, %1 : " + type, {row, cotangent}, {like(Type::BF16, row.shape)}, 1);
+    Tensor rstd = full(Type::F32, {3}, 0.7);
+    checkInPlace("%r = train.rms_norm_grad %0 rstd %1 cotangent %2 : " + type + ", tensor<3xf32>, " + type + " -> " + type, {row, rstd, cotangent}, {like(Type::BF16, row.shape)}, 2);
+  }
+  // Logits and their gradient, where the label's element is written by another thread than the one that would read it.
+  for (int64_t classes : {10, 1000, 50257}) {
+    Tensor logits = random(Type::BF16, {4, classes}, -6, 6), labels = random(Type::I64, {4}, 0, classes, 3), lse = full(Type::F32, {4}, 9), scale = full(Type::F32, {}, 0.25);
+    std::string type = "tensor<4x" + std::to_string(classes) + "xbf16>";
+    checkInPlace("%r = train.cross_entropy_grad %0, %1, %2, %3 {label_smoothing = 0.1 : f64} : " + type + ", tensor<4xi64>, tensor<4xf32>, tensor<f32> -> " + type, {logits, labels, lse, scale},
+                 {like(Type::BF16, logits.shape)}, 0);
+  }
+}
+
+TEST(GpuKernels, LongRows) {
+  // A vocabulary, in rows with and without padding.
+  for (int64_t stride : {50257, 50304}) {
+    Tensor logits = random(Type::BF16, {3, 50257}, -6, 6), labels = random(Type::I64, {3}, 0, 50257, 3), lse = like(Type::F32, {3});
+    logits.strides = {stride, 1};
+    labels.values[1] = -100;
+    auto results = run("%r:3 = train.cross_entropy %0, %1 : tensor<3x50257xbf16>, tensor<3xi64> -> tensor<f32>, tensor<3xf32>", {logits, labels}, {like(Type::F32, {}), like(Type::F32, {}), lse});
+    std::vector<double> expected;
+    for (int64_t row = 0; row < 3; ++row) {
+      double sum = 0;
+      for (int64_t i = 0; i < 50257; ++i)
+        sum += std::exp(logits.values[row * 50257 + i]);
+      expected.push_back(std::log(sum));
+    }
+    expectNear(results[2], expected, 1e-6, 0);
+    EXPECT_EQ(results[1].values[0], 2);
+  }
+  // Rows without a number, and with nothing but -infinity.
+  Tensor special{Type::F32, {3, 4}, {1, std::nan(""), 2, 3, -kInfinity, -kInfinity, -kInfinity, -kInfinity, kInfinity, 0, 1, 2}, {}}, labels = full(Type::I64, {3}, 0);
+  auto results = run("%r:3 = train.cross_entropy %0, %1 : tensor<3x4xf32>, tensor<3xi64> -> tensor<f32>, tensor<3xf32>", {special, labels}, {like(Type::F32, {}), like(Type::F32, {}), like(Type::F32, {3})});
+  EXPECT_TRUE(std::isnan(results[2].values[0]));
+  EXPECT_EQ(results[2].values[1], -kInfinity);
+  EXPECT_TRUE(std::isnan(results[2].values[2]));
+}
+
+TEST(GpuKernels, ColumnsInSeveralChunks) {
+  for (auto [rows, columns] : {std::pair<int64_t, int64_t>(5000, 96), {3001, 7}, {20000, 1}, {700, 2051}}) {
+    Tensor x = random(Type::BF16, {rows, columns}, -1, 1), out = like(Type::F32, {columns});
+    std::string type = "tensor<" + std::to_string(rows) + "x" + std::to_string(columns) + "xbf16>", result = "tensor<" + std::to_string(columns) + "xbf16>";
+    Tensor sums = run("%r = train.reduce_sum %0 [0] : " + type + " -> " + result, {x}, {like(Type::BF16, {columns})})[0];
+    std::vector<double> expected(columns);
+    for (int64_t i = 0; i < rows * columns; ++i)
+      expected[i % columns] += x.values[i];
+    expectNear(sums, expected, 4.1e-3, 1e-3);
+  }
+  // Few long rows are cut, too.
+  Tensor x = random(Type::F32, {2, 70001}, -1, 1);
+  Tensor sums = run("%r = train.reduce_sum %0 [1] : tensor<2x70001xf32> -> tensor<2xf32>", {x}, {like(Type::F32, {2})})[0];
+  std::vector<double> expected(2);
+  for (size_t i = 0; i < x.values.size(); ++i)
+    expected[i / 70001] += x.values[i];
+  expectNear(sums, expected, 3e-6, 1e-4);
+}
+
+TEST(GpuKernels, AFrequentTokenAndManyThatAreAbsent) {
+  // 17% of the positions have one token, some have none: rows inside a chunk, across its ends and over many chunks.
+  int64_t positions = 3000, rows = 5000, width = 40;
+  Tensor indices = random(Type::I64, {positions}, -rows, rows, 5);
+  for (int64_t i = 0; i < positions; i += 6)
+    indices.values[i] = 17;
+  Tensor cotangent = random(Type::F32, {positions, width}, -1, 1, 6);
+  Tensor grad = run("%r = train.gather_grad %0, %1 0 : tensor<3000x40xf32>, tensor<3000xi64> -> tensor<5000x40xf32>", {cotangent, indices}, {like(Type::F32, {rows, width})})[0];
+  std::vector<double> expected(rows * width);
+  for (int64_t p = 0; p < positions; ++p)
+    for (int64_t i = 0; i < width; ++i) {
+      int64_t row = static_cast<int64_t>(indices.values[p]);
+      expected[(row < 0 ? row + rows : row) * width + i] += cotangent.values[p * width + i];
+    }
+  expectNear(grad, expected, 1e-6, 1e-5);
+}
+
+size_t count(const std::string &text, const std::string &part) {
+  size_t found = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+    ++found;
+  return found;
+}
+
+TEST(GpuKernels, AccessesAreWide) {
+  for (const char *chip : {"sm_80", "sm_90"}) {
+    Tensor x = random(Type::BF16, {64, 4096}), y = like(Type::BF16, x.shape);
+    std::string ptx = ptxOf("%r = train.add %0, %1 : tensor<64x4096xbf16>, tensor<64x4096xbf16> -> tensor<64x4096xbf16>", {x, x}, {y}, chip);
+    EXPECT_EQ(count(ptx, "ld.global"), 2u) << ptx;
+    EXPECT_EQ(count(ptx, "ld.global.v4.b32"), 2u);
+    EXPECT_EQ(count(ptx, "st.global"), 1u);
+    EXPECT_EQ(count(ptx, "st.global.v4.b32"), 1u);
+    // A row in registers is read once, whatever the number of passes: 1024 elements of a warp are four loads.
+    Tensor row = random(Type::BF16, {64, 1024});
+    ptx = ptxOf("%r = train.softmax %0 : tensor<64x1024xbf16>", {row}, {like(Type::BF16, row.shape)}, chip);
+    EXPECT_EQ(count(ptx, "ld.global"), 4u) << ptx;
+    EXPECT_EQ(count(ptx, "ld.global.v4.b32"), 4u);
+    EXPECT_EQ(count(ptx, "st.global.v4.b32"), 4u);
+    EXPECT_EQ(count(ptx, "ex2.approx"), 32u);
+  }
+}
+
 } // namespace

@@ -228,24 +228,26 @@ struct Compiler {
   }
 
   /// PTX of the kernels, which the emulator does not need: whatever runs must compile, without a device library.
-  void checkPtx(ModuleOp plan) {
+  std::string emitPtx(ModuleOp plan, StringRef chip) {
     OwningOpRef<ModuleOp> clone(plan.clone());
     plan::TargetOp target = *clone->getOps<plan::TargetOp>().begin();
     target.setTriple("nvptx64-nvidia-cuda");
-    target.setCpu("sm_90");
+    target.setCpu(chip);
     target.setFeatures("+ptx80");
     llvm::SmallString<128> path;
     EXPECT_FALSE(llvm::sys::fs::createTemporaryFile("zopt-kernels", "ptx", path));
     EXPECT_TRUE(succeeded(compileKernels(*clone, path)));
     auto text = llvm::MemoryBuffer::getFile(path);
     EXPECT_TRUE(text && (*text)->getBuffer().contains(".entry zopt_"));
-    if (text)
-      EXPECT_FALSE((*text)->getBuffer().contains("__nv_"));
     if (const char *folder = std::getenv("ZOPT_TEST_PTX_FOLDER")) {
       static int number = 0;
       llvm::sys::fs::copy_file(path, std::string(folder) + "/" + std::to_string(number++) + ".ptx");
     }
     llvm::sys::fs::remove(path);
+    std::string ptx = text ? (*text)->getBuffer().str() : "";
+    EXPECT_EQ(ptx.find("__nv_"), std::string::npos);
+    EXPECT_EQ(ptx.find(".local"), std::string::npos) << "a kernel keeps an array in memory";
+    return ptx;
   }
 
   /// Kernels for the GPU that the next library holds; empty on a CPU.
@@ -254,7 +256,7 @@ struct Compiler {
   std::unique_ptr<Library> compile(ModuleOp plan) {
     EXPECT_TRUE(succeeded(verify(plan)));
     if (kEmulatesGpu) {
-      checkPtx(plan);
+      emitPtx(plan, "sm_90");
       emulated = emulateKernels(plan);
       EXPECT_TRUE(succeeded(verify(plan)));
     }
@@ -343,15 +345,15 @@ Library::Kernel Library::get(const std::string &kernel) const {
   return reinterpret_cast<Kernel>(symbol);
 }
 
-/// One run of the kernels for buffers that are aligned to 64 bytes, or to their elements only.
-static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, bool aligned) {
+/// The kernels of an op for buffers that are aligned to 64 bytes, or to their elements only.
+static FailureOr<KernelPlan> generateInto(ModuleOp planModule, const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, bool aligned) {
   std::string function = "func.func private @f(";
   for (size_t i = 0; i < inputs.size(); ++i)
     function += (i ? ", %" : "%") + std::to_string(i) + ": " + typeText(inputs[i]);
   function += ") {\n  " + text + "\n  return\n}\n";
   OwningOpRef<ModuleOp> source = compiler().parse(function);
   if (!source)
-    return {};
+    return failure();
   Operation *op = &(*source->getOps<func::FuncOp>().begin()).getBody().front().front();
   SmallVector<TensorLayout> layouts;
   for (const Tensor &tensor : llvm::concat<const Tensor>(inputs, outputs)) {
@@ -359,10 +361,16 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
     layouts.push_back(TensorLayout{convert(tensor.type), SmallVector<int64_t>(tensor.shape.begin(), tensor.shape.end()), SmallVector<int64_t>(strides.begin(), strides.end()),
                                    aligned ? 64 : static_cast<int64_t>(bytesOf(tensor.type))});
   }
-  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
-  KernelGenerator generator(*planModule, kTarget);
+  KernelGenerator generator(planModule, kTarget);
   FailureOr<KernelPlan> kernels = generator.generate(op, layouts);
   EXPECT_TRUE(succeeded(kernels)) << text;
+  return kernels;
+}
+
+/// Result 0 is in the buffer of operand `inPlaceOf` where that is not negative.
+static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, bool aligned, int inPlaceOf = -1) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  FailureOr<KernelPlan> kernels = generateInto(*planModule, text, inputs, outputs, aligned);
   if (failed(kernels))
     return {};
   std::unique_ptr<Library> library = compiler().compile(*planModule);
@@ -382,7 +390,7 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
     for (const KernelLaunch &step : kernels->launches) {
       SmallVector<char *> arguments;
       for (unsigned argument : step.arguments)
-        arguments.push_back(buffers[argument]->start);
+        arguments.push_back(buffers[inPlaceOf >= 0 && argument == inputs.size() ? inPlaceOf : argument]->start);
       StringRef kernel = step.kernel.getValue();
       int64_t third = step.extent / 3;
       if (inParts) {
@@ -394,11 +402,12 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
       }
     }
     for (size_t i = 0; i < inputs.size(); ++i)
-      EXPECT_EQ(before[i], buffers[i]->storage) << "operand " << i << " was written: " << text;
+      if (static_cast<int>(i) != inPlaceOf)
+        EXPECT_EQ(before[i], buffers[i]->storage) << "operand " << i << " was written: " << text;
     for (size_t i = inputs.size() + outputs.size(); i < buffers.size(); ++i)
       EXPECT_TRUE(buffers[i]->guardsHold()) << "bytes around workspace " << i - inputs.size() - outputs.size() << " were written: " << text;
     for (size_t i = 0; i < outputs.size(); ++i) {
-      Placed &placed = *buffers[inputs.size() + i];
+      Placed &placed = *buffers[i == 0 && inPlaceOf >= 0 ? inPlaceOf : inputs.size() + i];
       EXPECT_TRUE(placed.guardsHold()) << "bytes around result " << i << " were written: " << text;
       std::vector<double> values = placed.values();
       if (inParts)
@@ -417,6 +426,21 @@ std::vector<Tensor> test::run(const std::string &text, const std::vector<Tensor>
   for (size_t i = 0; i < wide.size(); ++i)
     EXPECT_EQ(0, std::memcmp(wide[i].values.data(), results[i].values.data(), wide[i].values.size() * 8)) << "the alignment changes result " << i << ": " << text;
   return results;
+}
+
+void test::checkInPlace(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, int operand) {
+  for (bool aligned : {false, true}) {
+    std::vector<Tensor> apart = runPlaced(text, inputs, outputs, aligned), inPlace = runPlaced(text, inputs, outputs, aligned, operand);
+    for (size_t i = 0; i < apart.size(); ++i)
+      EXPECT_EQ(0, std::memcmp(apart[i].values.data(), inPlace[i].values.data(), apart[i].values.size() * 8)) << "result " << i << " in place: " << text;
+  }
+}
+
+std::string test::ptxOf(const std::string &text, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, const std::string &chip) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  if (failed(generateInto(*planModule, text, inputs, outputs, /*aligned=*/true)))
+    return "";
+  return compiler().emitPtx(*planModule, chip);
 }
 
 void test::runUpdate(const std::string &optimizer, test::Type computeType, test::Type gradientType, bool hasMaster, std::vector<Tensor> &tensors, int64_t beginBlock, int64_t endBlock) {

@@ -44,6 +44,12 @@ std::vector<Tensor> run(const std::string &op, const std::vector<Tensor> &inputs
 /// What kernels are compiled for from now on: a name that LLVM knows, such as "x86-64-v3"; empty: this machine, which is where one starts.
 void setProcessor(const std::string &name);
 
+/// Fails the test unless result 0 has the same bytes in the buffer of an operand.
+void checkInPlace(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, int operand);
+
+/// GPU: the PTX of the kernels for aligned buffers.
+std::string ptxOf(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, const std::string &chip = "sm_90");
+
 /// A shared object with every kernel of `module`, MLIR text of plan.kernel ops or of a train.optimizer, and its symbols.
 class Library {
 public:
