@@ -261,6 +261,7 @@ private:
         it->second.push_back(llvm::any_of(argument.getUses(), [](OpOperand &use) {
           return llvm::TypeSwitch<Operation *, bool>(use.getOwner())
               .Case<memref::StoreOp>([&](auto op) { return use.get() == op.getMemRef(); })
+              .Case<memref::AtomicRMWOp>([&](auto op) { return use.get() == op.getMemref(); })
               .Case<vector::StoreOp, vector::MaskedStoreOp, vector::ScatterOp>([&](auto op) { return use.get() == op.getBase(); })
               .Case<vector::TransferWriteOp>([&](auto op) { return use.get() == op.getBase(); })
               .Default([](Operation *) { return false; });
