@@ -215,15 +215,16 @@ void GatherGrad::rank() {
   Value position = kernel.loadScalar(unorderedView, slot);
   Value row = rowOf(arith::IndexCastOp::create(b, loc, indexType, position));
   Value first = load(kernel, startView, row), last = load(kernel, startView, kernel.add(row, 1));
-  auto loop = scf::ForOp::create(b, loc, first, last, kernel.index(1), first);
+  auto loop = scf::ForOp::create(b, loc, first, last, kernel.index(1), narrow(kernel, first));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
     Value smaller = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, kernel.loadScalar(unorderedView, loop.getInductionVar()), position);
-    scf::YieldOp::create(b, loc, Value(arith::AddIOp::create(b, loc, loop.getRegionIterArg(0), arith::IndexCastUIOp::create(b, loc, indexType, smaller))));
+    scf::YieldOp::create(b, loc, Value(arith::AddIOp::create(b, loc, loop.getRegionIterArg(0), arith::ExtUIOp::create(b, loc, i32, smaller))));
   }
-  kernel.storeHere(position, sortedView, loop.getResult(0));
-  kernel.storeHere(narrow(kernel, row), rowView, loop.getResult(0));
+  Value rank = arith::IndexCastOp::create(b, loc, indexType, loop.getResult(0));
+  kernel.storeHere(position, sortedView, rank);
+  kernel.storeHere(narrow(kernel, row), rowView, rank);
   context.add(kernel);
 }
 
