@@ -26,7 +26,7 @@ using namespace mlir;
 
 void zopt::registerAllDialects(DialectRegistry &registry) {
   registry.insert<train::TrainDialect, zero::ZeroDialect, plan::PlanDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect, cf::ControlFlowDialect, vector::VectorDialect,
-                  memref::MemRefDialect, index::IndexDialect, ub::UBDialect, gpu::GPUDialect>();
+                  memref::MemRefDialect, gpu::GPUDialect, index::IndexDialect, ub::UBDialect>();
 }
 
 StringRef zopt::getLevel(ModuleOp module) {

@@ -26,6 +26,8 @@
 #include "llvm/TargetParser/Host.h"
 #include <cstdlib>
 #include <cstring>
+#include <dlfcn.h>
+#include <link.h>
 
 using namespace mlir;
 using namespace zopt;
@@ -37,13 +39,46 @@ struct Failure {
   std::string text;
 };
 
-/// Identifies the compiler in the cache: a new build never reads what an old one wrote.
+/// The build ID of the object that holds `address`, in hexadecimal; empty where it has none.
+std::string buildIdOf(const void *address) {
+  struct Search {
+    uintptr_t address;
+    std::string id;
+  } search = {reinterpret_cast<uintptr_t>(address), ""};
+  dl_iterate_phdr(
+      [](dl_phdr_info *info, size_t, void *data) {
+        auto &search = *static_cast<Search *>(data);
+        llvm::ArrayRef<ElfW(Phdr)> headers(info->dlpi_phdr, info->dlpi_phnum);
+        if (llvm::none_of(headers, [&](const ElfW(Phdr) & header) { return header.p_type == PT_LOAD && search.address - info->dlpi_addr - header.p_vaddr < header.p_memsz; }))
+          return 0;
+        for (const ElfW(Phdr) & header : headers) {
+          if (header.p_type != PT_NOTE)
+            continue;
+          const char *note = reinterpret_cast<const char *>(info->dlpi_addr + header.p_vaddr), *end = note + header.p_memsz;
+          while (note + sizeof(ElfW(Nhdr)) <= end) {
+            const auto *head = reinterpret_cast<const ElfW(Nhdr) *>(note);
+            const char *name = note + sizeof *head, *content = name + llvm::alignTo(head->n_namesz, 4);
+            if (head->n_type == NT_GNU_BUILD_ID && llvm::StringRef(name, head->n_namesz) == llvm::StringRef("GNU\0", 4))
+              search.id = llvm::toHex(llvm::StringRef(content, head->n_descsz), /*LowerCase=*/true);
+            note = content + llvm::alignTo(head->n_descsz, 4);
+          }
+        }
+        return 1;
+      },
+      &search);
+  return search.id;
+}
+
+/// Identifies the compiler in the cache: a new build never reads what an old one wrote. By the library's build ID it is the same compiler in every place and on every machine.
 std::string compilerFingerprint() {
-  std::string path = llvm::sys::fs::getMainExecutable(nullptr, reinterpret_cast<void *>(&zoptCompile));
+  const void *self = reinterpret_cast<const void *>(&zoptCompile);
+  if (std::string id = buildIdOf(self); !id.empty())
+    return id;
+  Dl_info library;
   llvm::sys::fs::file_status status;
-  if (llvm::sys::fs::status(path, status))
+  if (!dladdr(self, &library) || llvm::sys::fs::status(library.dli_fname, status))
     return "unknown";
-  return llvm::formatv("{0}:{1}:{2}", path, status.getSize(), llvm::sys::toTimeT(status.getLastModificationTime()));
+  return llvm::formatv("{0}:{1}:{2}", library.dli_fname, status.getSize(), llvm::sys::toTimeT(status.getLastModificationTime()));
 }
 
 /// Writes `text` to `path` whole or not at all.
@@ -103,6 +138,7 @@ std::optional<Failure> Compilation::readOptions(llvm::StringRef json) {
   if (!threadsNamed)
     options.threads = defaultThreads(options.worldSize);
   options.target = object->getString("target").value_or("cpu").str();
+  options.chip = object->getString("chip").value_or("sm_90").str();
   savePlan = object->getString("save_plan").value_or("").str();
   return std::nullopt;
 }
@@ -129,8 +165,10 @@ std::optional<Failure> Compilation::checkFinal(ModuleOp module) {
     return Failure{1, llvm::formatv("{0}: error: this final plan is for {1} threads a rank, but {2} were asked for; its library workspaces depend on them", planPath, (int64_t)target.getThreads(),
                                     options.threads)};
   llvm::StringMap<bool> host = llvm::sys::getHostCPUFeatures();
+  const bool onCpu = target.getTarget() == "cpu"; // a GPU is asked by the ranks that have it
   llvm::SmallVector<llvm::StringRef> wanted, missing;
-  target.getFeatures().split(wanted, ',', -1, false);
+  if (onCpu)
+    target.getFeatures().split(wanted, ',', -1, false);
   for (llvm::StringRef feature : wanted)
     if (feature.consume_front("+") && !host.lookup(feature))
       missing.push_back(feature);
@@ -151,7 +189,7 @@ std::optional<Failure> Compilation::emit(ModuleOp module, llvm::StringRef stem) 
     module.print(stream);
   }
   program.planHash = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(text));
-  program.sharedObject = (stem + ".so").str();
+  program.sharedObject = (stem + (program.target == "cuda" ? ".ptx" : ".so")).str();
   llvm::SmallString<256> object(cacheDirectory), file(cacheDirectory);
   llvm::sys::path::append(object, program.sharedObject);
   llvm::sys::path::append(file, stem + ".program");
@@ -174,8 +212,8 @@ std::optional<Failure> Compilation::run(llvm::StringRef optionsJson) {
   if (std::error_code error = llvm::sys::fs::create_directories(cacheDirectory))
     return Failure{3, llvm::formatv("{0}: error: cannot create: {1}", cacheDirectory, error.message())};
 
-  std::string key = llvm::formatv("{0}|{1}|{2}|{3}|{4}|{5}|{6}", (*buffer)->getBuffer(), options.worldSize, options.threads, threadsNamed, options.target, llvm::sys::getHostCPUName(),
-                                  compilerFingerprint());
+  std::string key = llvm::formatv("{0}|{1}|{2}|{3}|{4}|{5}|{6}", (*buffer)->getBuffer(), options.worldSize, options.threads, threadsNamed, options.target,
+                                  options.target == "cpu" ? llvm::sys::getHostCPUName() : llvm::StringRef(options.chip), compilerFingerprint());
   std::string stem = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(key));
   llvm::SmallString<256> cached(cacheDirectory);
   llvm::sys::path::append(cached, stem + ".program");

@@ -90,7 +90,8 @@ struct Flags {
   Opt<std::string> bucketBytes{ownName("bucket-bytes"), cl::desc("ZeRO bucket size: N | auto (auto)"), cl::init("auto"), cl::cat(category)};
   Opt<int64_t> persistBytes{ownName("persist-bytes"), cl::desc("parameters up to this size stay replicated (0)"), cl::init(0), cl::cat(category)};
   Opt<int64_t> nproc{ownName("nproc"), cl::desc("specialize to a final plan for N ranks"), cl::init(0), cl::cat(category)};
-  Opt<std::string> target{ownName("target"), cl::desc("cpu (cpu)"), cl::init("cpu"), cl::cat(category)};
+  Opt<std::string> target{ownName("target"), cl::desc("cpu | cuda (cpu)"), cl::init("cpu"), cl::cat(category)};
+  Opt<std::string> chip{ownName("chip"), cl::desc("sm_80 | sm_90: the oldest GPU that a plan for cuda runs on (sm_90)"), cl::init("sm_90"), cl::cat(category)};
   Opt<int64_t> threads{ownName("threads"), cl::desc("threads a rank (CPUs / ranks)"), cl::init(0), cl::cat(category)};
   Opt<bool> noFuse{ownName("no-fuse"), cl::desc("one kernel for each elementwise op; changes no bit"), cl::cat(category)};
   Opt<bool> noRaise{ownName("no-raise"), cl::desc("keep the exporter's expansions of attention, norms and activations"), cl::cat(category)};
@@ -208,11 +209,14 @@ int Driver::readFlags() {
 
   if (!llvm::is_contained({"keep", "train", "eval"}, StringRef(flags.trainingMode)))
     return usageError("--training-mode is keep, train or eval, but got '" + flags.trainingMode + "'");
-  if (flags.target != "cpu")
-    return usageError("--target is cpu, but got '" + flags.target + "'");
+  if (flags.target != "cpu" && flags.target != "cuda")
+    return usageError("--target is cpu or cuda, but got '" + flags.target + "'");
+  if (flags.chip != "sm_80" && flags.chip != "sm_90")
+    return usageError("--chip is sm_80 or sm_90, but got '" + flags.chip + "'");
   specialize.worldSize = flags.nproc;
   specialize.threads = flags.threads ? int64_t(flags.threads) : defaultThreads(std::max<int64_t>(1, flags.nproc));
   specialize.target = flags.target;
+  specialize.chip = flags.chip;
   specialize.fuse = !flags.noFuse;
   if (flags.memoryReport.getNumOccurrences()) {
     if (!llvm::is_contained({"", "text", "json"}, StringRef(flags.memoryReport)))

@@ -78,13 +78,18 @@ std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
   PipelineText pipeline;
   pipeline.add("zopt-specialize", {option("world-size", options.worldSize)});
   // Ops that the target has no library for, then one kernel for each connected group of elementwise ops.
-  if (options.target == "cpu")
-    pipeline.add("func.func(zopt-decompose-attention)");
+  const bool onGpu = options.target == "cuda";
+  pipeline.add(onGpu ? "func.func(zopt-decompose-attention{library=cudnn})" : "func.func(zopt-decompose-attention)");
   pipeline.onFunctions({"canonicalize", "cse"});
+  // Whatever `fuse` says, which promises the same bits. Sums beside a product cost more than a kernel of their own: measured.
+  if (onGpu)
+    pipeline.add("func.func(zopt-fuse-matmul-epilogues{bias-gradients=false})");
   if (options.fuse)
     pipeline.add("func.func(zopt-fuse-elementwise)");
-  pipeline.add("zopt-convert-zero-to-plan",
-               {option("world-size", options.worldSize), option("threads", options.threads), option("target", options.target), option("prefetch", int64_t(options.prefetch))});
+  llvm::SmallVector<std::string> planOptions = {option("world-size", options.worldSize), option("threads", options.threads), option("target", options.target), option("prefetch", int64_t(options.prefetch))};
+  if (onGpu)
+    planOptions.push_back(option("chip", options.chip));
+  pipeline.add("zopt-convert-zero-to-plan", planOptions);
   pipeline.add("zopt-verify-plan");
   return pipeline.str();
 }

@@ -83,7 +83,10 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           if (index >= types.size())
             break;
           int64_t begin = op.getByteOffsets().empty() ? 0 : op.getByteOffsets()[index];
-          int64_t bytes = getSpanBytes(cast<MemRefType>(types[index]));
+          auto memref = dyn_cast<MemRefType>(types[index]);
+          if (!memref)
+            continue;
+          int64_t bytes = getSpanBytes(memref);
           if (llvm::is_contained(op.getWrites(), static_cast<int64_t>(index)))
             write(buffer, begin, bytes);
           else
@@ -103,6 +106,8 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           write(op.getAuxAttr(), offsets[4], getSpanBytes(*op.getAuxOperand()));
         else if (op.getEpilogue() == plan::Epilogue::gelu_grad)
           read(op.getAuxAttr(), offsets[4], getSpanBytes(*op.getAuxOperand()));
+        if (op.getAddend())
+          read(op.getAddendAttr(), offsets[6], getSpanBytes(op.getOutOperand()));
         if (op.getBiasGradient()) {
           ArrayRef<int64_t> shape = op.getOutOperand().getShape();
           int64_t elements = op.getBiasGradientKind() == plan::BiasGradient::lhs_rows ? shape[shape.size() - 2] : shape.back();

@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "zopt/Runtime/Core/ExactSum.h"
 #include "PlanMemory.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -224,14 +225,14 @@ private:
       attr.getValue().walk([&](FlatSymbolRefAttr symbol) {
         if (failed(result))
           return;
-        if (name == "kernel" || name == "kernels")
+        if (name == "kernel" || name == "kernels" || name == "accumulate" || name == "finish")
           result = success(symbols.kernels.contains(symbol.getAttr()));
         else if (name == "bucket" || (name == "buckets"))
           result = success(symbols.placedBuckets.contains(symbol.getAttr()));
         else
           result = success(buffers.contains(symbol.getAttr()));
         if (failed(result))
-          command->emitOpError("refers to unknown ") << (StringRef(name).starts_with("kernel") ? "kernel " : StringRef(name).starts_with("bucket") ? "bucket " : "buffer ") << symbol;
+          command->emitOpError("refers to unknown ") << (StringRef(name).starts_with("kernel") || name == "accumulate" || name == "finish" ? "kernel " : StringRef(name).starts_with("bucket") ? "bucket " : "buffer ") << symbol;
       });
     }
     return result;
@@ -249,7 +250,7 @@ private:
 
   LogicalResult verifyCommand(Operation *command) {
     return llvm::TypeSwitch<Operation *, LogicalResult>(command)
-        .Case<plan::LaunchOp, plan::MatmulOp, plan::ReduceScatterOp, plan::AllGatherOp, plan::AllReduceOp, plan::GradientNormOp, plan::UpdateOp>([&](auto op) { return verifyOp(op); })
+        .Case<plan::LaunchOp, plan::MatmulOp, plan::AttentionOp, plan::AttentionGradOp, plan::ReduceScatterOp, plan::AllGatherOp, plan::AllReduceOp, plan::GradientNormOp, plan::UpdateOp>([&](auto op) { return verifyOp(op); })
         .Default([](Operation *) { return success(); });
   }
 
@@ -260,8 +261,7 @@ private:
       for (BlockArgument argument : kernel.getBody().getArguments())
         it->second.push_back(llvm::any_of(argument.getUses(), [](OpOperand &use) {
           return llvm::TypeSwitch<Operation *, bool>(use.getOwner())
-              .Case<memref::StoreOp>([&](auto op) { return use.get() == op.getMemRef(); })
-              .Case<memref::AtomicRMWOp>([&](auto op) { return use.get() == op.getMemref(); })
+              .Case<memref::StoreOp, memref::AtomicRMWOp>([&](auto op) { return use.get() == op.getMemref(); })
               .Case<vector::StoreOp, vector::MaskedStoreOp, vector::ScatterOp>([&](auto op) { return use.get() == op.getBase(); })
               .Case<vector::TransferWriteOp>([&](auto op) { return use.get() == op.getBase(); })
               .Default([](Operation *) { return false; });
@@ -274,6 +274,8 @@ private:
     ArrayRef<Type> types = kernel.getFunctionType().getInputs().drop_back(2);
     if (types.size() != op.getBuffers().size())
       return op.emitOpError("gives ") << op.getBuffers().size() << " buffers to " << op.getKernelAttr() << ", which takes " << types.size();
+    if (!llvm::all_of(types, llvm::IsaPred<MemRefType>))
+      return op.emitOpError("runs ") << op.getKernelAttr() << ", which takes scalars, as only the kernels of updates do";
     const SmallVector<bool> &stored = getStored(kernel);
     for (size_t index = 0; index < types.size(); ++index) {
       auto type = cast<MemRefType>(types[index]);
@@ -305,14 +307,47 @@ private:
     if (op.getByteOffsets()[0] % getBytes(op.getLhsOperand().getElementType()) || op.getByteOffsets()[1] % getBytes(op.getRhsOperand().getElementType()) ||
         op.getByteOffsets()[2] % getBytes(op.getOutOperand().getElementType()))
       return op.emitOpError("starts inside an element: offsets ") << op.getByteOffsetsAttr();
+    if (!isOnGpu() && (op.getAux() || op.getBiasGradient() || op.getAlgorithm()))
+      return op.emitOpError("has an epilogue, which target ") << target.getTarget() << " does not have";
+    return verifyOperandsApart(op);
+  }
+
+  /// A library writes over none of its operands.
+  LogicalResult verifyOperandsApart(Operation *op) {
     SmallVector<PlanAccess> accesses;
     collectAccesses(op, symbols, accesses);
     for (const PlanAccess &written : accesses)
       for (const PlanAccess &other : accesses)
-        if (written.writes && &written != &other && written.buffer == other.buffer && written.end != kWholeBuffer && written.begin < other.end && other.begin < written.end)
-          return op.emitOpError("writes @") << written.buffer.getValue() << " over an operand";
+        if (written.writes && &written != &other && written.buffer == other.buffer && written.end != kWholeBuffer && written.begin < other.end && other.begin < written.end && !isInterleaved(op) && !isAddend(op, written, other))
+          return op->emitOpError("writes @") << written.buffer.getValue() << " over an operand";
     return success();
   }
+
+  /// A product may be added to what it is written over.
+  static bool isAddend(Operation *op, const PlanAccess &written, const PlanAccess &other) {
+    auto matmul = dyn_cast<plan::MatmulOp>(op);
+    bool isSame = written.begin == other.begin && written.end == other.end;
+    return matmul && matmul.getAddend() && isSame && written.buffer == matmul.getOutAttr().getAttr() && other.buffer == matmul.getAddendAttr().getAttr() && matmul.getByteOffsets()[2] == matmul.getByteOffsets()[6] &&
+           written.begin == matmul.getByteOffsets()[2];
+  }
+
+  /// Attention's gradients may lie between one another, as slices of one projection's.
+  static bool isInterleaved(Operation *op) { return isa<plan::AttentionGradOp>(op); }
+
+  LogicalResult verifyOp(plan::AttentionOp op) { return verifyAttention(op); }
+  LogicalResult verifyOp(plan::AttentionGradOp op) { return verifyAttention(op); }
+
+  template <typename AttentionLike>
+  LogicalResult verifyAttention(AttentionLike op) {
+    if (!isOnGpu())
+      return op.emitOpError("is not in the library of target ") << target.getTarget();
+    for (auto [offset, tensor] : llvm::zip(op.getByteOffsets(), op.getTensors().template getAsRange<plan::MatmulOperandAttr>()))
+      if (offset % getBytes(tensor.getElementType()) != 0)
+        return op.emitOpError("starts inside an element: offsets ") << op.getByteOffsetsAttr();
+    return verifyOperandsApart(op);
+  }
+
+  bool isOnGpu() { return target.getTarget() == "cuda"; }
 
   LogicalResult verifyOp(plan::AllGatherOp op) {
     for (auto &[name, placed] : symbols.placedBuckets)
@@ -337,6 +372,10 @@ private:
   }
 
   LogicalResult verifyOp(plan::GradientNormOp op) {
+    if (op.getWords().has_value() != isOnGpu())
+      return op.emitOpError(isOnGpu() ? "has no words, which target " : "has words, which target ") << target.getTarget() << (isOnGpu() ? " sums in" : " does not have");
+    if (op.getWords() && failed(expectBuffer(op, op.getWordsAttr(), 2 * runtime::ExactSum::kWords * sizeof(int64_t), "the words of two sums", /*persistent=*/false)))
+      return failure();
     DenseSet<Attribute> seen;
     for (auto [name, kernelName] : llvm::zip_equal(op.getBuckets().getAsRange<FlatSymbolRefAttr>(), op.getKernels().getAsRange<FlatSymbolRefAttr>())) {
       if (!seen.insert(name).second)
@@ -376,8 +415,10 @@ private:
     ArrayRef<Type> types = symbols.kernels.lookup(op.getKernelAttr().getAttr()).getFunctionType().getInputs();
     if (types.size() != expected.size() + 7)
       return op.emitOpError("runs ") << op.getKernelAttr() << " of " << types.size() << " arguments, but expects " << expected.size() + 7;
+    if (isa<FloatType>(types[types.size() - 3]) != isOnGpu())
+      return op.emitOpError("runs ") << op.getKernelAttr() << ", which takes the decay as " << types[types.size() - 3];
     for (auto [index, type] : llvm::enumerate(expected))
-      if (cast<MemRefType>(types[index]).getElementType() != type)
+      if (!isa<MemRefType>(types[index]) || cast<MemRefType>(types[index]).getElementType() != type)
         return op.emitOpError("gives ") << type << " as argument " << index << " to " << op.getKernelAttr() << ", which takes " << types[index];
     return success();
   }

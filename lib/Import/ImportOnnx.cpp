@@ -133,10 +133,12 @@ public:
       return;
     for (const onnx::ValueInfoProto *input : inputs)
       for (int axis = 0; axis < input->type().tensor_type().shape().dim_size(); ++axis)
-        if (!input->type().tensor_type().shape().dim(axis).has_dim_value())
-          for (StringRef symbol : findSymbols(dimensionName(*input, axis)))
+        if (!input->type().tensor_type().shape().dim(axis).has_dim_value()) {
+          std::string name = dimensionName(*input, axis); // which the symbols are parts of
+          for (StringRef symbol : findSymbols(name))
             if (!llvm::is_contained(symbols, symbol))
               symbols.push_back(symbol.str());
+        }
     bindGiven();
     bindBatch();
     bindRest();

@@ -90,10 +90,29 @@ void decompose(AttentionGradOp op) {
   op.erase();
 }
 
+/// Whether cuDNN has this attention: 16-bit tensors, widths that are multiples of 8 up to 128. Masks are left to products.
+template <typename AttentionLike>
+bool isInCudnn(AttentionLike op) {
+  int64_t width = getTensorType(op.getQuery()).getShape()[3];
+  return getTensorType(op.getQuery()).getElementType().getIntOrFloatBitWidth() == 16 && width % 8 == 0 && width <= 128 && getTensorType(op.getValue()).getShape()[3] == width && !op.getMask();
+}
+
 class DecomposeAttentionPass : public zopt::impl::DecomposeAttentionPassBase<DecomposeAttentionPass> {
 public:
+  using DecomposeAttentionPassBase::DecomposeAttentionPassBase;
+
   void runOnOperation() override {
+    if (library != "none" && library != "cudnn") {
+      getOperation().emitError("library is '") << std::string(library) << "', expected none or cudnn";
+      return signalPassFailure();
+    }
+    // An attention and its gradient take the same way: what one keeps, the other reads.
+    auto stays = [&](auto op) { return library == "cudnn" && isInCudnn(op); };
     for (Operation &op : llvm::make_early_inc_range(getOperation().getOps())) {
+      if (auto attention = dyn_cast<AttentionOp>(op); attention && stays(attention))
+        continue;
+      if (auto gradient = dyn_cast<AttentionGradOp>(op); gradient && stays(gradient))
+        continue;
       if (auto attention = dyn_cast<AttentionOp>(op))
         decompose(attention);
       else if (auto gradient = dyn_cast<AttentionGradOp>(op))

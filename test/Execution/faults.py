@@ -62,10 +62,10 @@ class Running:
         self.stderr_path = self.folder / "stderr"
         self.process = subprocess.Popen(self.command, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=open(self.stderr_path, "w"), start_new_session=True)
-        deadline = time.time() + 60
+        deadline = time.time() + 60 * Settings.patience
         while self.steps() < 3:
             assert self.process.poll() is None, f"ended early with code {self.process.returncode}: {self.stderr()}"
-            assert time.time() < deadline, f"no three steps within 60 s: {self.stderr()}"
+            assert time.time() < deadline, f"no three steps in time: {self.stderr()}"
             time.sleep(0.05)
         return self
 
@@ -90,6 +90,7 @@ class Running:
 
     def wait(self, seconds):
         begin = time.time()
+        seconds *= Settings.patience
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -33,6 +33,8 @@ class Settings:
     work: Path
     full = False
     keep = False
+    patience = 1.0
+    sanitized = False
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,15 +46,16 @@ class Test:
     name: str
     function: object
     alone: bool  # timing matters: not beside other tests
+    plain: bool  # looks at allocations or resident memory, which a sanitizer changes
 
 
 tests = []
 
 
-def add(name, function, *arguments, alone=False, **named):
+def add(name, function, *arguments, alone=False, plain=False, **named):
     """Registers `function(*arguments, **named)` as the test `name`."""
     assert all(t.name != name for t in tests), f"two tests are named {name}"
-    tests.append(Test(name, functools.partial(function, *arguments, **named), alone))
+    tests.append(Test(name, functools.partial(function, *arguments, **named), alone, plain))
 
 
 def test(name, **options):
@@ -62,24 +65,30 @@ def test(name, **options):
     return register
 
 
-def run_tests(pattern, jobs):
-    """Runs the tests whose name matches; prints a line for each that fails; returns [{name, code, elapsed, output}]."""
+def run_tests(pattern, jobs, deadline=float("inf")):
+    """Runs the tests whose name matches; prints a line for each that fails; returns [{name, code, elapsed, output}]. A test that would begin after
+    `deadline` (time.time()) fails with code OUT OF TIME."""
     chosen = [t for t in tests if re.search(pattern, t.name)]
     results, lock = [], threading.Lock()
 
     def run(t):
         begin = time.time()
         try:
-            t.function()
-            code, output = "PASS", ""
+            if begin > deadline:
+                code, output = "OUT OF TIME", "not begun: no time was left"
+            elif t.plain and Settings.sanitized:
+                code, output = "UNSUPPORTED", "the tools are built with a sanitizer"
+            else:
+                t.function()
+                code, output = "PASS", ""
         except AssertionError as error:
             code, output = "FAIL", str(error)
         except Exception:
             code, output = "FAIL", traceback.format_exc()
         with lock:
             results.append({"name": t.name, "code": code, "elapsed": time.time() - begin, "output": output})
-            if code != "PASS":
-                print(f"FAIL: {t.name} ({len(results)} of {len(chosen)})\n    " + output.strip().replace("\n", "\n    "), flush=True)
+            if code not in ("PASS", "UNSUPPORTED"):
+                print(f"{code}: {t.name} ({len(results)} of {len(chosen)})\n    " + output.strip().replace("\n", "\n    "), flush=True)
             elif len(results) % 50 == 0:
                 print(f"... {len(results)} of {len(chosen)}", flush=True)
 
@@ -136,7 +145,8 @@ class Finished:
 
 
 def execute(command, timeout=120, cwd=None, before=None, **extra):
-    """Runs a command to its end; a command that outlives its timeout is killed with its whole session, and that is a failure."""
+    """Runs a command to its end; a command that outlives its timeout (times run.py's --patience) is killed with its whole session, and that is a failure."""
+    timeout *= Settings.patience
     command = [str(c) for c in command]
     if command[0] in ("zopt", "zrun"):
         command[0] = str(Settings.tools / command[0])
@@ -270,13 +280,18 @@ every_run = []  # (what, planned, measured) of each run that ended well; memory.
 @memoize
 def train(config):
     """Compiles and runs a configuration; every run is checked for planned == measured."""
+    return train_anew(config)
+
+
+def train_anew(config, **extra):
+    """Like `train`, but runs even where it has run before; `extra` are environment variables."""
     plan = compile_plan(config.model, *config.zopt_flags())
     folder = scratch("run")
     data = MODELS / config.model / config.data
     if not data.exists():
         data = EXAMPLES / config.model / config.data
     done = succeed(["zrun", plan, "--nproc", config.ranks, f"--comm={config.comm}", "--threads", 1, "--data", data, "--steps", config.steps,
-                    "--metrics", folder / "metrics.jsonl", "--weights-out", folder / "weights.safetensors", *config.run_flags], timeout=300)
+                    "--metrics", folder / "metrics.jsonl", "--weights-out", folder / "weights.safetensors", *config.run_flags], timeout=300, **extra)
     starts, steps, ends = read_metrics(folder / "metrics.jsonl")
     assert len(starts) == 1 and len(ends) == 1, f"one start and one end record, but got {len(starts)} and {len(ends)}: {done}"
     assert [s["step"] for s in steps] == list(range(1, config.steps + 1)), f"steps 1..{config.steps} in the metrics: {done}"

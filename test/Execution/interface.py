@@ -6,6 +6,7 @@ import numpy as np
 
 import tensors
 from harness import EXAMPLES, MODELS, Config, add, compile_plan, execute, expect_refusal, read_metrics, reference, scratch, succeed, test, train
+from onnx_writer import model, node, tensor, value
 
 MLP = MODELS / "mlp-tiny" / "batch.safetensors"
 TEXT = EXAMPLES / "gpt2-text" / "text.txt"
@@ -187,6 +188,36 @@ def forward():
     losses = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(8), data["labels"]]
     train_run = train(Config("mlp-tiny", micro=8, steps=1))
     assert abs(losses.mean() - train_run.losses[0]) <= 1e-6, f"cross entropy of the outputs is {losses.mean()!r}, the first step's loss {train_run.losses[0]!r}"
+
+
+@test("forward/GPT-J's rotary embedding, spelled out, is raised and turns neighbours")
+def gptj():
+    T, H, D, R = 6, 2, 12, 8  # positions, heads, elements of a head, those that turn
+    angles = np.arange(T)[:, None] / 10 ** (np.arange(R // 2) / 2)
+    sin, cos = (f(angles).astype(np.float32)[None] for f in (np.sin, np.cos))  # [1, T, R/2]
+    integers = lambda name, *values: tensor(name, np.array(values, np.int64))
+    nodes = [node("Slice", ["x", "zero", "width", "last"], ["part"]), node("Slice", ["x", "width", "all", "last"], ["rest"])]
+    for name in ("sin", "cos"):  # repeat_interleave(table[:, :, None, :], 2, 3)
+        nodes += [node("Unsqueeze", [name, "axes"], [name + "1"]), node("Expand", [name + "1", "twice"], [name + "2"]), node("Reshape", [name + "2", "table"], [name + "3"])]
+    # rotate_every_two: stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
+    nodes += [node("Slice", ["part", "zero", "all", "last", "two"], ["even"]), node("Slice", ["part", "one", "all", "last", "two"], ["odd"]), node("Neg", ["odd"], ["minus"]),
+              node("Unsqueeze", ["minus", "last"], ["minus1"]), node("Unsqueeze", ["even", "last"], ["even1"]), node("Concat", ["minus1", "even1"], ["stack"], axis=-1),
+              node("Reshape", ["stack", "flat"], ["turned"]), node("Mul", ["part", "cos3"], ["straight"]), node("Mul", ["turned", "sin3"], ["across"]),
+              node("Add", ["straight", "across"], ["rotated"]), node("Concat", ["rotated", "rest"], ["y"], axis=-1)]
+    initializers = [tensor("sin", sin), tensor("cos", cos), integers("zero", 0), integers("one", 1), integers("two", 2), integers("width", R), integers("all", 1 << 60), integers("last", -1),
+                    integers("axes", 2, 4), integers("twice", 1, T, 1, R // 2, 2), integers("table", 1, T, 1, R), integers("flat", 0, T, H, R)]
+    folder = scratch("gptj")
+    (folder / "model.onnx").write_bytes(model(nodes, initializers, [value("x", ["batch", T, H, D])], [value("y", ["batch", T, H, D])]))
+    succeed(["zopt", "--mode=forward", "--micro-batch=3", "--freeze=^(sin|cos)$", folder / "model.onnx", "-o", folder / "plan.mlir"])
+    assert "{interleaved}" in (folder / "plan.mlir").read_text(), "train.rotary is not in the plan"
+    x = np.random.default_rng(1).standard_normal((6, T, H, D)).astype(np.float32)
+    tensors.save(folder / "data.safetensors", {"x": x})
+    run(folder / "plan.mlir", "--data", folder / "data.safetensors", "--outputs", folder / "out")
+    even, odd = x[..., :R:2], x[..., 1:R:2]
+    expected = x.copy()
+    expected[..., :R:2], expected[..., 1:R:2] = even * cos[:, :, None] - odd * sin[:, :, None], odd * cos[:, :, None] + even * sin[:, :, None]
+    y = tensors.load(folder / "out")["y"]
+    assert np.abs(y - expected).max() <= 1e-6, f"the largest error is {np.abs(y - expected).max()}"
 
 
 @test("data/bytes: text trains as it stands")

@@ -156,12 +156,12 @@ def no_allocation_in_steps(comm, *flags):
     assert len(few) == len(many), f"{len(many) - len(few)} allocations of 64 KiB or more in 30 steps; in 3 steps: {few}; in 33: {many}"
 
 
-add("I6/no allocation of 64 KiB or more inside a step, stage 0", no_allocation_in_steps, "local", "--zero-stage=0")
-add("I6/no allocation of 64 KiB or more inside a step, stage 3 bf16", no_allocation_in_steps, "local", "--zero-stage=3", "--bf16")
-add("I6/no allocation of 64 KiB or more inside a step, stage 3 mpi", no_allocation_in_steps, "mpi", "--zero-stage=3")
+add("I6/no allocation of 64 KiB or more inside a step, stage 0", no_allocation_in_steps, "local", "--zero-stage=0", plain=True)
+add("I6/no allocation of 64 KiB or more inside a step, stage 3 bf16", no_allocation_in_steps, "local", "--zero-stage=3", "--bf16", plain=True)
+add("I6/no allocation of 64 KiB or more inside a step, stage 3 mpi", no_allocation_in_steps, "mpi", "--zero-stage=3", plain=True)
 
 
-@test("I6/a rank's resident memory beyond the plan is at most 150 MB", alone=True)
+@test("I6/a rank's resident memory beyond the plan is at most 150 MB", alone=True, plain=True)
 def resident():
     with Running("mpi", 2) as run:
         planned = read_metrics(run.metrics)[0][0]["planned_peak"]["device"]

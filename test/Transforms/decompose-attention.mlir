@@ -31,3 +31,16 @@ func.func @backward(%q: tensor<2x4x3x8xf32>, %k: tensor<2x4x5x8xf32>, %v: tensor
   %d:3 = train.attention_grad %q, %k, %v output %o lse %lse cotangent %do {scale = 0.25 : f64} : tensor<2x4x3x8xf32>, tensor<2x4x5x8xf32>, tensor<2x4x5x6xf32>, tensor<2x4x3x6xf32>, tensor<2x4x3xf32>, tensor<2x4x3x6xf32> -> tensor<2x4x3x8xf32>, tensor<2x4x5x8xf32>, tensor<2x4x5x6xf32>
   return %d#0, %d#1, %d#2 : tensor<2x4x3x8xf32>, tensor<2x4x5x8xf32>, tensor<2x4x5x6xf32>
 }
+
+// cuDNN has attention in narrow types without a mask, and its gradient; fp32 and masks are products there too.
+// RUN: zopt %s --pass-pipeline='builtin.module(func.func(zopt-decompose-attention{library=cudnn}))' | FileCheck %s --check-prefix=CUDNN
+// CUDNN-LABEL: func.func @forward
+// CUDNN-NOT: train.attention %
+// CUDNN-LABEL: func.func @backward
+// CUDNN-NOT: train.attention_grad
+// CUDNN-LABEL: func.func @in_library
+// CUDNN: train.attention %
+func.func @in_library(%q: tensor<2x4x3x8xbf16>, %k: tensor<2x2x5x8xbf16>) -> (tensor<2x4x3x8xbf16>, tensor<2x4x3xf32>) {
+  %o, %lse = train.attention %q, %k, %k {causal, scale = 0.25 : f64} : tensor<2x4x3x8xbf16>, tensor<2x2x5x8xbf16>, tensor<2x2x5x8xbf16> -> tensor<2x4x3x8xbf16>, tensor<2x4x3xf32>
+  return %o, %lse : tensor<2x4x3x8xbf16>, tensor<2x4x3xf32>
+}

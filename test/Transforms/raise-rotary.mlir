@@ -123,3 +123,87 @@ func.func @no_rotary_of_trained_angles(%x: tensor<1x1x2x4xf32>) -> tensor<1x1x2x
   %6 = train.add %0, %5 : tensor<1x1x2x4xf32>, tensor<1x1x2x4xf32> -> tensor<1x1x2x4xf32>
   return %6 : tensor<1x1x2x4xf32>
 }
+
+// transformers' GPT-J: neighbours are pairs, angles of a table are repeated, heads are behind positions. What it rotates is a part of the head.
+// CHECK-LABEL: func.func @gptj
+// CHECK-SAME: (%[[X:.*]]: tensor<2x8x4x16xf32>, %[[T:.*]]: tensor<1x8x8xf32>)
+// CHECK-DAG: %[[S0:.*]] = train.slice %[[T]] [0, 0, 0] [1, 1, 1]
+// CHECK-DAG: %[[C0:.*]] = train.slice %[[T]] [0, 0, 4] [1, 1, 1]
+// CHECK-DAG: %[[P:.*]] = train.slice %[[X]] [0, 0, 0, 0] [1, 1, 1, 1] : tensor<2x8x4x16xf32> -> tensor<2x8x4x8xf32>
+// CHECK-DAG: %[[S1:.*]] = train.reshape %[[S0]] : tensor<1x8x4xf32> -> tensor<1x8x1x4x1xf32>
+// CHECK-DAG: %[[S2:.*]] = train.reshape %[[S1]] : tensor<1x8x1x4x1xf32> -> tensor<1x8x1x4xf32>
+// CHECK-DAG: %[[C1:.*]] = train.reshape %[[C0]] : tensor<1x8x4xf32> -> tensor<1x8x1x4x1xf32>
+// CHECK-DAG: %[[C2:.*]] = train.reshape %[[C1]] : tensor<1x8x1x4x1xf32> -> tensor<1x8x1x4xf32>
+// CHECK-DAG: %[[R:.*]] = train.reshape %[[P]] : tensor<2x8x4x8xf32> -> tensor<16x4x1x8xf32>
+// CHECK-DAG: %[[S3:.*]] = train.broadcast %[[S2]] : tensor<1x8x1x4xf32> -> tensor<2x8x1x4xf32>
+// CHECK-DAG: %[[S4:.*]] = train.reshape %[[S3]] : tensor<2x8x1x4xf32> -> tensor<16x1x1x4xf32>
+// CHECK-DAG: %[[C3:.*]] = train.broadcast %[[C2]] : tensor<1x8x1x4xf32> -> tensor<2x8x1x4xf32>
+// CHECK-DAG: %[[C4:.*]] = train.reshape %[[C3]] : tensor<2x8x1x4xf32> -> tensor<16x1x1x4xf32>
+// CHECK: %[[Y:.*]] = train.rotary %[[R]], %[[C4]], %[[S4]] {interleaved} : tensor<16x4x1x8xf32>, tensor<16x1x1x4xf32>
+// CHECK-NEXT: %[[Z:.*]] = train.reshape %[[Y]] : tensor<16x4x1x8xf32> -> tensor<2x8x4x8xf32>
+// CHECK-NEXT: return %[[Z]]
+func.func @gptj(%x: tensor<2x8x4x16xf32>, %table: tensor<1x8x8xf32>) -> tensor<2x8x4x8xf32> {
+  %sin = train.slice %table [0, 0, 0] [1, 1, 1] : tensor<1x8x8xf32> -> tensor<1x8x4xf32>
+  %cos = train.slice %table [0, 0, 4] [1, 1, 1] : tensor<1x8x8xf32> -> tensor<1x8x4xf32>
+  %s0 = train.reshape %sin : tensor<1x8x4xf32> -> tensor<1x8x1x4x1xf32>
+  %s1 = train.broadcast %s0 : tensor<1x8x1x4x1xf32> -> tensor<1x8x1x4x2xf32>
+  %s = train.reshape %s1 : tensor<1x8x1x4x2xf32> -> tensor<1x8x1x8xf32>
+  %c0 = train.reshape %cos : tensor<1x8x4xf32> -> tensor<1x8x1x4x1xf32>
+  %c1 = train.broadcast %c0 : tensor<1x8x1x4x1xf32> -> tensor<1x8x1x4x2xf32>
+  %c = train.reshape %c1 : tensor<1x8x1x4x2xf32> -> tensor<1x8x1x8xf32>
+  %part = train.slice %x [0, 0, 0, 0] [1, 1, 1, 1] : tensor<2x8x4x16xf32> -> tensor<2x8x4x8xf32>
+  %straight = train.mul %part, %c : tensor<2x8x4x8xf32>, tensor<1x8x1x8xf32> -> tensor<2x8x4x8xf32>
+  %even = train.slice %part [0, 0, 0, 0] [1, 1, 1, 2] : tensor<2x8x4x8xf32> -> tensor<2x8x4x4xf32>
+  %odd = train.slice %part [0, 0, 0, 1] [1, 1, 1, 2] : tensor<2x8x4x8xf32> -> tensor<2x8x4x4xf32>
+  %minus = train.neg %odd : tensor<2x8x4x4xf32>
+  %t0 = train.reshape %minus : tensor<2x8x4x4xf32> -> tensor<2x8x4x4x1xf32>
+  %t1 = train.reshape %even : tensor<2x8x4x4xf32> -> tensor<2x8x4x4x1xf32>
+  %t2 = train.concat 4, %t0, %t1 : tensor<2x8x4x4x1xf32>, tensor<2x8x4x4x1xf32> -> tensor<2x8x4x4x2xf32>
+  %t = train.reshape %t2 : tensor<2x8x4x4x2xf32> -> tensor<2x8x4x8xf32>
+  %turned = train.mul %t, %s : tensor<2x8x4x8xf32>, tensor<1x8x1x8xf32> -> tensor<2x8x4x8xf32>
+  %y = train.add %straight, %turned : tensor<2x8x4x8xf32>, tensor<2x8x4x8xf32> -> tensor<2x8x4x8xf32>
+  return %y : tensor<2x8x4x8xf32>
+}
+
+// Folded tables of neighbours; heads before positions.
+// CHECK-LABEL: func.func @neighbours_of_literals
+// CHECK-SAME: (%[[X:.*]]: tensor<1x3x2x4xf32>)
+// CHECK-DAG: %[[C:.*]] = train.constant dense<{{\[\[}}1.000000e+00, 2.000000e+00], [3.000000e+00, 4.000000e+00]]>
+// CHECK-DAG: %[[S:.*]] = train.constant dense<5.000000e-01> : tensor<2x2xf32> : tensor<2x2xf32>
+// CHECK: %[[Y:.*]] = train.rotary %[[X]], %[[C]], %[[S]] {interleaved}
+// CHECK-NEXT: return %[[Y]]
+func.func @neighbours_of_literals(%x: tensor<1x3x2x4xf32>) -> tensor<1x3x2x4xf32> {
+  %c = train.constant dense<[[1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 4.0, 4.0]]> : tensor<2x4xf32> : tensor<2x4xf32>
+  %s = train.constant dense<0.5> : tensor<2x4xf32> : tensor<2x4xf32>
+  %straight = train.mul %x, %c : tensor<1x3x2x4xf32>, tensor<2x4xf32> -> tensor<1x3x2x4xf32>
+  %even = train.slice %x [0, 0, 0, 0] [1, 1, 1, 2] : tensor<1x3x2x4xf32> -> tensor<1x3x2x2xf32>
+  %odd = train.slice %x [0, 0, 0, 1] [1, 1, 1, 2] : tensor<1x3x2x4xf32> -> tensor<1x3x2x2xf32>
+  %minus = train.neg %odd : tensor<1x3x2x2xf32>
+  %t0 = train.reshape %minus : tensor<1x3x2x2xf32> -> tensor<1x3x2x2x1xf32>
+  %t1 = train.reshape %even : tensor<1x3x2x2xf32> -> tensor<1x3x2x2x1xf32>
+  %t2 = train.concat 4, %t0, %t1 : tensor<1x3x2x2x1xf32>, tensor<1x3x2x2x1xf32> -> tensor<1x3x2x2x2xf32>
+  %t = train.reshape %t2 : tensor<1x3x2x2x2xf32> -> tensor<1x3x2x4xf32>
+  %turned = train.mul %s, %t : tensor<2x4xf32>, tensor<1x3x2x4xf32> -> tensor<1x3x2x4xf32>
+  %y = train.add %turned, %straight : tensor<1x3x2x4xf32>, tensor<1x3x2x4xf32> -> tensor<1x3x2x4xf32>
+  return %y : tensor<1x3x2x4xf32>
+}
+
+// Neighbours are turned by the table of halves: the angles of a pair differ.
+// CHECK-LABEL: func.func @no_rotary_of_mixed_pairs
+// CHECK-NOT: train.rotary
+// CHECK: return
+func.func @no_rotary_of_mixed_pairs(%x: tensor<1x3x2x4xf32>) -> tensor<1x3x2x4xf32> {
+  %c = train.constant dense<[[1.0, 2.0, 1.0, 2.0], [3.0, 4.0, 3.0, 4.0]]> : tensor<2x4xf32> : tensor<2x4xf32>
+  %s = train.constant dense<0.5> : tensor<2x4xf32> : tensor<2x4xf32>
+  %straight = train.mul %x, %c : tensor<1x3x2x4xf32>, tensor<2x4xf32> -> tensor<1x3x2x4xf32>
+  %even = train.slice %x [0, 0, 0, 0] [1, 1, 1, 2] : tensor<1x3x2x4xf32> -> tensor<1x3x2x2xf32>
+  %odd = train.slice %x [0, 0, 0, 1] [1, 1, 1, 2] : tensor<1x3x2x4xf32> -> tensor<1x3x2x2xf32>
+  %minus = train.neg %odd : tensor<1x3x2x2xf32>
+  %t0 = train.reshape %minus : tensor<1x3x2x2xf32> -> tensor<1x3x2x2x1xf32>
+  %t1 = train.reshape %even : tensor<1x3x2x2xf32> -> tensor<1x3x2x2x1xf32>
+  %t2 = train.concat 4, %t0, %t1 : tensor<1x3x2x2x1xf32>, tensor<1x3x2x2x1xf32> -> tensor<1x3x2x2x2xf32>
+  %t = train.reshape %t2 : tensor<1x3x2x2x2xf32> -> tensor<1x3x2x4xf32>
+  %turned = train.mul %t, %s : tensor<1x3x2x4xf32>, tensor<2x4xf32> -> tensor<1x3x2x4xf32>
+  %y = train.add %straight, %turned : tensor<1x3x2x4xf32>, tensor<1x3x2x4xf32> -> tensor<1x3x2x4xf32>
+  return %y : tensor<1x3x2x4xf32>
+}

@@ -47,7 +47,8 @@ struct BatchOptions {
 struct FinalPlanOptions {
   int64_t worldSize = 1;
   int64_t threads = 0; ///< 0: max(1, cores / worldSize)
-  std::string target = "cpu";
+  std::string target = "cpu"; ///< cpu | cuda
+  std::string chip = "sm_90"; ///< of cuda: what kernels are made for
   bool fuse = true;     ///< fuse elementwise ops; changes no bit
   bool prefetch = true; ///< start gathers one bucket ahead; changes no bit
 };

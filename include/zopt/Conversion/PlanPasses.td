@@ -24,7 +24,8 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
   }];
   let options = [
     Option<"worldSize", "world-size", "int64_t", "0", "Number of ranks, which is the one that the module is specialized for; 0: that one">,
-    Option<"target", "target", "std::string", "\"cpu\"", "What the plan is for: cpu">,
+    Option<"target", "target", "std::string", "\"cpu\"", "What the plan is for: cpu or cuda">,
+    Option<"chip", "chip", "std::string", "\"sm_90\"", "Of cuda: the oldest chip that runs the plan, sm_80 or sm_90">,
     Option<"threads", "threads", "int64_t", "0", "Threads a rank; 0: cores / ranks, at least 1">,
     Option<"prefetch", "prefetch", "bool", "true", "Start gathers one bucket ahead">,
   ];

@@ -29,4 +29,20 @@ def FuseElementwise : Pass<"zopt-fuse-elementwise", "mlir::func::FuncOp"> {
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 
+def FuseMatmulEpilogues : Pass<"zopt-fuse-matmul-epilogues", "mlir::func::FuncOp"> {
+  let summary = "Fuse GELU, residuals and bias gradients with the products beside them";
+  let description = [{
+    Expects the explicit level, specialized for a target whose library has epilogues (CUDA), before elementwise fusion; leaves the same with `train.fused_matmul`:
+
+    - `gelu(matmul)` (tanh form) becomes one op that also keeps its argument for backward;
+    - `gelu_grad(x, matmul)` one that has x as an operand, where nothing else reads the product;
+    - `x + matmul` (a residual, or the gradients of several readers), where nothing else reads the product, becomes one that is added to x before it is rounded;
+    - with `bias-gradients` the sum of a cotangent over its rows becomes a result of the product that made the cotangent (after gelu_grad), or of the one that makes the weight's gradient from it.
+
+    In 16-bit types only. Never changes what is computed in fp32 or f64. Numerics: changed by less than a rounding; GELU and its gradient see the product before it is rounded.
+  }];
+  let options = [Option<"biasGradients", "bias-gradients", "bool", "true", "Fuse bias gradients too">];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 #endif // ZOPT_TRANSFORMS_KERNELPASSES_TD

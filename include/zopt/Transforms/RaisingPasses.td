@@ -80,10 +80,12 @@ def RaiseSilu : RaisingPass<"zopt-raise-silu"> {
 }
 
 def RaiseRotary : RaisingPass<"zopt-raise-rotary"> {
-  let summary = "Raise x * cos + concat(-x2, x1) * sin to train.rotary";
+  let summary = "Raise x * cos + join(-x2, x1) * sin to train.rotary";
   let description = [{
-    x is [B, H, T, D] with halves x1 and x2 in the last axis. cos and sin must be proven to repeat in both halves: made by joining a tensor with itself, through what works on single
-    elements, reshapes and broadcasts that keep the last axis. `train.rotary` then takes the half. The form on halves, concat(x1 cos - x2 sin, x2 cos + x1 sin), is raised too.
+    x is [B, H, T, D], or [B, T, H, D] with angles by position, which takes reshapes that move nothing. x1 and x2 are the halves of its last axis, joined by a concat (Llama, GPT-NeoX), or its even
+    and odd elements, joined by a stack (GPT-J: `interleaved`). cos and sin must be proven to be the same for both elements of a pair: made by joining a tensor with itself or by repeating each
+    element, through what works on single elements, reshapes and broadcasts that keep the last axis. `train.rotary` then takes the half. The form on parts,
+    join(x1 cos - x2 sin, x2 cos + x1 sin), is raised too.
 
     Never raises tables that are read from a weight file (nothing is known of their halves), nor angles that a gradient could flow to, for `train.rotary` has none there. Numerics: one
     rounding fewer.

@@ -140,8 +140,10 @@ def DecomposeAttentionPass : Pass<"zopt-decompose-attention", "::mlir::func::Fun
   let description = [{
     train.attention becomes scores = scale q k^T in fp32 (f64 for f64), train.attention_probabilities in the operands' type and a product with v; train.attention_grad computes the
     scores again and becomes five products and train.attention_scores_grad. The heads of a group (grouped queries) are rows of one product with the group's key and value, so
-    that their gradients are summed inside the products. Leaves no attention op. Numerics: as train.attention defines, the probabilities rounded to the operands' type.
+    that their gradients are summed inside the products. Leaves no attention op but those that `library` has (cudnn: 16-bit types, widths that are multiples of 8 up to 128, no mask). Numerics: as
+    train.attention defines, the probabilities rounded to the operands' type.
   }];
+  let options = [Option<"library", "library", "std::string", "\"none\"", "Whose attention ops stay: none or cudnn">];
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 

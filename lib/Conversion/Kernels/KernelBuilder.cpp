@@ -98,8 +98,11 @@ View KernelBuilder::argument(const Access &access, ArrayRef<int64_t> shape) {
     view.alignment = llvm::MinAlign(view.alignment, stride * bytes);
   bool identity = offset == 0;
   int64_t expected = 1;
-  for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis])
+  for (size_t axis = sizes.size(); axis-- > 0;) {
     identity &= strides[axis] == expected;
+    if (axis > 0) // the outermost size, which alone may be dynamic, is the stride of nothing
+      expected *= sizes[axis];
+  }
   MemRefLayoutAttrInterface layout;
   if (!identity)
     layout = StridedLayoutAttr::get(builder.getContext(), offset, strides);

@@ -6,7 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 // fp32 transcendental functions on any vector width, each with the same operations whatever the width, so that a masked tail, a scalar and a full vector give the same bits. Errors against the exact
-// value, over all arguments (test/Unit/Conversion measures them): exp, log, tanh, erf, sin and cos below 2 ulp, log1p below 3. f64 and pow go to the C library, one element at a time.
+// value, over all arguments (test/Unit/Conversion measures them): exp, log, tanh, erf, sin and cos below 2 ulp, log1p below 3. NaN, infinities and subnormals give what they give in the C library.
+// f64, pow, and sin and cos of huge numbers go to the C library, one element at a time.
 //
 // A GPU has an instruction for 2^x, about 2 ulp on a reduced argument, and no C library: GpuMathExpansion.cpp has f64 and pow.
 //
@@ -17,12 +18,37 @@
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include <limits>
 
 using namespace mlir;
 using namespace zopt;
+
+/// Calls `name`, a function of the C library (its fp32 form for fp32 operands), for each element of scalars or vectors.
+static Value callLibrary(OpBuilder &b, Location loc, StringRef name, ValueRange operands) {
+  Type type = operands[0].getType(), element = getElementTypeOrSelf(type);
+  std::string symbol = element.isF32() ? (name + "f").str() : name.str();
+  auto module = b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
+  auto function = module.lookupSymbol<LLVM::LLVMFuncOp>(symbol);
+  if (!function) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    function = LLVM::LLVMFuncOp::create(b, loc, symbol, LLVM::LLVMFunctionType::get(element, SmallVector<Type>(operands.size(), element)));
+  }
+  auto vector = dyn_cast<VectorType>(type);
+  if (!vector)
+    return LLVM::CallOp::create(b, loc, function, operands).getResult();
+  SmallVector<Value> elements;
+  for (int64_t lane = 0; lane < vector.getNumElements(); ++lane) {
+    SmallVector<Value> scalars;
+    for (Value operand : operands)
+      scalars.push_back(vector::ExtractOp::create(b, loc, operand, lane));
+    elements.push_back(LLVM::CallOp::create(b, loc, function, scalars).getResult());
+  }
+  return vector::FromElementsOp::create(b, loc, vector, elements);
+}
 
 namespace {
 
@@ -156,12 +182,15 @@ struct F32 {
     return select(compare(arith::CmpFPredicate::OGT, t, c(0.927734375f)), far, near);
   }
 
-  /// x = n pi/2 + r with |r| <= pi/4; the reduction is in f64 (106 bits of pi/2), exact enough for |x| up to 10^9. The quadrant is kept as a float: no conversion to an integer can overflow.
+  /// x = n pi/2 + r with |r| <= pi/4; the reduction is in f64 (106 bits of pi/2), exact enough for |x| up to 10^9; what lies beyond goes to the C library, in a branch that is
+  /// hardly ever taken. The quadrant is kept as a float: no conversion to an integer can overflow.
   Value sinOrCos(Value x, bool cosine) {
     Value wide = arith::ExtFOp::create(b, loc, withElement(b.getF64Type()), x);
     Value n = math::RoundEvenOp::create(b, loc, mul(wide, d(0.63661977236758138)));
     Value reduced = fma(n, d(-1.5707963267948966), wide);
     reduced = fma(n, d(-6.1232339957367660e-17), reduced);
+    if (gpu)
+      reduced = fma(n, d(1.4973849048591833e-33), reduced);
     Value r = arith::TruncFOp::create(b, loc, type, reduced);
     if (cosine)
       n = add(n, d(1));
@@ -173,7 +202,20 @@ struct F32 {
     cos = fma(mul(cos, z), z, fma(c(-0.5f), z, c(1.0f)));
     Value odd = arith::OrIOp::create(b, loc, compare(arith::CmpFPredicate::OEQ, quadrant, d(1)), compare(arith::CmpFPredicate::OEQ, quadrant, d(3)));
     Value result = select(odd, cos, sine);
-    return select(compare(arith::CmpFPredicate::OGE, quadrant, d(2)), neg(result), result);
+    result = select(compare(arith::CmpFPredicate::OGE, quadrant, d(2)), neg(result), result);
+
+    if (gpu)
+      return result; // no library there: a third part of pi/2 keeps the error of the reduction below an ulp up to 10^15, beyond which neighbouring floats are many turns apart
+    Value magnitude = abs(x);
+    Value huge = arith::AndIOp::create(b, loc, compare(arith::CmpFPredicate::OGT, magnitude, c(1e9f)), compare(arith::CmpFPredicate::OLT, magnitude, c(std::numeric_limits<float>::infinity())));
+    Value any = isa<VectorType>(type) ? Value(vector::ReductionOp::create(b, loc, vector::CombiningKind::OR, huge)) : huge;
+    auto branch = scf::IfOp::create(b, loc, TypeRange(type), any, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    scf::YieldOp::create(b, loc, select(huge, callLibrary(b, loc, cosine ? "cos" : "sin", x), result));
+    b.setInsertionPointToStart(branch.elseBlock());
+    scf::YieldOp::create(b, loc, result);
+    return branch.getResult(0);
   }
 };
 
@@ -199,28 +241,7 @@ struct CallLibrary : OpRewritePattern<OpTy> {
     Type element = getElementTypeOrSelf(op.getType());
     if (!element.isF32() && !element.isF64())
       return failure();
-    Location loc = op.getLoc();
-    std::string symbol = element.isF32() ? name + "f" : name;
-    auto module = op->template getParentOfType<ModuleOp>();
-    auto function = module.template lookupSymbol<LLVM::LLVMFuncOp>(symbol);
-    if (!function) {
-      OpBuilder::InsertionGuard guard(rewriter);
-      rewriter.setInsertionPointToStart(module.getBody());
-      function = LLVM::LLVMFuncOp::create(rewriter, loc, symbol, LLVM::LLVMFunctionType::get(element, SmallVector<Type>(op->getNumOperands(), element)));
-    }
-    auto vector = dyn_cast<VectorType>(op.getType());
-    if (!vector) {
-      rewriter.replaceOp(op, LLVM::CallOp::create(rewriter, loc, function, op->getOperands()).getResult());
-      return success();
-    }
-    SmallVector<Value> elements;
-    for (int64_t lane = 0; lane < vector.getNumElements(); ++lane) {
-      SmallVector<Value> operands;
-      for (Value operand : op->getOperands())
-        operands.push_back(vector::ExtractOp::create(rewriter, loc, operand, lane));
-      elements.push_back(LLVM::CallOp::create(rewriter, loc, function, operands).getResult());
-    }
-    rewriter.replaceOpWithNewOp<vector::FromElementsOp>(op, vector, elements);
+    rewriter.replaceOp(op, callLibrary(rewriter, op.getLoc(), name, op->getOperands()));
     return success();
   }
   std::string name;

@@ -314,9 +314,9 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
       })
       .Case([&](plan::MatmulOp matmul) {
         command.kind = Command::Kind::Matmul;
-        refs({matmul.getLhsAttr(), matmul.getRhsAttr(), matmul.getOutAttr(), matmul.getBiasAttr(), matmul.getScratchAttr(), matmul.getAuxAttr(), matmul.getBiasGradientAttr()});
+        refs({matmul.getLhsAttr(), matmul.getRhsAttr(), matmul.getOutAttr(), matmul.getBiasAttr(), matmul.getScratchAttr(), matmul.getAuxAttr(), matmul.getBiasGradientAttr(), matmul.getAddendAttr()});
         command.byteOffsets = matmul.getByteOffsets().vec();
-        if (command.byteOffsets.size() == 6)
+        if (command.byteOffsets.size() == 7)
           command.byteOffsets.insert(command.byteOffsets.begin() + 4, 0); // the scratch's
         command.epilogue = runtime::Epilogue(matmul.getEpilogue());
         command.biasGradient = runtime::BiasGradient(matmul.getBiasGradientKind());

@@ -35,7 +35,7 @@ void FunctionLowering::lowerAllGather(zero::AllGatherOp op) {
 void FunctionLowering::lowerView(zero::ViewOp op) {
   auto gatherOp = op.getGathered().getDefiningOp<zero::AllGatherOp>();
   BucketHome &home = *context.bucketOf.lookup(gatherOp.getBucketAttr().getAttr());
-  views[op.getResult()] = View::contiguous(gathered.lookup(op.getGathered()), cast<RankedTensorType>(op.getType()), home.offsets.lookup(op.getParameterAttr().getAttr()));
+  views[op.getResult()] = home.getView(gathered.lookup(op.getGathered()), op.getParameterAttr().getAttr(), cast<RankedTensorType>(op.getType()));
 }
 
 LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op) {
@@ -52,7 +52,7 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   };
   for (auto [index, segment] : llvm::enumerate(home.op.getSegments().getAsRange<zero::SegmentAttr>())) {
     zeroUpTo(segment.getOffset());
-    end = segment.getOffset() + segment.getElements();
+    end = segment.getOffset() + segment.getElements(); // the zeros that a segment reserves are zeroed with the rest
     Value gradient = op.getGradients()[index];
     if (!written[op][index] && failed(copy(op.getLoc(), getView(gradient), View::contiguous(source, cast<RankedTensorType>(gradient.getType()), segment.getOffset()))))
       return failure();

@@ -31,6 +31,9 @@ namespace zopt {
 using namespace mlir;
 using namespace zopt;
 
+/// What cudaMalloc gives, and libraries hope for.
+static constexpr int64_t kDeviceAlignment = 256;
+
 namespace {
 
 struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPlanPass> {
@@ -66,7 +69,7 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
       scheduleCollectives(sequence, collectives, prefetch, storages);
       lowered.push_back({function, sequence});
     }
-    packStorages(module, storages, declarations);
+    packStorages(module, storages, declarations, kernelTarget == KernelTarget::Gpu ? kDeviceAlignment : plan::kBufferAlignment);
     for (auto &[function, sequence] : lowered) {
       sequence.setSymName(function.getSymName());
       function.erase();
@@ -84,8 +87,10 @@ private:
   std::string nextName(func::FuncOp function) { return (function.getSymName() + ".commands").str(); }
 
   LogicalResult checkOptions(ModuleOp module) {
-    if (target != "cpu")
-      return module.emitError("target is '") << std::string(target) << "', but expects cpu";
+    if (target != "cpu" && target != "cuda")
+      return module.emitError("target is '") << std::string(target) << "', but expects cpu or cuda";
+    if (target == "cuda" && chip != "sm_80" && chip != "sm_90")
+      return module.emitError("chip is '") << std::string(chip) << "', but expects sm_80 or sm_90";
     if (!module->hasAttr("train.world_size"))
       return module.emitError("is not specialized: expects train.world_size");
     ranks = getCount("train.world_size");
@@ -93,7 +98,8 @@ private:
       return module.emitError("is specialized for ") << ranks << " ranks, but world-size is " << int64_t(worldSize);
     if (threads < 0)
       return module.emitError("threads is ") << int64_t(threads) << ", but expects at least 0";
-    threadCount = threads > 0 ? int64_t(threads) : std::max<int64_t>(1, std::thread::hardware_concurrency() / ranks);
+    // On CUDA a rank's host has nothing to compute.
+    threadCount = target == "cuda" ? 1 : threads > 0 ? int64_t(threads) : std::max<int64_t>(1, std::thread::hardware_concurrency() / ranks);
     if (module.getOps<func::FuncOp>().empty())
       return module.emitError("has no function to convert");
     for (auto function : module.getOps<func::FuncOp>())
@@ -103,6 +109,11 @@ private:
   }
 
   void createTarget(ModuleOp module, OpBuilder &builder) {
+    if (target == "cuda") {
+      plan::TargetOp::create(builder, module.getLoc(), target, ranks, threadCount, getCount("train.micro_batch"), getCount("train.accum_steps"), "nvptx64-nvidia-cuda", chip, "+ptx80",
+                             builder.getStrArrayAttr({"cuBLASLt", "cuDNN 9"}));
+      return;
+    }
     SmallVector<std::string> features;
     for (auto &feature : llvm::sys::getHostCPUFeatures())
       if (feature.second)

@@ -58,7 +58,7 @@ void FunctionLowering::assignGradients(zero::ReduceGradientsOp op) {
     storage = context.storages.createTemporary(home.padded * getElementBytes(home.op.getGradientType()), plan::MemoryClass::communication);
   bucketGradients[op] = storage;
   for (auto [value, segment] : llvm::zip_equal(op.getGradients(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
-    written[op].push_back(assignDestination(value, View::contiguous(storage, cast<RankedTensorType>(value.getType()), segment.getOffset())));
+    written[op].push_back(assignDestination(value, home.getView(storage, segment.getParameter().getAttr(), cast<RankedTensorType>(value.getType()))));
 }
 
 void FunctionLowering::assignConcat(train::ConcatOp op) {

@@ -7,6 +7,7 @@
 
 #include "FunctionLowering.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace zopt;
@@ -22,6 +23,7 @@ LogicalResult FunctionLowering::run() {
   if (failed(lowerArguments()))
     return failure();
   assignDestinations();
+  computeLastReads();
   for (Operation &op : llvm::make_early_inc_range(function.getBody().front()))
     if (failed(lower(&op)))
       return failure();
@@ -55,6 +57,9 @@ LogicalResult FunctionLowering::lower(Operation *op) {
       .Case([&](train::WriteStateOp op) { return lowerWriteState(op); })
       .Case([&](train::AccumulateOp op) { return lowerAccumulate(op); })
       .Case([&](train::MatmulOp op) { return lowerMatmul(op); })
+      .Case([&](train::FusedMatmulOp op) { return lowerFusedMatmul(op); })
+      .Case([&](train::AttentionOp op) { return lowerAttention(op); })
+      .Case([&](train::AttentionGradOp op) { return lowerAttentionGrad(op); })
       .Case([&](train::ConcatOp op) { return lowerConcat(op); })
       .Case([&](zero::AllGatherOp op) { return lowerAllGather(op), success(); })
       .Case([&](zero::ViewOp op) { return lowerView(op), success(); })
@@ -96,7 +101,7 @@ LogicalResult FunctionLowering::lowerReadState(train::ReadStateOp op) {
   if (BucketHome *home = context.homeOf.lookup(name)) {
     if (home->parametersSharded)
       return op.emitOpError("reads ") << op.getStateAttr() << ", which is sharded";
-    views[op] = View::contiguous(home->parameters, type, home->offsets.lookup(name));
+    views[op] = home->getView(home->parameters, name, type);
     return success();
   }
   auto it = context.stateOf.find(name);
@@ -212,9 +217,65 @@ FailureOr<View> FunctionLowering::getContiguous(Value value) {
   return it->second;
 }
 
+/// The axes of a view as they lie in memory, outermost first.
+static SmallVector<int64_t> getAxesByStride(const View &view) {
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, view.layout.shape.size()));
+  llvm::sort(axes, [&](int64_t a, int64_t b) { return std::pair(-view.layout.strides[a], a) < std::pair(-view.layout.strides[b], b); });
+  return axes;
+}
+
 View FunctionLowering::getResultView(Value value) {
   auto it = destinations.find(value);
-  return it != destinations.end() ? it->second : createTemporary(cast<RankedTensorType>(value.getType()));
+  if (it != destinations.end())
+    return it->second;
+  if (std::optional<View> inPlace = getInPlaceView(value))
+    return *inPlace;
+  auto type = cast<RankedTensorType>(value.getType());
+  Operation *op = value.getDefiningOp();
+  View view;
+  if (auto product = dyn_cast_or_null<train::MatmulOp>(op); product && context.isGpu())
+    view = createProductResult(product);
+  else if (context.isGpu() && isa_and_nonnull<train::RotaryOp>(op))
+    view = createPermuted(type, getAxesByStride(getView(op->getOperand(0)))); // heads stay next to one another, as projections have them
+  else
+    view = createTemporary(type);
+  owners[view.storage] = value;
+  return view;
+}
+
+/// Rows of a product that do not start at multiples of 16 bytes keep the library from its fast kernels: a head of 50257 classes runs at a fifth of its speed. From this size on the rows are padded.
+static constexpr int64_t kPitchedColumns = 1024;
+/// Elements; 128 bytes of the narrow types.
+static constexpr int64_t kPitch = 64;
+
+View FunctionLowering::createProductResult(train::MatmulOp op) {
+  RankedTensorType type = op.getType();
+  int64_t columns = type.getShape().back(), elementBytes = getElementBytes(type.getElementType());
+  // Where the left operand has zeros behind its rows, the result has room for the rows that they give.
+  View lhs = getView(op.getLhs());
+  size_t rows = lhs.layout.shape.size() - (op.getTransposeLhs() ? 1 : 2);
+  if (const ZeroPadding &padding = lhs.padding; type.getRank() == 2 && padding.to > 0 && lhs.layout.shape[rows] == padding.from && lhs.layout.strides[rows] == padding.stride) {
+    View view = View::contiguous(context.storages.createTemporary(padding.to * columns * elementBytes, plan::MemoryClass::activations), type);
+    view.padding = {padding.from, padding.to, columns};
+    return view;
+  }
+  if (columns < kPitchedColumns || columns * elementBytes % 16 == 0)
+    return createTemporary(type);
+  int64_t pitch = llvm::alignTo(columns, kPitch), count = type.getNumElements() / columns;
+  View view{context.storages.createTemporary(count * pitch * elementBytes, plan::MemoryClass::activations), 0, TensorLayout::contiguous(type)};
+  for (int64_t axis = type.getRank() - 2, stride = pitch; axis >= 0; stride *= type.getDimSize(axis--))
+    view.layout.strides[axis] = stride;
+  return view;
+}
+
+View FunctionLowering::createPermuted(RankedTensorType type, ArrayRef<int64_t> order) {
+  View view = createTemporary(type);
+  int64_t stride = 1;
+  for (int64_t axis : llvm::reverse(order)) {
+    view.layout.strides[axis] = stride;
+    stride *= type.getDimSize(axis);
+  }
+  return view;
 }
 
 View FunctionLowering::createTemporary(RankedTensorType type, plan::MemoryClass memoryClass) {
@@ -238,7 +299,12 @@ LogicalResult FunctionLowering::copy(Location loc, const View &source, const Vie
 }
 
 LogicalResult FunctionLowering::launchKernels(Operation *op, ArrayRef<View> arguments, Location loc) {
-  SmallVector<TensorLayout> layouts(llvm::map_range(arguments, [](const View &view) { return view.layout; }));
+  SmallVector<TensorLayout> layouts(llvm::map_range(arguments, [&](const View &view) {
+    TensorLayout layout = view.layout;
+    if (context.isGpu())
+      layout.alignment = llvm::MinAlign(view.getByteOffset(), 16);
+    return layout;
+  }));
   FailureOr<KernelPlan> kernels = context.kernels.get(op, layouts);
   if (failed(kernels))
     return failure();

@@ -9,8 +9,11 @@
 #define ZOPT_LIB_CONVERSION_ZEROTOPLAN_FUNCTIONLOWERING_H
 
 #include "Lowering.h"
+#include "zopt/Runtime/Core/Program.h"
 
 namespace zopt {
+
+struct Product;
 
 /// Turns the ops of a function into commands, in program order. Values become views of storages; a collective is a start and a wait right behind it.
 class FunctionLowering {
@@ -59,6 +62,20 @@ private:
   //===--- MatmulLowering.cpp ---===//
 
   mlir::LogicalResult lowerMatmul(train::MatmulOp op);
+  mlir::LogicalResult lowerFusedMatmul(train::FusedMatmulOp op);
+  mlir::LogicalResult emitMatmul(const Product &product, const runtime::Command &command);
+
+  //===--- AttentionLowering.cpp ---===//
+
+  mlir::LogicalResult lowerAttention(train::AttentionOp op);
+  mlir::LogicalResult lowerAttentionGrad(train::AttentionGradOp op);
+  /// `value` with a unit stride on its last axis: its view, or a copy.
+  mlir::FailureOr<View> getUnitWidth(mlir::Value value);
+  /// Where the library writes a result of attention; finishAttentionResult copies it to a destination that it could not write.
+  View getAttentionResult(mlir::Value result);
+  mlir::LogicalResult finishAttentionResult(mlir::Value result);
+  template <typename Command>
+  void emitAttention(mlir::Location loc, llvm::ArrayRef<View> tensors, runtime::Command description, double scale, bool causal);
 
   //===--- common ---===//
 
@@ -67,6 +84,13 @@ private:
   mlir::FailureOr<View> getContiguous(mlir::Value value);
   /// Where `value` is to be written: its destination, or a storage of its own.
   View getResultView(mlir::Value value);
+  /// Where an operand that nothing reads afterwards lies, if the result may take its place; see InPlace.cpp.
+  std::optional<View> getInPlaceView(mlir::Value result);
+  void computeLastReads();
+  /// Storage for a product's result, with padding where that makes the library faster.
+  View createProductResult(train::MatmulOp op);
+  /// Storage for `type` laid out as `order` lists its axes, outermost first.
+  View createPermuted(mlir::RankedTensorType type, llvm::ArrayRef<int64_t> order);
   View createTemporary(mlir::RankedTensorType type, plan::MemoryClass memoryClass = plan::MemoryClass::activations);
   mlir::LogicalResult copy(mlir::Location loc, const View &source, const View &destination);
   mlir::LogicalResult launchKernels(mlir::Operation *op, llvm::ArrayRef<View> views, mlir::Location loc);
@@ -85,6 +109,8 @@ private:
   llvm::DenseMap<mlir::Value, StorageId> gathered;
   llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients takes them from
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already
+  llvm::DenseMap<mlir::Value, mlir::Operation *> lastReads; // by the value that is no movement
+  llvm::DenseMap<StorageId, mlir::Value> owners;              // of temporaries: the value that fills them
   llvm::DenseSet<mlir::StringAttr> readStates, writtenStates;
   llvm::SmallVector<StorageId> outputs;
 };

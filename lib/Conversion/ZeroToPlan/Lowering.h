@@ -28,6 +28,10 @@ struct BucketHome {
   StorageId gradient = -1;      // what norm and update read
   StorageId gradientWhole = -1; // persistent gradients that are reduced in place
   llvm::DenseMap<mlir::StringAttr, int64_t> offsets; // elements, by parameter
+  llvm::DenseMap<mlir::StringAttr, int64_t> reserved; // elements of zeros behind a parameter, where there are any
+
+  /// The view of a parameter, or of its gradient, in a storage of the bucket's flat layout.
+  View getView(StorageId storage, mlir::StringAttr parameter, mlir::RankedTensorType type) const;
 };
 
 /// A start and its wait, which stand together until they are scheduled.

@@ -22,6 +22,13 @@
 using namespace mlir;
 using namespace zopt;
 
+View BucketHome::getView(StorageId storage, StringAttr parameter, RankedTensorType type) const {
+  View view = View::contiguous(storage, type, offsets.lookup(parameter));
+  if (int64_t elements = reserved.lookup(parameter); elements > 0 && type.getRank() == 2)
+    view.padding = {type.getDimSize(0), type.getDimSize(0) + elements / type.getDimSize(1), type.getDimSize(1)};
+  return view;
+}
+
 LogicalResult StatePlacement::place(OpBuilder &builder) {
   ModuleOp module = context.module;
   SymbolTable symbols(module);
@@ -31,6 +38,8 @@ LogicalResult StatePlacement::place(OpBuilder &builder) {
     home.op = bucket;
     for (auto segment : bucket.getSegments().getAsRange<zero::SegmentAttr>()) {
       home.offsets[segment.getParameter().getAttr()] = segment.getOffset();
+      if (segment.getReserved() > 0)
+        home.reserved[segment.getParameter().getAttr()] = segment.getReserved();
       context.homeOf[segment.getParameter().getAttr()] = &home;
       home.stateType = symbols.lookup<train::StateOp>(segment.getParameter().getAttr()).getTensorType().getElementType();
     }

@@ -104,7 +104,7 @@ static DictionaryAttr getPeakByClass(StorageTable &storages, int64_t arenaBytes,
   return builder.getDictionaryAttr(entries);
 }
 
-void zopt::packStorages(ModuleOp module, StorageTable &storages, OpBuilder &builder) {
+void zopt::packStorages(ModuleOp module, StorageTable &storages, OpBuilder &builder, int64_t alignment) {
   computeLifetimes(module, storages);
 
   int64_t base = 0, end = 0;
@@ -116,13 +116,13 @@ void zopt::packStorages(ModuleOp module, StorageTable &storages, OpBuilder &buil
     if (storage.persistent) {
       storage.offset = base;
       end = base + storage.bytes;
-      base = llvm::alignTo(end, plan::kBufferAlignment);
+      base = llvm::alignTo(end, alignment);
     } else if (storage.last >= 0) {
       items.push_back({storage.bytes, storage.first, storage.last});
       packed.push_back(&storage);
     }
   }
-  end = std::max(end, packArena(items, base, plan::kBufferAlignment));
+  end = std::max(end, packArena(items, base, alignment));
   if (items.empty())
     end = std::min(end, base);
   for (auto [storage, item] : llvm::zip_equal(packed, items))

@@ -54,8 +54,8 @@ private:
 /// Sets the lifetimes of all storages from the sequences of `module`.
 void computeLifetimes(mlir::ModuleOp module, StorageTable &storages);
 
-/// Gives every storage its place in one arena, writes plan.arena and the plan.buffers above the sequences, and leaves the bytes by class at the peak on the module as `plan.peak_by_class`.
-void packStorages(mlir::ModuleOp module, StorageTable &storages, mlir::OpBuilder &builder);
+/// Gives every storage its place in one arena, at multiples of `alignment` bytes, writes plan.arena and the plan.buffers above the sequences, and leaves the bytes by class at the peak on the module as `plan.peak_by_class`.
+void packStorages(mlir::ModuleOp module, StorageTable &storages, mlir::OpBuilder &builder, int64_t alignment = plan::kBufferAlignment);
 
 } // namespace zopt
 

@@ -23,10 +23,16 @@ using StorageId = int32_t;
 /// Bytes of an element in memory; i1 takes one.
 int64_t getElementBytes(mlir::Type elementType);
 
+/// Zeros behind the end of an axis, the one of `from` elements that are `stride` apart: up to `to` elements may be read, and written with zeros. Says nothing (`to` is 0) about most views.
+struct ZeroPadding {
+  int64_t from = 0, to = 0, stride = 0;
+};
+
 struct View {
   StorageId storage = -1;
   int64_t offset = 0; // elements
   TensorLayout layout;
+  ZeroPadding padding = {}; // stays true of whatever view of the same axis
 
   /// Row-major at the start of `storage`.
   static View contiguous(StorageId storage, mlir::RankedTensorType type, int64_t offset = 0) { return {storage, offset, TensorLayout::contiguous(type)}; }

@@ -104,14 +104,16 @@ LogicalResult LaunchOp::verify() {
 }
 
 LogicalResult MatmulOp::verify() {
-  size_t offsets = getAux() || getBiasGradient() ? 6 : 4;
+  size_t offsets = getAux() || getBiasGradient() || getAddend() ? 7 : 4;
   if (getByteOffsets().size() != offsets)
-    return emitOpError("expects ") << offsets << " byte offsets (lhs, rhs, out, bias" << (offsets == 6 ? ", aux, bias_gradient" : "") << "), but got " << getByteOffsets().size();
+    return emitOpError("expects ") << offsets << " byte offsets (lhs, rhs, out, bias" << (offsets == 7 ? ", aux, bias_gradient, addend" : "") << "), but got " << getByteOffsets().size();
   bool wantsAux = getEpilogue() != Epilogue::none, wantsGradient = getBiasGradientKind() != BiasGradient::none;
   if (getAux().has_value() != wantsAux || getAuxOperand().has_value() != wantsAux)
     return emitOpError("expects aux and aux_operand where there is an epilogue, and nowhere else");
   if (getBiasGradient().has_value() != wantsGradient)
     return emitOpError("expects bias_gradient and its kind together");
+  if (getAddend() && (wantsAux || wantsGradient))
+    return emitOpError("has an addend beside an epilogue or a bias gradient");
   if (wantsAux && getAuxOperand()->getShape() != getOutOperand().getShape())
     return emitOpError("expects aux to have the shape of out, but got ") << *getAuxOperand() << " and " << getOutOperand();
   if (getBias().has_value() != getBiasOperand().has_value())

@@ -508,24 +508,53 @@ LogicalResult CrossEntropyGradOp::verify() {
 // Contractions
 //===----------------------------------------------------------------------===//
 
-LogicalResult MatmulOp::verify() {
-  ArrayRef<int64_t> lhs = shapeOf(getLhs()), rhs = shapeOf(getRhs());
+/// The rules of a product, of train.matmul and of what is fused with one.
+template <typename Product>
+static LogicalResult verifyProduct(Product op) {
+  auto emitOpError = [&] { return op.emitOpError(); };
+  ArrayRef<int64_t> lhs = shapeOf(op.getLhs()), rhs = shapeOf(op.getRhs());
   if (lhs.size() < 2 || rhs.size() < 2) // (C1)
     return emitOpError() << "operands have ranks " << lhs.size() << " and " << rhs.size() << ", expected at least 2";
   ArrayRef<int64_t> a = lhs.take_back(2), b = rhs.take_back(2);
-  int64_t inner = a[getTransposeLhs() ? 0 : 1], other = b[getTransposeRhs() ? 1 : 0];
+  int64_t inner = a[op.getTransposeLhs() ? 0 : 1], other = b[op.getTransposeRhs() ? 1 : 0];
   if (inner != other)
     return emitOpError() << "inner sizes " << inner << " and " << other << " differ";
   FailureOr<SmallVector<int64_t>> shape = broadcastShapes(lhs.drop_back(2), rhs.drop_back(2)); // (C2)
   if (failed(shape))
     return emitOpError() << "batch shapes " << text(lhs.drop_back(2)) << " and " << text(rhs.drop_back(2)) << " do not broadcast";
-  shape->push_back(a[getTransposeLhs() ? 1 : 0]);
-  shape->push_back(b[getTransposeRhs() ? 0 : 1]);
-  if (failed(verifyShape(*this, "result", shapeOf(getResult()), *shape)))
+  shape->push_back(a[op.getTransposeLhs() ? 1 : 0]);
+  shape->push_back(b[op.getTransposeRhs() ? 0 : 1]);
+  if (failed(verifyShape(op, "result", shapeOf(op.getResult()), *shape)))
     return failure();
-  if (failed(verifyElement(*this, "right operand", elementOf(getRhs()), elementOf(getLhs())))) // (C3)
+  if (failed(verifyElement(op, "right operand", elementOf(op.getRhs()), elementOf(op.getLhs())))) // (C3)
     return failure();
-  return getBias() ? verifyShape(*this, "bias", shapeOf(getBias()), ArrayRef<int64_t>(*shape).take_back()) : success();
+  return op.getBias() ? verifyShape(op, "bias", shapeOf(op.getBias()), ArrayRef<int64_t>(*shape).take_back()) : success();
+}
+
+LogicalResult MatmulOp::verify() { return verifyProduct(*this); }
+
+LogicalResult FusedMatmulOp::verify() {
+  if (failed(verifyProduct(*this))) // (C1)
+    return failure();
+  if (getAddend() && (getAddend().getType() != getResult().getType() || getEpilogue() != MatmulEpilogue::none || getBiasGradient()))
+    return emitOpError() << "has an addend of type " << getAddend().getType() << ", expected " << getResult().getType() << " and neither an epilogue nor a bias gradient";
+  ArrayRef<int64_t> result = shapeOf(getResult());
+  // (C2)
+  for (auto [value, epilogue, what] : {std::tuple(Value(getPreActivation()), MatmulEpilogue::gelu, "pre_activation"), std::tuple(Value(getAux()), MatmulEpilogue::gelu_grad, "aux")}) {
+    if ((getEpilogue() == epilogue) != static_cast<bool>(value))
+      return emitOpError() << "with epilogue " << stringifyMatmulEpilogue(getEpilogue()) << (value ? " has " : " lacks ") << what;
+    if (value && failed(verifyShape(*this, what, shapeOf(value), result)))
+      return failure();
+  }
+  // (C3)
+  BiasGradient kind = getBiasGradientKind();
+  if ((kind != BiasGradient::none) != static_cast<bool>(getBiasGradient()))
+    return emitOpError() << "has bias gradient kind " << stringifyBiasGradient(kind) << (getBiasGradient() ? " and" : ", but no") << " bias_gradient";
+  if (kind == BiasGradient::none)
+    return success();
+  if (kind != BiasGradient::out_columns && (shapeOf(getLhs()).size() != 2 || shapeOf(getRhs()).size() != 2))
+    return emitOpError() << "sums an operand, but its operands have ranks " << shapeOf(getLhs()).size() << " and " << shapeOf(getRhs()).size() << ", expected 2";
+  return verifyShape(*this, "bias_gradient", shapeOf(getBiasGradient()), kind == BiasGradient::lhs_rows ? result.drop_back().take_back() : result.take_back());
 }
 
 /// Scores of q [B, H, T, D] and k [B, G, S, D] with v [B, G, S, D']: [B, H, T, S].

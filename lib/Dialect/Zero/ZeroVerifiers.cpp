@@ -51,7 +51,7 @@ int64_t BucketOp::getLogicalElements() {
   if (getSegments().empty())
     return 0;
   auto last = cast<SegmentAttr>(getSegments().getValue().back());
-  return llvm::alignTo(last.getOffset() + last.getElements(), kBlockElements);
+  return llvm::alignTo(last.getEnd(), kBlockElements);
 }
 
 LogicalResult BucketOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
@@ -77,7 +77,9 @@ LogicalResult BucketOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
       return emitOpError("segment ") << segment.getParameter() << " starts at " << segment.getOffset() << ", which is not a multiple of " << kBlockElements;
     if (segment.getOffset() < end)
       return emitOpError("segment ") << segment.getParameter() << " starts at " << segment.getOffset() << ", before the end of the one before it at " << end;
-    end = segment.getOffset() + segment.getElements();
+    if (segment.getReserved() < 0)
+      return emitOpError("segment ") << segment.getParameter() << " reserves " << segment.getReserved() << " elements, but expects at least 0";
+    end = segment.getEnd();
     if (!getFrozen() && !state.getTrained())
       return emitOpError("segment ") << segment.getParameter() << " names a parameter that is not trained, but the bucket is not frozen";
     if (!stateType)

@@ -14,6 +14,8 @@ namespace zopt::runtime {
 
 Communicator::~Communicator() = default;
 
+Status Communicator::checkPeers(const std::string &) { return success(); }
+
 Status Communicator::allReduceScalars(const std::string &label, const void *source, void *destination, int64_t count, DataType type) {
   int64_t bytes = count * sizeOf(type);
   scratch.resize(size_t(bytes * worldSize));
@@ -71,12 +73,13 @@ Status Communicator::broadcast(const std::string &label, std::string &text) {
 Status Communicator::agree(const std::string &label, const Status &mine) {
   // Kind and text, cut to what a line holds.
   struct Verdict {
-    int32_t kind;
-    char text[1020];
+    int32_t kind, rank;
+    char text[1016];
   };
   Verdict verdict{};
   if (mine.failed()) {
     verdict.kind = int32_t(mine.kind());
+    verdict.rank = mine.getError().rank >= 0 ? mine.getError().rank : myRank;
     // The rank is told apart from the text.
     Error error = mine.getError();
     error.rank = -1;
@@ -87,7 +90,7 @@ Status Communicator::agree(const std::string &label, const Status &mine) {
   ZOPT_RETURN_IF_FAILED(allGatherNow(label, &verdict, all.data(), sizeof verdict));
   for (int rank = 0; rank < worldSize; ++rank)
     if (all[rank].kind != 0)
-      return Status(Error{ErrorKind(all[rank].kind), rank, "", "", all[rank].text});
+      return Status(Error{ErrorKind(all[rank].kind), all[rank].rank, "", "", all[rank].text});
   return success();
 }
 

@@ -93,6 +93,14 @@ public:
 
   Status progress() override { return success(); }
 
+  Status checkPeers(const std::string &label) override {
+    std::lock_guard<std::mutex> lock(world->mutex);
+    for (int rank = 0; rank < worldSize; ++rank)
+      if (world->gone[rank])
+        return Status(Error{ErrorKind::Runtime, myRank, label, "", concat("rank ", rank, " has ended, and this rank stands waiting for it")});
+    return success();
+  }
+
   Status allGatherNow(const std::string &label, const void *source, void *destination, int64_t bytes) override {
     Pending pending{Pending::Gather, label, begin(kControl, source)};
     pending.source = source;

@@ -161,6 +161,15 @@ public:
     return success();
   }
 
+  Status checkPeers(const std::string &label) override {
+    for (int rank : neighbours)
+      if (startTimeOf(peers[rank].process) != peers[rank].startTime) {
+        failed = true;
+        return Status(Error{ErrorKind::Runtime, myRank, label.empty() ? "collective" : label, "", concat("rank ", rank, " (process ", peers[rank].process, ") has died, and this rank stands at this collective")});
+      }
+    return success();
+  }
+
   Status allGatherNow(const std::string &label, const void *source, void *destination, int64_t bytes) override {
     beginControl(label);
     std::memcpy(static_cast<char *>(destination) + myRank * bytes, source, size_t(bytes));
@@ -331,15 +340,6 @@ private:
   }
 
   static std::string nameOf(const Pending &pending) { return pending.label.empty() ? concat("collective ", pending.id) : pending.label; }
-
-  Status checkPeers(const std::string &label) {
-    for (int rank : neighbours)
-      if (startTimeOf(peers[rank].process) != peers[rank].startTime) {
-        failed = true;
-        return Status(Error{ErrorKind::Runtime, myRank, label.empty() ? "collective" : label, "", concat("rank ", rank, " (process ", peers[rank].process, ") has died, and this rank stands at this collective")});
-      }
-    return success();
-  }
 
   MPI_Comm messages;
   std::vector<Peer> peers;

@@ -25,35 +25,45 @@ Status collectState(Executor &executor, const State &state, StateValue value, do
   const int64_t elements = elementCount(state.shape);
 
   // Where this rank has elements, how they are typed, and whether each rank has a slice or all.
-  const char *base = nullptr;
+  BufferId buffer = -1;
+  const char *copied = nullptr; // in the host's memory, where that is where the values are
   DataType type = state.type;
   bool sliced = false;
   int64_t offset = 0, slice = 0;
   if (state.bucket < 0) {
-    base = state.buffer >= 0 ? executor.address(state.buffer) : nullptr;
+    buffer = state.buffer;
   } else {
     const Bucket &bucket = program.buckets[state.bucket];
     offset = state.offset;
     slice = bucket.sliceElements;
     if (value == StateValue::Gradient) {
-      base = gradient ? gradient : bucket.gradient >= 0 ? executor.address(bucket.gradient) : nullptr;
+      copied = gradient;
+      buffer = bucket.gradient;
       type = bucket.gradientType;
       sliced = !bucket.gradientWhole;
     } else if (bucket.master >= 0) {
-      base = executor.address(bucket.master);
+      buffer = bucket.master;
       type = bucket.masterType;
       sliced = bucket.optimizerSharded;
     } else {
-      base = executor.address(bucket.parameters);
+      buffer = bucket.parameters;
       type = bucket.computeType;
       sliced = bucket.parametersSharded;
     }
   }
-  if (!base)
+  if (buffer < 0 && !copied)
     return inputError("state '", state.name, "' has no ", value == StateValue::Gradient ? "gradient" : "memory", " of its own");
 
+  auto fetch = [&](int64_t element, int64_t count, char *destination) -> Status {
+    const int64_t width = sizeOf(type);
+    if (!copied)
+      return executor.download(buffer, element * width, destination, count * width);
+    std::copy_n(copied + element * width, count * width, destination);
+    return success();
+  };
+
   const bool root = communicator.rank() == 0;
-  std::vector<char> converted;
+  std::vector<char> converted, mine, all;
   auto give = [&](const char *from, int64_t count) -> Status {
     converted.resize(size_t(count * sizeOf(outType)));
     convertElements(type, from, outType, converted.data(), count);
@@ -70,18 +80,21 @@ Status collectState(Executor &executor, const State &state, StateValue value, do
       failure = give(from, count);
   };
   if (!sliced || communicator.size() == 1) {
-    for (int64_t done = 0; root && done < elements; done += kChunk)
-      giveOnRoot(base + (offset + done) * sizeOf(type), std::min(kChunk, elements - done));
+    for (int64_t done = 0; root && done < elements; done += kChunk) {
+      int64_t count = std::min(kChunk, elements - done);
+      mine.resize(size_t(count * sizeOf(type)));
+      ZOPT_RETURN_IF_FAILED(fetch(offset + done, count, mine.data()));
+      giveOnRoot(mine.data(), count);
+    }
     return failure;
   }
-  std::vector<char> mine, all;
   for (int owner = int(offset / slice); owner * slice < offset + elements; ++owner) {
     int64_t begin = std::max(offset, owner * slice), end = std::min(offset + elements, (owner + 1) * slice);
     for (int64_t from = begin; from < end; from += kChunk) {
       int64_t count = std::min(kChunk, end - from);
       mine.assign(size_t(count * sizeOf(type)), 0);
       if (communicator.rank() == owner)
-        std::copy_n(base + (from - owner * slice) * sizeOf(type), mine.size(), mine.data());
+        ZOPT_RETURN_IF_FAILED(fetch(from - owner * slice, count, mine.data()));
       if (root)
         all.resize(mine.size() * size_t(communicator.size()));
       ZOPT_RETURN_IF_FAILED(communicator.gatherNow("outputs", mine.data(), all.data(), int64_t(mine.size())));

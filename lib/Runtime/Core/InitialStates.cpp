@@ -9,9 +9,11 @@
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Core/Fingerprint.h"
 #include "zopt/Runtime/Core/States.h"
+#include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <set>
 #include <xxhash.h>
 
@@ -19,8 +21,8 @@ namespace zopt::runtime {
 
 namespace {
 
-/// Elements converted at a time: bounds the memory that initialization takes beside the arenas.
-constexpr int64_t kChunk = int64_t(1) << 16;
+/// Elements made at a time, which bounds the memory that initialization takes beside the arenas, and elements of those that a thread makes at a time.
+constexpr int64_t kChunk = int64_t(1) << 20, kThreadChunk = int64_t(1) << 14;
 
 /// Philox 4x32-10 (Salmon et al., 2011): four random words from a counter and a key.
 void philox(uint32_t counter[4], uint32_t key0, uint32_t key1) {
@@ -32,6 +34,38 @@ void philox(uint32_t counter[4], uint32_t key0, uint32_t key1) {
     key1 += 0xBB67AE85;
   }
 }
+
+/// normalNumber() of one state, whose name is hashed once.
+class NormalNumbers {
+public:
+  NormalNumbers(uint64_t seed, const std::string &state, double standardDeviation) : seed(seed), name(XXH3_64bits(state.data(), state.size())), standardDeviation(standardDeviation) {}
+
+  /// Calls store(index, value) for the elements [begin, end).
+  template <typename Store>
+  void forEach(int64_t begin, int64_t end, Store store) const {
+    for (int64_t index = begin; index < end;) {
+      // One Box-Muller pair for every two elements.
+      uint64_t pair = uint64_t(index) / 2;
+      uint32_t words[4] = {uint32_t(pair), uint32_t(pair >> 32), uint32_t(name), uint32_t(name >> 32)};
+      philox(words, uint32_t(seed), uint32_t(seed >> 32));
+      double radius = std::sqrt(-2 * std::log(uniform(words[0], words[1]))), angle = 2 * M_PI * uniform(words[2], words[3]);
+      if (index % 2 == 0) {
+        store(index, standardDeviation * radius * std::cos(angle));
+        ++index;
+      }
+      if (index < end) {
+        store(index, standardDeviation * radius * std::sin(angle));
+        ++index;
+      }
+    }
+  }
+
+private:
+  static double uniform(uint32_t high, uint32_t low) { return (double(((uint64_t(high) << 32) | low) >> 11) + 0.5) * 0x1p-53; }
+
+  uint64_t seed, name;
+  double standardDeviation;
+};
 
 bool endsWith(const std::string &text, const char *suffix) {
   size_t length = std::strlen(suffix);
@@ -64,77 +98,106 @@ public:
   }
 
   Status run() {
+    TeamSize teamSize(executor.threads());
     for (size_t i = 0; i < program.buckets.size(); ++i)
       ZOPT_RETURN_IF_FAILED(fillBucket(int32_t(i)));
     for (const State &state : program.states)
       if (state.bucket < 0 && state.buffer >= 0)
-        ZOPT_RETURN_IF_FAILED(fill(state, 0, elementCount(state.shape), state.type, executor.address(state.buffer)));
-    return success();
+        ZOPT_RETURN_IF_FAILED(fill(state, 0, elementCount(state.shape), {{state.buffer, state.type, 0, elementCount(state.shape)}}));
+    return executor.synchronize();
   }
 
 private:
+  /// An array that holds elements [begin, end) of a state (or of a bucket) in a type.
+  struct Target {
+    BufferId buffer;
+    DataType type;
+    int64_t begin, end;
+  };
+
   Status fillBucket(int32_t index) {
     const Bucket &bucket = program.buckets[index];
     const int rank = executor.getCommunicator().rank();
-    int64_t begin = bucket.parametersSharded ? rank * bucket.sliceElements : 0;
-    int64_t end = begin + (bucket.parametersSharded ? bucket.sliceElements : bucket.paddedElements);
-    ZOPT_RETURN_IF_FAILED(fillRange(index, begin, end, bucket.computeType, executor.address(bucket.parameters)));
-    begin = bucket.optimizerSharded ? rank * bucket.sliceElements : 0;
-    end = begin + (bucket.optimizerSharded ? bucket.sliceElements : bucket.paddedElements);
+    auto target = [&](BufferId buffer, DataType type, bool sharded) {
+      int64_t begin = sharded ? rank * bucket.sliceElements : 0;
+      return Target{buffer, type, begin, begin + (sharded ? bucket.sliceElements : bucket.paddedElements)};
+    };
+    std::vector<Target> targets = {target(bucket.parameters, bucket.computeType, bucket.parametersSharded)};
     if (bucket.master >= 0)
-      ZOPT_RETURN_IF_FAILED(fillRange(index, begin, end, bucket.masterType, executor.address(bucket.master)));
+      targets.push_back(target(bucket.master, bucket.masterType, bucket.optimizerSharded));
+    for (const Target &each : targets)
+      ZOPT_RETURN_IF_FAILED(executor.zero(each.buffer, 0, (each.end - each.begin) * sizeOf(each.type)));
     for (BufferId slot : bucket.slots)
-      std::memset(executor.address(slot), 0, size_t(program.buffers[slot].bytes));
-    return success();
-  }
-
-  /// Elements [begin, end) of a bucket's flat layout.
-  Status fillRange(int32_t index, int64_t begin, int64_t end, DataType type, char *destination) {
-    std::memset(destination, 0, size_t((end - begin) * sizeOf(type)));
+      ZOPT_RETURN_IF_FAILED(executor.zero(slot, 0, program.buffers[slot].bytes));
     for (const State &state : program.states) {
       if (state.bucket != index || (state.role != Role::Parameter && state.role != Role::Buffer))
         continue;
-      int64_t from = std::max(begin, state.offset), to = std::min(end, state.offset + elementCount(state.shape));
-      if (from < to)
-        ZOPT_RETURN_IF_FAILED(fill(state, from - state.offset, to - from, type, destination + (from - begin) * sizeOf(type)));
+      // In the state's own numbers: where an array begins before it, that is negative.
+      std::vector<Target> ofState = targets;
+      int64_t from = elementCount(state.shape), to = 0;
+      for (Target &each : ofState) {
+        each.begin -= state.offset;
+        each.end -= state.offset;
+        from = std::min(from, std::max<int64_t>(0, each.begin));
+        to = std::max(to, std::min(elementCount(state.shape), each.end));
+      }
+      ZOPT_RETURN_IF_FAILED(fill(state, from, to, ofState));
     }
     return success();
   }
 
-  /// Elements [begin, begin + count) of a state, rounded to its own type first and to `type` then: what a master holds and what is rounded from it.
-  Status fill(const State &state, int64_t begin, int64_t count, DataType type, char *destination) {
-    std::vector<char> chunk(size_t(std::min(count, kChunk) * sizeOf(state.type)));
-    for (int64_t done = 0; done < count; done += kChunk) {
-      int64_t size = std::min(kChunk, count - done);
-      ZOPT_RETURN_IF_FAILED(produce(state, begin + done, size, chunk.data()));
-      convertElements(state.type, chunk.data(), type, destination + done * sizeOf(type), size);
+  /// Elements [begin, end) of a state, rounded to its own type first and to those of the arrays then: what a master holds and what is rounded from it.
+  Status fill(const State &state, int64_t begin, int64_t end, const std::vector<Target> &targets) {
+    const int64_t width = sizeOf(state.type);
+    for (int64_t at = begin; at < end; at += kChunk) {
+      int64_t chunkEnd = std::min(end, at + kChunk);
+      chunk.resize(size_t((chunkEnd - at) * width));
+      ZOPT_RETURN_IF_FAILED(produce(state, at, chunkEnd - at, chunk.data()));
+      for (const Target &target : targets) {
+        int64_t from = std::max(at, target.begin), to = std::min(chunkEnd, target.end);
+        if (from >= to)
+          continue;
+        const char *values = chunk.data() + (from - at) * width;
+        if (target.type != state.type) {
+          converted.resize(size_t((to - from) * sizeOf(target.type)));
+          parallelFor(executor.threads(), to - from, kThreadChunk, [&](int64_t first, int64_t last) {
+            convertElements(state.type, values + first * width, target.type, converted.data() + first * sizeOf(target.type), last - first);
+          });
+          values = converted.data();
+        }
+        ZOPT_RETURN_IF_FAILED(executor.upload(target.buffer, (from - target.begin) * sizeOf(target.type), values, (to - from) * sizeOf(target.type)));
+      }
     }
     return success();
   }
 
-  Status produce(const State &state, int64_t begin, int64_t count, void *destination) {
+  Status produce(const State &state, int64_t begin, int64_t count, char *destination) {
     bool learned = state.role == Role::Parameter || state.role == Role::Buffer;
     if (learned && options.weights)
       return options.weights->read(state, begin, count, destination);
+    const int64_t width = sizeOf(state.type);
+    auto splat = [&](double value) {
+      parallelFor(executor.threads(), count, kThreadChunk, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i)
+          storeDouble(state.type, destination, i, value);
+      });
+      return success();
+    };
     if (state.role == Role::Parameter || (learned && state.init.file >= 0)) {
       double constant = 0;
-      if (options.kind == Initialization::Gpt2 && gpt2Constant(state, constant)) {
-        for (int64_t i = 0; i < count; ++i)
-          storeDouble(state.type, destination, i, constant);
-        return success();
-      }
+      if (options.kind == Initialization::Gpt2 && gpt2Constant(state, constant))
+        return splat(constant);
       if (options.kind != Initialization::Model) {
         double deviation = options.kind == Initialization::Gpt2 ? 0.02 : options.standardDeviation;
-        for (int64_t i = 0; i < count; ++i)
-          storeDouble(state.type, destination, i, normalNumber(options.seed, state.name, begin + i, deviation));
+        NormalNumbers numbers(options.seed, state.name, deviation);
+        parallelFor(executor.threads(), count, kThreadChunk, [&](int64_t first, int64_t last) {
+          numbers.forEach(begin + first, begin + last, [&](int64_t index, double value) { storeDouble(state.type, destination, index - begin, value); });
+        });
         return success();
       }
     }
-    if (state.init.file < 0) {
-      for (int64_t i = 0; i < count; ++i)
-        storeDouble(state.type, destination, i, state.init.splat);
-      return success();
-    }
+    if (state.init.file < 0)
+      return splat(state.init.splat);
     std::unique_ptr<InputFile> &file = files[state.init.file];
     if (!file) {
       Result<InputFile> opened = InputFile::open(paths[state.init.file]);
@@ -142,11 +205,20 @@ private:
         return opened.getStatus();
       file = std::make_unique<InputFile>(std::move(*opened));
     }
-    int64_t width = sizeOf(state.init.type);
-    raw.resize(size_t(count * width));
-    ZOPT_RETURN_IF_FAILED(file->read(state.init.offset + begin * width, raw.data(), count * width).in("weights of '" + state.name + "'"));
-    convertElements(state.init.type, raw.data(), state.type, destination, count);
-    return success();
+    const int64_t rawWidth = sizeOf(state.init.type);
+    raw.resize(size_t(count * rawWidth));
+    std::mutex mutex;
+    Status failure;
+    parallelFor(executor.threads(), count, kThreadChunk, [&](int64_t first, int64_t last) {
+      Status status = file->read(state.init.offset + (begin + first) * rawWidth, raw.data() + first * rawWidth, (last - first) * rawWidth);
+      if (status.failed()) {
+        std::lock_guard<std::mutex> lock(mutex);
+        failure = status;
+        return;
+      }
+      convertElements(state.init.type, raw.data() + first * rawWidth, state.type, destination + first * width, last - first);
+    });
+    return failure.in("weights of '" + state.name + "'");
   }
 
   Executor &executor;
@@ -154,20 +226,15 @@ private:
   const InitializationOptions &options;
   std::vector<std::string> paths;
   std::vector<std::unique_ptr<InputFile>> files;
-  std::vector<char> raw;
+  std::vector<char> raw, chunk, converted;
 };
 
 } // namespace
 
 double normalNumber(uint64_t seed, const std::string &state, int64_t index, double standardDeviation) {
-  uint64_t name = XXH3_64bits(state.data(), state.size());
-  // One Box-Muller pair for every two elements.
-  uint64_t pair = uint64_t(index) / 2;
-  uint32_t words[4] = {uint32_t(pair), uint32_t(pair >> 32), uint32_t(name), uint32_t(name >> 32)};
-  philox(words, uint32_t(seed), uint32_t(seed >> 32));
-  auto uniform = [](uint32_t high, uint32_t low) { return (double(((uint64_t(high) << 32) | low) >> 11) + 0.5) * 0x1p-53; };
-  double radius = std::sqrt(-2 * std::log(uniform(words[0], words[1]))), angle = 2 * M_PI * uniform(words[2], words[3]);
-  return standardDeviation * radius * (index % 2 ? std::sin(angle) : std::cos(angle));
+  double number = 0;
+  NormalNumbers(seed, state, standardDeviation).forEach(index, index + 1, [&](int64_t, double value) { number = value; });
+  return number;
 }
 
 Status parseInitialization(const std::string &text, InitializationOptions &options) {

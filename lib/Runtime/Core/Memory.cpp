@@ -84,6 +84,7 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
     list.writes(buffer(4));
     list.add(buffer(5), command.epilogue == Epilogue::GeluGrad, command.epilogue == Epilogue::Gelu);
     list.writes(buffer(6));
+    list.reads(buffer(7));
     break;
   case Command::Kind::Attention:
   case Command::Kind::AttentionGrad: {

@@ -156,6 +156,8 @@ private:
     const bool hasAux = command.epilogue != Epilogue::None, hasGradient = command.biasGradient != BiasGradient::None;
     if (command.buffers.size() < size_t(hasGradient ? 7 : hasAux ? 6 : 3) || (hasAux && command.aux.shape != command.out.shape))
       return inputError(what, " has an epilogue, but names ", command.buffers.size(), " buffers and an auxiliary one of shape ", shapeText(command.aux.shape));
+    if (command.buffers.size() > 7 && command.buffers[7] >= 0)
+      ZOPT_RETURN_IF_FAILED(holds(command.buffers[7], offsetOf(command, 7), spanOf(command.out), what));
     if (hasAux)
       ZOPT_RETURN_IF_FAILED(holds(command.buffers[5], offsetOf(command, 5), spanOf(command.aux), what));
     if (hasGradient)

@@ -18,6 +18,24 @@ int omp_get_max_threads();
 void omp_set_num_threads(int threads);
 }
 
+// libgomp is not instrumented: ThreadSanitizer learns here that the threads of a parallel region begin after it is entered and end before it is left.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ZOPT_THREAD_SANITIZER 1
+#endif
+#endif
+#ifdef ZOPT_THREAD_SANITIZER
+extern "C" {
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+}
+static void happensAfter(void *event) { __tsan_acquire(event); }
+static void happensBefore(void *event) { __tsan_release(event); }
+#else
+static void happensAfter(void *) {}
+static void happensBefore(void *) {}
+#endif
+
 namespace zopt::runtime {
 
 TeamSize::TeamSize(int threads) : before(omp_get_max_threads()) { omp_set_num_threads(threads); }
@@ -31,11 +49,13 @@ struct Work {
 };
 
 void runShare(void *data) {
+  happensAfter(data);
   const Work &work = *static_cast<const Work *>(data);
   int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
   int64_t begin = work.extent * thread / threads, end = work.extent * (thread + 1) / threads;
   if (begin < end)
     work.body(work.context, begin, end);
+  happensBefore(data);
 }
 } // namespace
 
@@ -47,7 +67,9 @@ void parallelFor(int threads, int64_t extent, int64_t grain, void (*body)(void *
     return;
   }
   Work work{extent, body, context};
+  happensBefore(&work);
   GOMP_parallel(runShare, &work, unsigned(useful), 0);
+  happensAfter(&work);
 }
 
 int availableCores() {

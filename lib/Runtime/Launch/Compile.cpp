@@ -64,6 +64,8 @@ void *loadCompiler(std::string &problem) {
   if (!compile)
     finish(3, std::string("dlsym: ") + dlerror());
   nlohmann::json json = {{"world_size", worldSize}, {"threads", threads}, {"target", options.target}};
+  if (!options.chip.empty())
+    json["chip"] = options.chip;
   if (!options.savePlan.empty())
     json["save_plan"] = options.savePlan;
   char *program = nullptr, *error = nullptr;

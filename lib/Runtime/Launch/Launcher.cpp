@@ -15,6 +15,7 @@
 #include "zopt/Runtime/Launch/Hosts.h"
 #include "zopt/Runtime/Launch/RankStatus.h"
 #include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Launch/Target.h"
 #include "zopt/Runtime/Monitor/Doctor.h"
 #include <algorithm>
 #include <cstdio>
@@ -100,10 +101,13 @@ int runAsRank(const RunOptions &given, const Job &job) {
   if (chooseSpinning(threads * job.localRanks) && threads > 1)
     startAnew(options);
   if (!compiled && job.first) {
-    Result<std::string> program = compilePlan(options, std::max(1, job.announced), threads);
-    failure = program.getStatus();
-    if (!program.failed())
-      options.program = *program;
+    failure = resolveTarget(options, job.localRanks);
+    if (failure.succeeded()) {
+      Result<std::string> program = compilePlan(options, std::max(1, job.announced), threads);
+      failure = program.getStatus();
+      if (!program.failed())
+        options.program = *program;
+    }
   }
   Result<std::unique_ptr<Communicator>> made = makeMpiCommunicator();
   if (made.failed())
@@ -154,7 +158,8 @@ int runAsRank(const RunOptions &given, const Job &job) {
   return options.statusDirectory.empty() ? code : 0;
 }
 
-int runZrun(const RunOptions &options) {
+int runZrun(const RunOptions &given) {
+  RunOptions options = given;
   if (options.doctor) {
     std::fputs(doctorReport(examineMachine()).c_str(), stdout);
     return 0;
@@ -176,6 +181,8 @@ int runZrun(const RunOptions &options) {
   if (!options.savePlan.empty())
     if (Status status = checkWritable(options.savePlan); status.failed())
       return fail(status);
+  if (Status status = resolveTarget(options, *ranksHere); status.failed())
+    return fail(status);
   Result<std::string> program = compilePlan(options, options.ranks, threads);
   if (program.failed())
     return fail(program.getStatus());

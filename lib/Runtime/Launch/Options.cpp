@@ -28,8 +28,8 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
 
   app.add_option("plan", options.plan, "The plan, plan.mlir");
   auto *ranks = app.add_option("--nproc", options.ranks, "Ranks on this machine (1)")->check(CLI::Range(1, 65536));
-  app.add_option("--target", options.target, "auto or cpu (auto)")->check(CLI::IsMember({"auto", "cpu"}));
-  app.add_option("--comm", options.comm, "mpi, or local: ranks are threads of one process (mpi)")->check(CLI::IsMember({"mpi", "local"}));
+  app.add_option("--target", options.target, "auto, cpu or cuda (auto: cuda if every rank here has a GPU)")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--comm", options.comm, "mpi, nccl, or local: ranks are threads of one process (nccl where every rank has a GPU, otherwise mpi)")->check(CLI::IsMember({"auto", "mpi", "local", "nccl"}));
   app.add_option("--threads", options.threads, "Threads a rank (cores / ranks of the machine, at least 1)")->check(CLI::Range(1, 4096));
   app.add_option("--hostfile", options.hostfile, "Nodes to start ranks on, in MPI's or DeepSpeed's format")->check(CLI::ExistingFile);
   app.add_option("--save-plan", options.savePlan, "Write the final plan that is run");
@@ -88,7 +88,6 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   options.data.labelShift = shift ? LabelShift::Shift : noShift ? LabelShift::Keep : LabelShift::Check;
   options.data.seed = options.seed;
   options.sourceNames = names == "source";
-  options.target = "cpu";
   options.stopAtNonFinite = nonFinite == "stop";
   if (reportOption->count() > 0)
     options.memoryReport = report == "json" ? RunOptions::Report::Json : RunOptions::Report::Text;
@@ -100,6 +99,8 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError("a plan is wanted: zrun plan.mlir (zrun --help lists the flags)");
   if (!options.hostfile.empty() && options.comm == "local")
     return usageError("--hostfile starts ranks on other machines, which --comm=local cannot");
+  if (options.comm == "nccl" && options.target == "cpu")
+    return usageError("--comm=nccl connects GPUs, but --target is cpu");
   size_t slash = options.plan.rfind('/');
   options.initialization.planDirectory = slash == std::string::npos ? "" : options.plan.substr(0, slash + (slash == 0));
   options.arguments.assign(argv + 1, argv + argc);

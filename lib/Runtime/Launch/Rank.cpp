@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <utility>
 #include <xxhash.h>
 
@@ -47,7 +48,7 @@ public:
       ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames)));
     if (gradients && done > 0) {
       double scale = 1;
-      executor->read("zopt.gradient_scale", scale);
+      ZOPT_RETURN_IF_FAILED(executor->read("zopt.gradient_scale", scale));
       ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.gradientsOut, options.sourceNames, gradients.get(), scale)));
     }
     if (!options.trace.empty())
@@ -75,6 +76,9 @@ private:
     executorOptions.threads = int(program.threads);
     const char *poison = std::getenv("ZOPT_POISON");
     executorOptions.poison = poison && *poison && *poison != '0';
+    executorOptions.kernelFile = run.kernelFile;
+    executorOptions.timeoutSeconds = options.timeoutSeconds;
+    executorOptions.exchange = options.comm == "nccl" ? DeviceExchange::Nccl : options.comm == "auto" ? DeviceExchange::Automatic : DeviceExchange::Host;
     communicator.setTimeout(options.timeoutSeconds);
     Result<std::unique_ptr<Executor>> created = Executor::create(program, run.kernels, communicator, executorOptions);
     if (created.failed())
@@ -87,8 +91,6 @@ private:
       initialization.weights = &source;
     }
     ZOPT_RETURN_IF_FAILED(initializeStates(*executor, initialization));
-    for (const Input &input : program.inputs)
-      destinations.push_back(executor->address(input.buffer));
     if (!options.trace.empty()) {
       size_t commands = 0;
       for (const Sequence &sequence : program.sequences)
@@ -122,7 +124,7 @@ private:
       StartEvent event;
       event.plan = program.planHash;
       event.ranks = communicator.size();
-      event.comm = options.comm;
+      event.comm = program.target == "cuda" ? executor->exchange() : options.comm == "local" ? "local" : "mpi";
       event.target = program.target;
       for (const auto &[tier, peak] : executor->peak().measure())
         bytesOf(event.plannedPeak, tier) = peak.planned;
@@ -150,8 +152,11 @@ private:
     };
     // What rank 0 could not write after the step before is told here, which saves a round of messages.
     Status mine = std::exchange(untold, success());
+    Result<void *const *> destinations = executor->inputs();
+    if (destinations.failed())
+      return destinations.getStatus(); // of the device: nothing that could be agreed on
     if (mine.succeeded())
-      mine = run.dataset->fill(step, microStep, communicator.rank(), destinations.data());
+      mine = run.dataset->fill(step, microStep, communicator.rank(), *destinations);
     Word word{mine.failed() ? 1 : 0, StopRequest::exitCode()};
     words.resize(sizeof word * size_t(communicator.size()));
     ZOPT_RETURN_IF_FAILED(communicator.allGatherNow(concat("barrier before step ", step + 1), &word, words.data(), sizeof word));
@@ -166,10 +171,9 @@ private:
   }
 
   Status train() {
-    int skipsInARow = 0;
-    const int64_t globalBatch = run.dataset->globalBatch();
     // The first steps warm caches up: trace one behind them.
     const int64_t tracedStep = std::min<int64_t>(2, total - 1);
+    lastTold = Clock::now();
     for (int64_t step = 0; step < total; ++step) {
       auto stepStarted = Clock::now();
       int stop = 0;
@@ -186,7 +190,9 @@ private:
         executor->onGradients([this] { return gradients->take(); });
       executor->traceInto(!options.trace.empty() && step == tracedStep ? &trace : nullptr);
       double learningRate = program.learningRate;
-      executor->write("zopt.lr", learningRate);
+      if (learningRate != writtenRate) // it stays where it was written
+        ZOPT_RETURN_IF_FAILED(executor->write("zopt.lr", learningRate));
+      writtenRate = learningRate;
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int ignored = 0; // a stop that comes now is seen before the next step
         if (microStep > 0)
@@ -198,22 +204,44 @@ private:
       executor->traceInto(nullptr);
       ++done;
 
-      double loss = NAN, norm = NAN, finite = 1;
-      executor->read("zopt.loss", loss);
-      executor->read("zopt.norm", norm);
-      executor->read("zopt.finite", finite);
-      bool skipped = finite == 0;
-      skipsInARow = skipped ? skipsInARow + 1 : 0;
-      double seconds = secondsSince(stepStarted);
-      if (root)
-        untold = tell(step, globalBatch, loss, norm, learningRate, skipped, seconds);
-      if (skipped && (options.stopAtNonFinite || skipsInARow >= kSkipsInARow)) {
-        agreed = true;
-        return Status(Error{ErrorKind::Runtime, -1, "", "",
-                            options.stopAtNonFinite ? concat("step ", step + 1, " has gradient norm ", norm, " and loss ", loss) : concat(kSkipsInARow, " steps in a row, up to step ", step + 1, ", had no finite gradient norm or no counted label and were skipped")});
-      }
+      running.push_back({step, learningRate, stepStarted});
+      std::optional<StepResult> result;
+      ZOPT_RETURN_IF_FAILED(executor->finishStep(result));
+      if (result)
+        ZOPT_RETURN_IF_FAILED(take(*result));
       if (stopCode)
         break;
+    }
+    std::optional<StepResult> result;
+    ZOPT_RETURN_IF_FAILED(executor->lastResult(result));
+    return result ? take(*result) : success();
+  }
+
+  /// A step whose results are not known yet.
+  struct RunningStep {
+    int64_t step;
+    double learningRate;
+    Clock::time_point started;
+  };
+
+  /// Tells of the oldest running step, and ends the run where too many were skipped.
+  Status take(const StepResult &result) {
+    RunningStep step = running.front();
+    running.pop_front();
+    // Where steps overlap, a step lasts from the end of the one before it.
+    auto now = Clock::now();
+    double seconds = std::chrono::duration<double>(now - std::max(step.started, lastTold)).count();
+    lastTold = now;
+    bool skipped = result.finite == 0;
+    skipsInARow = skipped ? skipsInARow + 1 : 0;
+    if (root)
+      if (Status told = tell(step.step, run.dataset->globalBatch(), result.loss, result.norm, step.learningRate, skipped, seconds); untold.succeeded())
+        untold = told;
+    if (skipped && (options.stopAtNonFinite || skipsInARow >= kSkipsInARow)) {
+      agreed = true;
+      return Status(Error{ErrorKind::Runtime, -1, "", "",
+                          options.stopAtNonFinite ? concat("step ", step.step + 1, " has gradient norm ", result.norm, " and loss ", result.loss)
+                                                  : concat(kSkipsInARow, " steps in a row, up to step ", step.step + 1, ", had no finite gradient norm or no counted label and were skipped")});
     }
     return success();
   }
@@ -267,7 +295,10 @@ private:
       }
     }
     ZOPT_RETURN_IF_FAILED(together("outputs", created));
-    std::vector<char> gathered;
+    int64_t largest = 0;
+    for (const Output &output : program.outputs)
+      largest = std::max(largest, elementCount(output.shape) * sizeOf(output.type));
+    std::vector<char> mine(options.outputs.empty() ? 0 : size_t(largest)), gathered;
     for (int64_t step = 0; step < total; ++step) {
       auto stepStarted = Clock::now();
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
@@ -285,7 +316,8 @@ private:
           int64_t bytes = elementCount(output.shape) * sizeOf(output.type), rowBytes = bytes / micro;
           if (root)
             gathered.resize(size_t(bytes * world));
-          ZOPT_RETURN_IF_FAILED(communicator.gatherNow("outputs", executor->address(output.buffer), gathered.data(), bytes));
+          ZOPT_RETURN_IF_FAILED(executor->download(output.buffer, 0, mine.data(), bytes));
+          ZOPT_RETURN_IF_FAILED(communicator.gatherNow("outputs", mine.data(), gathered.data(), bytes));
           int64_t first = step * run.dataset->globalBatch() + microStep * world * micro;
           for (int64_t rank = 0; writer && rank < world; ++rank) {
             int64_t begin = first + rank * micro, count = std::min(run.dataset->rowsIn(step, microStep, rank), rows - begin);
@@ -300,6 +332,7 @@ private:
       if (root)
         progress->update(step + 1, secondsSince(stepStarted));
     }
+    ZOPT_RETURN_IF_FAILED(executor->synchronize());
     if (!options.outputs.empty())
       return together("outputs", writer ? writer->commit() : success());
     return success();
@@ -312,6 +345,9 @@ private:
     for (auto &[tier, peak] : peaks)
       for (int64_t value : {peak.measured, peak.live})
         values.push_back(double(value));
+    std::vector<std::pair<std::string, int64_t>> unplanned = executor->unplannedMemory();
+    for (const auto &[name, bytes] : unplanned)
+      values.push_back(double(bytes));
     ZOPT_RETURN_IF_FAILED(communicator.allReduceMaximum("measured peak", values.data(), int64_t(values.size())));
     size_t index = 0;
     EndEvent event;
@@ -320,6 +356,8 @@ private:
       peak.live = int64_t(values[index++]);
       bytesOf(event.measuredPeak, tier) = peak.measured;
     }
+    for (auto &[name, bytes] : unplanned)
+      bytes = int64_t(values[index++]);
     event.steps = done;
     event.seconds = secondsSince(started);
     Status told;
@@ -328,7 +366,7 @@ private:
       if (metrics)
         told = metrics->write(event);
       if (options.memoryReport != RunOptions::Report::None)
-        printMemoryReport(program, peaks, options.memoryReport == RunOptions::Report::Json);
+        printMemoryReport(program, peaks, unplanned, options.memoryReport == RunOptions::Report::Json);
     }
     return together("end", told);
   }
@@ -344,8 +382,11 @@ private:
   std::unique_ptr<Progress> progress;
   std::unique_ptr<GradientCopy> gradients;
   std::vector<ExecutedCommand> trace;
-  std::vector<void *> destinations;
   std::vector<char> words;
+  std::deque<RunningStep> running;
+  Clock::time_point lastTold;
+  double writtenRate = NAN;
+  int skipsInARow = 0;
   int64_t total = 0, done = 0;
   int stopCode = 0;
   Status untold; // of rank 0

@@ -14,7 +14,7 @@ namespace zopt::runtime {
 
 static const char *nameOf(Tier tier) { return tier == Tier::Device ? "device" : tier == Tier::Host ? "host" : "file"; }
 
-void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &peaks, bool json) {
+void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &peaks, const std::vector<std::pair<std::string, int64_t>> &unplanned, bool json) {
   if (json) {
     nlohmann::json report;
     for (Tier tier : {Tier::Device, Tier::Host, Tier::File}) {
@@ -25,6 +25,8 @@ void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &p
     report["classes"] = nlohmann::json::object();
     for (const auto &[name, bytes] : program.peakByClass)
       report["classes"][name] = bytes;
+    for (const auto &[name, bytes] : unplanned)
+      report["unplanned"][name] = bytes;
     std::printf("%s\n", report.dump().c_str());
   } else {
     std::printf("%-14s %16s %16s %16s\n", "bytes a rank", "planned", "measured", "live at once");
@@ -32,6 +34,10 @@ void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &p
       std::printf("%-14s %16lld %16lld %16lld\n", nameOf(tier), static_cast<long long>(peak.planned), static_cast<long long>(peak.measured), static_cast<long long>(peak.live));
     for (const auto &[name, bytes] : program.peakByClass)
       std::printf("  %-12s %16lld\n", name.c_str(), static_cast<long long>(bytes));
+    if (!unplanned.empty())
+      std::printf("beside what is planned\n");
+    for (const auto &[name, bytes] : unplanned)
+      std::printf("  %-12s %16s %16lld\n", name.c_str(), "", static_cast<long long>(bytes));
   }
   std::fflush(stdout);
 }
@@ -41,7 +47,7 @@ Status gatherTrace(Executor &executor, const std::vector<ExecutedCommand> &comma
   const bool root = communicator.rank() == 0;
   TraceBuffer buffer(commands.size());
   for (const ExecutedCommand &executed : commands)
-    buffer.add(*executed.command, executed.begin, executed.end);
+    buffer.add(*executed.command, executed.begin, executed.end, executed.ended);
   std::string text = traceText(executor.getProgram(), communicator.rank(), buffer), all;
   // Texts differ in length: spaces, which JSON ignores, make them alike.
   double longest = double(text.size());

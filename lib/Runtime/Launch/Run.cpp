@@ -23,10 +23,13 @@ Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::str
     return program.getStatus();
   run->program = std::move(*program);
   size_t slash = path.rfind('/');
-  Result<std::shared_ptr<KernelLibrary>> kernels = KernelLibrary::load((slash == std::string::npos ? "" : path.substr(0, slash + 1)) + run->program.sharedObject, run->program);
-  if (kernels.failed())
-    return kernels.getStatus();
-  run->kernels = *kernels;
+  run->kernelFile = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + run->program.sharedObject;
+  if (run->program.target != "cuda") {
+    Result<std::shared_ptr<KernelLibrary>> kernels = KernelLibrary::load(run->kernelFile, run->program);
+    if (kernels.failed())
+      return kernels.getStatus();
+    run->kernels = *kernels;
+  }
   Result<std::unique_ptr<Dataset>> dataset = Dataset::open(run->program, options.data);
   if (dataset.failed())
     return dataset.getStatus();
@@ -41,6 +44,9 @@ Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::str
 }
 
 namespace {
+
+/// What a process with the driver, cuBLASLt, cuDNN and NCCL in it takes of the machine's memory.
+constexpr int64_t kBytesOfCuda = 1'000'000'000;
 
 Status checkOutputFiles(const RunOptions &options, const Program &program) {
   for (const std::string *path : {&options.metrics, &options.weightsOut, &options.gradientsOut, &options.outputs, &options.trace})
@@ -66,11 +72,16 @@ Status checkRun(const Run &run, int localRanks) {
   ZOPT_RETURN_IF_FAILED(run.dataset->checkFirstBatch());
   RunNeeds needs;
   needs.localRanks = localRanks;
-  needs.usesMpi = options.comm == "mpi" && localRanks > 1;
+  needs.usesMpi = options.comm != "local" && localRanks > 1;
   needs.localProcesses = needs.usesMpi ? localRanks : 1;
+  const bool onDevice = run.program.target == "cuda";
   for (const Arena &arena : run.program.arenas)
     if (arena.tier != Tier::File)
-      needs.plannedBytesPerRank += arena.bytes;
+      (onDevice && arena.tier == Tier::Device ? needs.plannedDeviceBytesPerRank : needs.plannedBytesPerRank) += arena.bytes;
+  if (onDevice) {
+    needs.devices = options.devices;
+    needs.bytesPerProcess = kBytesOfCuda;
+  }
   int64_t stateBytes = 0;
   for (const State &state : run.program.states)
     if (state.role == Role::Parameter || state.role == Role::Buffer)

@@ -139,7 +139,7 @@ Status GradientCopy::take() {
   const Program &program = executor.getProgram();
   for (size_t i = 0; i < copies.size(); ++i)
     if (!copies[i].empty())
-      std::copy_n(executor.address(program.buckets[i].gradient), copies[i].size(), copies[i].data());
+      ZOPT_RETURN_IF_FAILED(executor.download(program.buckets[i].gradient, 0, copies[i].data(), int64_t(copies[i].size())));
   return success();
 }
 

@@ -16,6 +16,9 @@ namespace zopt::runtime {
 
 namespace {
 
+/// The oldest driver that --target=cuda takes, as Device/CUDA/Devices.h says.
+constexpr int kOldestDriver = 13000;
+
 std::string limitText(int64_t bytes) { return bytes < 0 ? "unlimited" : bytesText(bytes); }
 
 Finding examineCpu() {
@@ -91,6 +94,10 @@ void examineGpus(std::vector<Finding> &findings) {
     finding.text = concat("driver for CUDA ", driver.version, ", ", driver.devices.size(), driver.devices.size() == 1 ? " device: " : " devices: ");
     for (size_t i = 0; i < driver.devices.size(); ++i)
       finding.text += (i ? "; " : "") + driver.devices[i];
+    if (driver.versionNumber < kOldestDriver)
+      finding.advice = "update NVIDIA's driver to one that serves CUDA 13.0 (580 or newer): --target=cuda needs it";
+    else if (!driver.problem.empty())
+      finding.advice = driver.problem + ": see nvidia-smi";
   }
   findings.push_back(finding);
 

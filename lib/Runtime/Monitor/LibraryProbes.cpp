@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LibraryProbes.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
 #include "zopt/Runtime/Core/Status.h"
 #include "zopt/Runtime/Monitor/Machine.h"
 #include <algorithm>
@@ -21,14 +22,11 @@ namespace zopt::runtime {
 
 namespace {
 
-/// Libraries stay loaded: those of CUDA do not take well to being unloaded.
+/// As a run loads them.
 void *load(std::initializer_list<const char *> names, std::string &file) {
-  for (const char *name : names)
-    if (void *handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL)) {
-      file = name;
-      return handle;
-    }
-  return nullptr;
+  DynamicLibrary library = openLibrary(names);
+  file = library.file;
+  return library.handle;
 }
 
 template <typename Function>
@@ -87,7 +85,7 @@ LibraryFacts probeMpi() {
 }
 
 LibraryFacts probeCudaRuntime() {
-  return probe("cuda runtime", {"libcudart.so.13", "libcudart.so.12", "libcudart.so"}, "install CUDA 13's runtime", [](void *library, std::string &version) {
+  return probe("cuda runtime", {"libcudart.so.13", "libcudart.so.12", "libcudart.so"}, "", [](void *library, std::string &version) {
     auto *ask = symbol<int(int *)>(library, "cudaRuntimeGetVersion");
     int number = 0;
     if (!ask || ask(&number) != 0)
@@ -145,6 +143,9 @@ DriverFacts probeDriver() {
   auto *deviceMemory = symbol<int(size_t *, int)>(library, "cuDeviceTotalMem_v2");
   auto *attribute = symbol<int(int *, int, int)>(library, "cuDeviceGetAttribute");
   auto *errorName = symbol<int(int, const char **)>(library, "cuGetErrorName");
+  auto *retainContext = symbol<int(void **, int)>(library, "cuDevicePrimaryCtxRetain");
+  auto *setContext = symbol<int(void *)>(library, "cuCtxSetCurrent");
+  auto *memoryInfo = symbol<int(size_t *, size_t *)>(library, "cuMemGetInfo_v2");
   if (!initialize || !driverVersion || !deviceCount || !getDevice || !deviceName || !deviceMemory || !attribute) {
     facts.problem = "libcuda.so.1 lacks functions of the driver";
     return facts;
@@ -153,6 +154,7 @@ DriverFacts probeDriver() {
   int version = 0;
   if (driverVersion(&version) == 0)
     facts.version = concat(version / 1000, ".", version % 1000 / 10);
+  facts.versionNumber = version;
   if (int error = initialize(0); error != 0) {
     const char *name = nullptr;
     if (errorName)
@@ -172,7 +174,12 @@ DriverFacts probeDriver() {
       facts.problem = concat("device ", i, " does not answer");
       continue;
     }
-    facts.devices.push_back(concat(name, " ", bytesText(int64_t(bytes)), " sm_", major, minor));
+    std::string text = concat(name, " ", bytesText(int64_t(bytes)), " sm_", major, minor);
+    void *context = nullptr;
+    size_t free = 0;
+    if (retainContext && setContext && memoryInfo && retainContext(&context, device) == 0 && setContext(context) == 0 && memoryInfo(&free, &bytes) == 0)
+      text += concat(", ", bytesText(int64_t(free)), " free");
+    facts.devices.push_back(text);
   }
   return facts;
 }

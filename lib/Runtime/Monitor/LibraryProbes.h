@@ -35,6 +35,7 @@ struct DriverFacts {
   bool found = false;
   bool devicesSeen = false; ///< on the PCI bus, whether or not the driver is there
   std::string version;      ///< the newest CUDA that it serves
+  int versionNumber = 0;    ///< 13000 for CUDA 13.0
   std::vector<std::string> devices;
   std::string problem;
 };

@@ -43,6 +43,22 @@ std::vector<Status> checkMemory(const RunNeeds &needs, const MemoryFacts &memory
                      ": use fewer ranks here, a smaller micro-batch, or a higher --zero-stage")};
 }
 
+std::vector<Status> checkDevices(const RunNeeds &needs) {
+  std::vector<Status> problems;
+  const int64_t count = int64_t(needs.devices.size());
+  for (int64_t i = 0; i < std::min(count, needs.localRanks); ++i) {
+    const DeviceMemory &device = needs.devices[size_t(i)];
+    const int64_t ranks = (needs.localRanks - i + count - 1) / count, there = device.freeBytes >= 0 ? device.freeBytes : device.totalBytes;
+    int64_t planned;
+    if (!__builtin_mul_overflow(needs.plannedDeviceBytesPerRank, ranks, &planned) && planned <= there)
+      continue;
+    problems.push_back(inputError(device.name, ", device ", i, ": ", plural(ranks, "rank"), " of ", bytesText(needs.plannedDeviceBytesPerRank), " (", needs.plannedDeviceBytesPerRank, " bytes) planned ", ranks == 1 ? "does" : "do",
+                                  " not fit into the GPU's memory, of which ", bytesText(there), " (", there, " bytes) ", device.freeBytes >= 0 ? "are free" : "is all there is",
+                                  ": take a smaller --micro-batch, --recompute=full, ", ranks > 1 ? "fewer ranks a GPU, " : "", "or a higher --zero-stage with more ranks"));
+  }
+  return problems;
+}
+
 std::vector<Status> checkAddressSpace(const RunNeeds &needs, int64_t limit) {
   int64_t ranksPerProcess = (needs.localRanks + needs.localProcesses - 1) / std::max<int64_t>(1, needs.localProcesses);
   int64_t needed;
@@ -85,6 +101,7 @@ std::vector<Status> checkOutputs(const RunNeeds &needs) {
 std::vector<Status> checkMachine(const RunNeeds &needs) {
   std::vector<Status> problems = checkMemory(needs, readMemory());
   auto append = [&](const std::vector<Status> &more) { problems.insert(problems.end(), more.begin(), more.end()); };
+  append(checkDevices(needs));
   append(checkAddressSpace(needs, readLimit(RLIMIT_AS)));
   // Without the folder Open MPI uses its session's folder instead.
   if (Result<FolderFacts> folder = readFolder(sharedMemoryFolder()); !folder.failed() && folder->path == sharedMemoryFolder())

@@ -126,7 +126,7 @@ std::string traceText(const Program &program, int64_t rank, const TraceBuffer &b
   for (size_t i = 0; i < buffer.spans.size(); ++i) {
     const TraceBuffer::Span &span = buffer.spans[i];
     ends[i] = span.end;
-    if (streamOf(span.command->kind) == Collectives)
+    if (streamOf(span.command->kind) == Collectives && !span.ended)
       open[span.command->id] = i;
     else if (span.command->kind == Kind::Wait)
       if (auto started = open.find(span.command->id); started != open.end()) {
@@ -140,6 +140,8 @@ std::string traceText(const Program &program, int64_t rank, const TraceBuffer &b
   for (size_t i = 0; i < buffer.spans.size(); ++i) {
     const TraceBuffer::Span &span = buffer.spans[i];
     Stream stream = streamOf(span.command->kind);
+    if (stream == Copies && program.target == "cuda")
+      stream = Compute;
     int thread = stream;
     if (stream == Collectives) {
       size_t lane = 0;

@@ -139,3 +139,59 @@ plan.sequence @micro_step {
 plan.sequence @micro_step {
   %x = arith.constant 1 : index
 }
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects aux and aux_operand where there is an epilogue, and nowhere else}}
+  plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0, 0, 0>, epilogue = 1 : i32, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects bias_gradient and its kind together}}
+  plan.matmul @a x @b -> @c {bias_gradient = @d, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 0>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects 7 byte offsets (lhs, rhs, out, bias, aux, bias_gradient, addend), but got 4}}
+  plan.matmul @a x @b -> @c {bias_gradient = @d, bias_gradient_kind = 1 : i32, byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.attention' op expects 5 buffers, layouts and offsets, but got 5, 4 and 5}}
+  plan.attention [@a, @a, @a, @b, @c] scale 1.0 {byte_offsets = array<i64: 0, 0, 0, 0, 0>, tensors = [#plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>]}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.attention' op has query, key and value that do not agree}}
+  plan.attention [@a, @a, @a, @b, @c] scale 1.0 {byte_offsets = array<i64: 0, 0, 0, 0, 0>, tensors = [#plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 3, 8, 16], [384, 128, 16, 1]>, #plan.operand<bf16, [1, 3, 8, 16], [384, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<f32, [1, 4, 8, 1], [32, 8, 1, 1]>]}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.attention_grad' op expects float layouts of four axes, but got #plan.operand<bf16, [4, 4], [4, 1]>}}
+  plan.attention_grad [@a, @a, @a, @b, @c, @d, @e, @f, @g] scale 1.0 {byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 0, 0, 0>, tensors = [#plan.operand<bf16, [4, 4], [4, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>]}
+}
+
+// -----
+
+// expected-error @+1 {{'plan.kernel' op expects block_threads to be a multiple of 32 up to 1024 and positive block_iterations, but got 100 and 1}}
+plan.kernel @k(%a: memref<16xf32>, %low: index, %high: index) attributes {block_threads = 100 : i64} {
+  plan.return
+}
+
+// -----
+
+// expected-error @+1 {{'plan.kernel' op expects arguments to be memrefs whose sizes, but for the first, are static, but got 'f32'}}
+plan.kernel @k(%a: memref<16xf32>, %s: f32, %low: index, %high: index) {
+  plan.return
+}

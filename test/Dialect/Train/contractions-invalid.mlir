@@ -157,3 +157,51 @@ func.func @f(%x: tensor<2x4x3x8xf32>, %c: tensor<1x1x3x1xf32>) {
   %0 = train.rotary %x, %c, %c : tensor<2x4x3x8xf32>, tensor<1x1x3x1xf32>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<5x5xbf16>) {
+  // expected-error@+1 {{inner sizes 4 and 5 differ}}
+  %0 = train.fused_matmul %x, %w {resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<5x5xbf16>) -> tensor<3x5xbf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
+  // expected-error@+1 {{with epilogue gelu lacks pre_activation}}
+  %0 = train.fused_matmul %x, %w {epilogue = 1 : i32, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> tensor<3x5xbf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
+  // expected-error@+1 {{aux has shape [3x4], expected [3x5]}}
+  %0 = train.fused_matmul %x, %w aux %x {epilogue = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>, tensor<3x4xbf16>) -> tensor<3x5xbf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
+  // expected-error@+1 {{has bias gradient kind lhs_rows, but no bias_gradient}}
+  %0 = train.fused_matmul %x, %w {bias_gradient_kind = 1 : i32, resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> tensor<3x5xbf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3x4xbf16>, %w: tensor<4x5xbf16>) {
+  // expected-error@+1 {{sums an operand, but its operands have ranks 3 and 2, expected 2}}
+  %0:2 = train.fused_matmul %x, %w {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<2x3x4xbf16>, tensor<4x5xbf16>) -> (tensor<2x3x5xbf16>, tensor<5xbf16>)
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
+  // expected-error@+1 {{bias_gradient has shape [3], expected [5]}}
+  %0:2 = train.fused_matmul %x, %w {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> (tensor<3x5xbf16>, tensor<3xbf16>)
+  return
+}

@@ -34,3 +34,13 @@ func.func @rotary(%x: tensor<2x4x3x8xbf16>, %cos: tensor<1x1x3x4xf32>) {
   %0 = train.rotary %x, %cos, %cos {interleaved, inverse} : tensor<2x4x3x8xbf16>, tensor<1x1x3x4xf32>
   return
 }
+// CHECK-LABEL: func.func @fused_matmul
+func.func @fused_matmul(%x: tensor<2x3x4xbf16>, %w: tensor<4x5xbf16>, %bias: tensor<5xbf16>, %dy: tensor<6x5xbf16>, %v: tensor<6x4xbf16>) {
+  // CHECK: train.fused_matmul %{{.*}}, %{{.*}} bias %{{.*}} {epilogue = 1 : i32{{.*}}} : (tensor<2x3x4xbf16>, tensor<4x5xbf16>, tensor<5xbf16>) -> (tensor<2x3x5xbf16>, tensor<2x3x5xbf16>)
+  %y, %p = train.fused_matmul %x, %w bias %bias {epilogue = 1 : i32, resultSegmentSizes = array<i32: 1, 1, 0>} : (tensor<2x3x4xbf16>, tensor<4x5xbf16>, tensor<5xbf16>) -> (tensor<2x3x5xbf16>, tensor<2x3x5xbf16>)
+  // CHECK: train.fused_matmul %{{.*}}, %{{.*}} aux %{{.*}} {bias_gradient_kind = 3 : i32, epilogue = 2 : i32{{.*}}, transpose_rhs}
+  %d, %s = train.fused_matmul %y, %w aux %x {bias_gradient_kind = 3 : i32, epilogue = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>, transpose_rhs} : (tensor<2x3x5xbf16>, tensor<4x5xbf16>, tensor<2x3x4xbf16>) -> (tensor<2x3x4xbf16>, tensor<4xbf16>)
+  // CHECK: train.fused_matmul %{{.*}}, %{{.*}} {bias_gradient_kind = 2 : i32{{.*}}, transpose_lhs}
+  %dw, %db = train.fused_matmul %v, %dy {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>, transpose_lhs} : (tensor<6x4xbf16>, tensor<6x5xbf16>) -> (tensor<4x5xbf16>, tensor<5xbf16>)
+  return
+}

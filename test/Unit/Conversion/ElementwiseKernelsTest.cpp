@@ -15,7 +15,7 @@ using namespace zopt::test;
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kF32 = 4e-7, kBF16 = 4.1e-3;
+constexpr double kBF16 = 4.1e-3;
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 double gelu(double x) { return 0.5 * x * (1 + std::erf(x * M_SQRT1_2)); }

@@ -215,13 +215,16 @@ struct Compiler {
     return module;
   }
 
+  std::string processor; // empty: this machine's
+
   /// A module with a target and no kernels yet.
   OwningOpRef<ModuleOp> makePlan() {
     SmallVector<std::string> features;
-    for (const auto &feature : llvm::sys::getHostCPUFeatures())
-      features.push_back((feature.second ? "+" : "-") + feature.first().str());
+    if (processor.empty())
+      for (const auto &feature : llvm::sys::getHostCPUFeatures())
+        features.push_back((feature.second ? "+" : "-") + feature.first().str());
     return parse("module {\n  plan.target \"cpu\" {world_size = 1, threads = 1, micro_batch = 1, accum_steps = 1, triple = \"" + llvm::sys::getDefaultTargetTriple() + "\", cpu = \"" +
-                 llvm::sys::getHostCPUName().str() + "\", features = \"" + llvm::join(features, ",") + "\", libraries = []}\n}");
+                 (processor.empty() ? llvm::sys::getHostCPUName().str() : processor) + "\", features = \"" + llvm::join(features, ",") + "\", libraries = []}\n}");
   }
 
   /// PTX of the kernels, which the emulator does not need: whatever runs must compile, without a device library.
@@ -293,6 +296,8 @@ std::string typeText(const Tensor &tensor) {
 }
 
 } // namespace
+
+void test::setProcessor(const std::string &name) { compiler().processor = name; }
 
 int64_t Tensor::count() const {
   int64_t count = 1;

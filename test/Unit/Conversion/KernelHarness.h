@@ -41,6 +41,9 @@ double roundTo(Type type, double value);
 /// byte outside of a result's elements changes. Results start out as poison. Kernels for the GPU, where the program is built for them, run emulated, on aligned buffers too, with the same bytes.
 std::vector<Tensor> run(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs);
 
+/// What kernels are compiled for from now on: a name that LLVM knows, such as "x86-64-v3"; empty: this machine, which is where one starts.
+void setProcessor(const std::string &name);
+
 /// Fails the test unless result 0 has the same bytes in the buffer of an operand.
 void checkInPlace(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, int operand);
 

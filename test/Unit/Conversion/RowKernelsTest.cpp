@@ -142,6 +142,22 @@ TEST(SoftmaxKernels, ForwardAndGradients) {
     }
 }
 
+// TrainOps.td: a row of -inf has no distribution, so every element is NaN; the rows around it are as ever.
+TEST(SoftmaxKernels, RowOfMinusInfinity) {
+  for (const char *op : {"softmax", "log_softmax"})
+    for (Type type : {Type::F32, Type::BF16, Type::F64})
+      for (int64_t n : {1, 5, 16, 20, 37, 300}) {
+        Tensor x = random(type, {3, n}, -3, 3);
+        std::fill(x.values.begin() + n, x.values.begin() + 2 * n, -kInfinity);
+        SCOPED_TRACE(op + (" of " + text(x)));
+        // Kept by name: an element of a temporary vector does not outlive it.
+        std::vector<Tensor> results = run("%r = train." + std::string(op) + " %0 : " + text(x), {x}, {x});
+        for (int64_t row = 0; row < 3; ++row)
+          for (int64_t i = 0; i < n; ++i)
+            EXPECT_EQ(row == 1, std::isnan(results[0].at({row, i}))) << "element " << i << " of row " << row << " is " << results[0].at({row, i});
+      }
+}
+
 void checkNorm(Type type, std::vector<int64_t> shape, bool centered, bool affine) {
   int64_t n = shape.back();
   std::vector<int64_t> lead(shape.begin(), shape.end() - 1);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Launch/Job.h"
+#include "zopt/Runtime/Launch/Target.h"
 #include "zopt/Runtime/Launch/Hosts.h"
 #include "zopt/Runtime/Launch/Options.h"
 #include <cstdlib>
@@ -42,7 +43,7 @@ TEST(Options, areRead) {
 }
 
 TEST(Options, wrongOnesAreErrorsOfUsage) {
-  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl"}, {"p", "--target=cuda"}, {"p", "--checkpoint-dir", "d"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
+  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl", "--target=cpu"}, {"p", "--comm=tcp"}, {"p", "--target=tpu"}, {"p", "--checkpoint-dir", "d"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
     RunOptions options;
     Result<Parsed> parsed = parse(wrong, options);
     ASSERT_TRUE(parsed.failed()) << (wrong.empty() ? "" : wrong.back());
@@ -120,6 +121,33 @@ TEST(Hosts, countSlots) {
   EXPECT_TRUE(localRanks(options).failed());
   unlink(path.c_str());
   EXPECT_TRUE(localRanks(options).failed());
+}
+
+TEST(Target, isCudaWhereEveryRankHasAGpu) {
+  struct Case {
+    const char *target, *comm;
+    int ranks, devices;
+    bool driver;
+    const char *chosen, *note; // or the error
+  };
+  for (const Case &test : {Case{"auto", "auto", 2, 2, true, "cuda", ""}, Case{"auto", "auto", 2, 0, false, "cpu", ""}, Case{"auto", "auto", 1, 0, true, "cpu", "runs on the CPU: no luck"},
+                           Case{"auto", "auto", 2, 1, true, "", "this machine has 1 GPU for 2 ranks: name the target"}, Case{"cpu", "auto", 2, 2, true, "cpu", ""}, Case{"cuda", "auto", 4, 2, true, "cuda", "they share"},
+                           Case{"cuda", "nccl", 4, 2, true, "", "NCCL wants one for each"}, Case{"cuda", "auto", 1, 0, false, "", "--target=cuda: no luck"}, Case{"auto", "nccl", 1, 0, false, "", "--comm=nccl: no luck"}}) {
+    SCOPED_TRACE(concat(test.target, " ", test.comm, " ", test.ranks, " on ", test.devices));
+    RunOptions options;
+    options.target = test.target;
+    options.comm = test.comm;
+    DeviceProbe probe;
+    probe.hasDriver = test.driver;
+    probe.problem = test.devices ? "" : "no luck";
+    probe.devices.resize(size_t(test.devices));
+    std::string note;
+    Result<std::string> target = chooseTarget(options, test.ranks, probe, note);
+    EXPECT_EQ(target.failed() ? "" : *target, test.chosen);
+    EXPECT_NE((target.failed() ? target.getStatus().message() : note).find(test.note), std::string::npos);
+    if (!*test.note)
+      EXPECT_EQ(note, "");
+  }
 }
 
 } // namespace

@@ -58,6 +58,9 @@ protected:
   }
 
   void start(std::vector<std::string> arguments, rlim_t fileLimit = RLIM_INFINITY) {
+    // Also where there is a GPU: tests of that name it.
+    if (std::none_of(arguments.begin(), arguments.end(), [](const std::string &argument) { return argument.rfind("--target", 0) == 0; }))
+      arguments.push_back("--target=cpu");
     arguments.insert(arguments.begin(), ZOPT_ZRUN);
     process = fork();
     if (process > 0)
@@ -251,6 +254,143 @@ TEST_F(Launcher, ranksHoldNoCompiler) {
   EXPECT_EQ(maps.find("libMLIR"), std::string::npos);
   EXPECT_EQ(maps.find("libLLVM"), std::string::npos);
 }
+
+#ifdef ZOPT_FAKE_CUDA
+/// zrun on the driver and the NCCL of FakeCuda.h.
+class CudaLauncher : public Launcher {
+protected:
+  void SetUp() override {
+    Launcher::SetUp();
+    setenv("ZOPT_CUDA_LIBRARY_PATH", ZOPT_FAKE_CUDA, 1);
+  }
+  void TearDown() override {
+    Launcher::TearDown();
+    for (const char *name : {"ZOPT_CUDA_LIBRARY_PATH", "FAKE_CUDA_VERSION", "FAKE_CUDA_DEVICES", "FAKE_CUDA_MEMORY", "FAKE_CUDA_FAIL", "FAKE_CUDA_HANG", "ZOPT_CUDA_GRAPH"})
+      unsetenv(name);
+  }
+  nlohmann::json eventOf(const std::string &kind) const {
+    std::ifstream lines(folder + "metrics");
+    for (std::string line; std::getline(lines, line);)
+      if (auto event = nlohmann::json::parse(line); event["event"] == kind)
+        return event;
+    return {};
+  }
+};
+
+TEST_F(CudaLauncher, givesTheBitsOfTheCpu) {
+  struct Case {
+    std::vector<std::string> arguments;
+    const char *exchange;
+  };
+  for (const Case &test : {Case{{"--target=auto"}, "nccl"}, Case{{"--target=cuda", "--comm=local"}, "local"}, Case{{"--nproc=2", "--target=cuda", "--comm=local"}, "local"},
+                           Case{{"--nproc=3", "--target=cuda"}, "mpi"}}) {
+    SCOPED_TRACE(test.arguments[0]);
+    std::vector<std::string> arguments = {folder + "stage3", "--steps", "6", "--threads=1", "--metrics", folder + "metrics", "--weights-out", folder + "weights", "--gradients-out", folder + "gradients"};
+    std::vector<std::string> onCpu = arguments;
+    if (test.arguments[0].rfind("--nproc", 0) == 0)
+      onCpu.push_back(test.arguments[0]);
+    ASSERT_EQ(run(onCpu), 0) << said();
+    std::string weights = contentOf(folder + "weights"), gradients = contentOf(folder + "gradients"), metrics = contentOf(folder + "metrics");
+    double loss = eventOf("step")["loss"];
+    arguments.insert(arguments.end(), test.arguments.begin(), test.arguments.end());
+    arguments.insert(arguments.end(), {"--trace", folder + "trace", "--memory-report=json"});
+    ASSERT_EQ(run(arguments), 0) << said();
+    EXPECT_EQ(contentOf(folder + "weights"), weights);
+    EXPECT_EQ(contentOf(folder + "gradients"), gradients);
+    EXPECT_EQ(stepsIn("metrics"), 6);
+    EXPECT_EQ(eventOf("step")["loss"], loss);
+    EXPECT_EQ(eventOf("start")["target"], "cuda");
+    EXPECT_EQ(eventOf("start")["comm"], test.exchange);
+    EXPECT_EQ(eventOf("end")["measured_peak"]["device"], eventOf("start")["planned_peak"]["device"]);
+    nlohmann::json trace = nlohmann::json::parse(contentOf(folder + "trace"));
+    EXPECT_GT(trace["traceEvents"].size(), 10u);
+    std::string report = said();
+    report = report.substr(std::min(report.find("{\"classes\""), report.size()));
+    nlohmann::json memory = nlohmann::json::parse(report.substr(0, report.find('\n')), nullptr, false);
+    ASSERT_TRUE(memory.is_object()) << said();
+    EXPECT_EQ(memory["tiers"]["device"]["planned"], memory["tiers"]["device"]["measured"]) << report;
+    EXPECT_TRUE(memory["unplanned"].contains("context")) << report;
+  }
+}
+
+TEST_F(CudaLauncher, choosesGpusOnlyWhereThereIsOneForEveryRank) {
+  std::vector<std::string> two = {folder + "stage3", "--nproc", "2", "--steps", "1", "--target=auto", "--metrics", folder + "metrics"};
+  EXPECT_EQ(run(two), 1);
+  EXPECT_NE(said().find("this machine has 1 GPU for 2 ranks: name the target"), std::string::npos) << said();
+  setenv("FAKE_CUDA_DEVICES", "0", 1);
+  EXPECT_EQ(run(two), 0) << said();
+  EXPECT_EQ(eventOf("start")["target"], "cpu");
+  EXPECT_NE(said().find("zrun: runs on the CPU: cuDeviceGetCount: CUDA_ERROR_NO_DEVICE"), std::string::npos) << said();
+  two[5] = "--target=cuda";
+  EXPECT_EQ(run(two), 3);
+  EXPECT_NE(said().find("error: --target=cuda: cuDeviceGetCount: CUDA_ERROR_NO_DEVICE"), std::string::npos) << said();
+  setenv("FAKE_CUDA_DEVICES", "1", 1);
+  two.push_back("--comm=nccl");
+  EXPECT_EQ(run(two), 1);
+  EXPECT_NE(said().find("but NCCL wants one for each"), std::string::npos) << said();
+}
+
+TEST_F(CudaLauncher, driversThatAreTooOldAreRefused) {
+  setenv("FAKE_CUDA_VERSION", "12040", 1);
+  EXPECT_EQ(run({folder + "stage3", "--steps", "1", "--target=cuda"}), 3);
+  EXPECT_NE(said().find("the driver serves CUDA 12.4, but zopt needs 13.0: update NVIDIA's driver"), std::string::npos) << said();
+  setenv("ZOPT_CUDA_LIBRARY_PATH", folder.c_str(), 1);
+  EXPECT_EQ(run({folder + "stage3", "--steps", "1", "--target=cuda"}) == 0, access("/dev/nvidiactl", R_OK) == 0) << said();
+  if (access("/dev/nvidiactl", R_OK) != 0)
+    EXPECT_NE(said().find("there is no NVIDIA driver here"), std::string::npos) << said();
+}
+
+TEST_F(CudaLauncher, plansThatDoNotFitAreRefusedBeforeAnythingRuns) {
+  setenv("FAKE_CUDA_MEMORY", "15000", 1);
+  for (const char *extra : {"--dry-run", "--comm=local"}) {
+    EXPECT_EQ(run({folder + "stage3", "--nproc", "2", "--steps", "1", "--target=cuda", extra}), 1);
+    EXPECT_NE(said().find("Fake GPU, device 0: 2 ranks of "), std::string::npos) << said();
+    EXPECT_NE(said().find("(15000 bytes)"), std::string::npos) << said();
+  }
+}
+
+TEST_F(CudaLauncher, faultsOfTheDeviceEndTheRunInOneLine) {
+  // Some kernel of the third step, in a graph; nothing is written.
+  setenv("FAKE_CUDA_FAIL", "kernel:17:214", 1);
+  EXPECT_EQ(run({folder + "stage3", "--steps", "9", "--target=cuda", "--weights-out", folder + "weights"}), 3);
+  EXPECT_NE(said().find("error: "), std::string::npos);
+  EXPECT_NE(said().find("CUDA_ERROR_ECC_UNCORRECTABLE: as the fake driver was told (the GPU's memory is damaged"), std::string::npos) << said();
+  EXPECT_FALSE(std::filesystem::exists(folder + "weights"));
+  for (const char *comm : {"local", "mpi"}) {
+    setenv("FAKE_CUDA_FAIL", "cuLaunchKernel:9:719", 1);
+    EXPECT_EQ(run({folder + "stage3", "--nproc", "2", "--steps", "9", "--target=cuda", "--comm", comm, "--weights-out", folder + "weights"}), 3);
+    EXPECT_NE(said().find("cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED"), std::string::npos) << said();
+    EXPECT_FALSE(std::filesystem::exists(folder + "weights"));
+  }
+}
+
+TEST_F(CudaLauncher, nonFiniteStepsAreSkippedOneStepLate) {
+  std::vector<SafetensorsTensor> tensors(1);
+  tensors[0].name = "x";
+  tensors[0].shape = {40};
+  std::vector<float> values(40, 0.1f);
+  std::fill(values.begin() + 4, values.begin() + 24, std::numeric_limits<float>::quiet_NaN());
+  {
+    Result<SafetensorsWriter> writer = SafetensorsWriter::create(folder + "many.safetensors", tensors);
+    ASSERT_FALSE(writer.failed() || writer->write(0, 0, values.data(), 160).failed() || writer->commit().failed());
+  }
+  EXPECT_EQ(run({folder + "stage3", "--target=cuda", "--data", folder + "many.safetensors", "--metrics", folder + "metrics", "--weights-out", folder + "weights"}), 3);
+  EXPECT_NE(said().find("error: 10 steps in a row, up to step 12"), std::string::npos) << said();
+  EXPECT_EQ(stepsIn("metrics"), 12);
+  EXPECT_FALSE(std::filesystem::exists(folder + "weights"));
+}
+
+TEST_F(CudaLauncher, signalsEndTheRunAfterAStep) {
+  std::vector<std::string> arguments = forever("mpi", 2);
+  arguments.push_back("--target=cuda");
+  start(arguments);
+  awaitSteps("metrics", 5);
+  kill(process, SIGINT);
+  ASSERT_EQ(wait(20), 130) << said();
+  EXPECT_EQ(eventOf("end")["steps"], stepsIn("metrics"));
+  EXPECT_TRUE(std::filesystem::exists(folder + "weights"));
+}
+#endif
 
 TEST_F(Launcher, dryRunRunsNoStep) {
   EXPECT_EQ(run({folder + "stage3", "--nproc", "2", "--dry-run", "--metrics", folder + "metrics", "--weights-out", folder + "weights"}), 0) << said();

@@ -148,6 +148,22 @@ TEST(RunChecks, CountTheMemoryOfAllLocalRanks) {
   EXPECT_EQ(checkMemory(needs, memory).size(), 1u) << "no overflow into a small number";
 }
 
+TEST(RunChecks, DevicesHoldTheirRanks) {
+  RunNeeds needs;
+  needs.localRanks = 3;
+  needs.plannedDeviceBytesPerRank = 40'000'000'000;
+  EXPECT_THAT(messages(checkDevices(needs)), IsEmpty()) << "no run on GPUs";
+  needs.devices = {{"GPU", 80'000'000'000, -1}, {"GPU", 80'000'000'000, -1}};
+  EXPECT_THAT(messages(checkDevices(needs)), IsEmpty());
+  needs.devices[1].freeBytes = 30'000'000'000;
+  EXPECT_THAT(messages(checkDevices(needs)),
+              ElementsAre(HasSubstr("GPU, device 1: 1 rank of 40 GB (40000000000 bytes) planned does not fit into the GPU's memory, of which 30 GB (30000000000 bytes) are free: take a smaller --micro-batch")));
+  needs.devices.pop_back();
+  EXPECT_THAT(messages(checkDevices(needs)), ElementsAre(HasSubstr("GPU, device 0: 3 ranks of 40 GB (40000000000 bytes) planned do not fit into the GPU's memory, of which 80 GB (80000000000 bytes) is all there is")));
+  needs.plannedDeviceBytesPerRank = int64_t(1) << 62;
+  EXPECT_EQ(checkDevices(needs).size(), 1u);
+}
+
 TEST(RunChecks, KnowAddressSpaceAndSharedMemory) {
   RunNeeds needs;
   needs.localRanks = 4;

@@ -116,8 +116,10 @@ TEST_F(States, mastersKeepWhatComputeTypesRound) {
   options.planDirectory = folder;
   onEveryRank(program, [&](Executor &executor) {
     ASSERT_SUCCESS(initializeStates(executor, options));
-    const float *masters = reinterpret_cast<const float *>(executor.address(program.buckets[0].master));
-    const uint16_t *parameters = reinterpret_cast<const uint16_t *>(executor.address(program.buckets[0].parameters));
+    std::vector<float> masters(256);
+    std::vector<uint16_t> parameters(256);
+    ASSERT_SUCCESS(executor.download(program.buckets[0].master, 0, masters.data(), 256 * 4));
+    ASSERT_SUCCESS(executor.download(program.buckets[0].parameters, 0, parameters.data(), 256 * 2));
     for (int i = 0; i < 130; ++i) {
       EXPECT_EQ(masters[i], float(0.1 * i));
       EXPECT_EQ(parameters[i], floatToBfloat16(float(0.1 * i)));

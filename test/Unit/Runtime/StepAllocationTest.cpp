@@ -114,7 +114,9 @@ void check(DataType type) {
   for (int rank = 0; rank < world; ++rank)
     ranks.emplace_back([&, rank] {
       Communicator &communicator = *communicators[rank];
-      Result<std::unique_ptr<Executor>> executor = Executor::create(program, KernelLibrary::fromFunctions({}), communicator, {threads, false});
+      ExecutorOptions options;
+      options.threads = threads;
+      Result<std::unique_ptr<Executor>> executor = Executor::create(program, KernelLibrary::fromFunctions({}), communicator, options);
       ASSERT_FALSE(executor.failed()) << executor.getStatus().message();
       // The first step starts threads and makes the meeting places; it may allocate, and what it allocates stays.
       ASSERT_FALSE((*executor)->run("micro_step").failed());

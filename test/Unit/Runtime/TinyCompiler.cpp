@@ -41,15 +41,21 @@ int zoptCompile(const char *planPath, const char *optionsJson, const char *cache
     return fail(1, std::string(planPath) + ":1:1: error: is not a tiny plan");
   if (stage == 9)
     std::abort();
-  int world = nlohmann::json::parse(optionsJson)["world_size"];
-  Program program = makeTinyProgram(world, stage, accumulation);
+  nlohmann::json options = nlohmann::json::parse(optionsJson);
+  int world = options["world_size"];
+  const bool onDevice = options["target"] == "cuda";
+  if (onDevice && options["chip"] != "sm_90")
+    return fail(1, "the chip of the fake driver was not passed on");
+  Program program = onDevice ? makeTinyDeviceProgram(world, stage, accumulation) : makeTinyProgram(world, stage, accumulation);
   Dl_info self;
   dladdr(reinterpret_cast<void *>(&zoptCompile), &self);
-  program.sharedObject = "tiny.so";
+  program.sharedObject = onDevice ? "tiny.ptx" : "tiny.so";
   std::filesystem::create_directories(cacheDirectory);
-  std::string folder = std::string(cacheDirectory) + "/", path = folder + "tiny-" + std::to_string(world) + "-" + std::to_string(stage) + "-" + std::to_string(accumulation) + ".program";
+  std::string folder = std::string(cacheDirectory) + "/", path = folder + "tiny-" + std::to_string(world) + "-" + std::to_string(stage) + "-" + std::to_string(accumulation) + "-" + program.target + ".program";
   unlink((folder + program.sharedObject).c_str());
-  if (symlink(self.dli_fname, (folder + program.sharedObject).c_str()) != 0)
+  if (onDevice)
+    std::ofstream(folder + program.sharedObject) << ".version 8.0\n";
+  else if (symlink(self.dli_fname, (folder + program.sharedObject).c_str()) != 0)
     return fail(3, "symlink failed");
   if (Status status = writeProgram(program, path); status.failed())
     return fail(3, status.message());

@@ -7,6 +7,8 @@
 
 #include "TinyProgram.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/ExactSum.h"
+#include <algorithm>
 #include <cmath>
 
 using namespace zopt::runtime;
@@ -57,6 +59,31 @@ void sgd(char *const *arguments, int64_t begin, int64_t end) {
     momentum[i] = 0.9f * momentum[i] + g;
     parameters[i] -= scalar(4) * (momentum[i] + scalar(7) * parameters[i]);
   }
+}
+
+/// block sums, words: adds one sum after the other.
+void accumulateWords(char *const *arguments, int64_t begin, int64_t end) {
+  const double *sums = reinterpret_cast<const double *>(arguments[0]);
+  int64_t *words = reinterpret_cast<int64_t *>(arguments[1]);
+  std::array<int64_t, ExactSum::kWords> all;
+  std::copy_n(words, all.size(), all.data());
+  ExactSum sum = ExactSum::fromWords(all);
+  sum.add(sums + begin, end - begin);
+  all = sum.toWords();
+  std::copy_n(all.data(), all.size(), words);
+}
+
+/// words of two sums, norm.
+void normOfWords(char *const *arguments, int64_t, int64_t) {
+  const int64_t *words = reinterpret_cast<const int64_t *>(arguments[0]);
+  ExactSum sums[2];
+  for (int i = 0; i < 2; ++i) {
+    std::array<int64_t, ExactSum::kWords> all;
+    std::copy_n(words + i * ExactSum::kWords, all.size(), all.data());
+    sums[i] = ExactSum::fromWords(all);
+  }
+  sums[0].add(sums[1]);
+  *reinterpret_cast<float *>(arguments[1]) = float(std::sqrt(sums[0].round()));
 }
 
 class Builder {
@@ -227,3 +254,36 @@ Program makeTinyProgram(int world, int stage, int accumulation) {
 }
 
 std::shared_ptr<KernelLibrary> tinyKernels() { return KernelLibrary::fromFunctions({backward<384>, squares, finite, sgd, backward<512>, backward<768>, backward<1024>}); }
+
+Program makeTinyDeviceProgram(int world, int stage, int accumulation) {
+  Program program = makeTinyProgram(world, stage, accumulation);
+  program.target = "cuda";
+  program.cpu = "sm_90";
+  for (Kernel &kernel : program.kernels)
+    kernel.blockThreads = 128;
+  program.kernels[1].blockIterations = 2; // squares: several blocks, the last of which is not full
+  program.kernels.push_back({"accumulate", 32, 4});
+  program.kernels.push_back({"norm", 32, 1});
+  Buffer words;
+  words.name = "words";
+  words.offset = program.arenas[0].bytes;
+  words.bytes = 2 * ExactSum::kWords * 8;
+  program.arenas[0].bytes += words.bytes;
+  program.buffers.push_back(words);
+  for (Command &command : program.sequences[1].commands)
+    if (command.kind == Command::Kind::GradientNorm) {
+      command.buffers.push_back(BufferId(program.buffers.size() - 1));
+      command.kernels.push_back(7);
+      command.kernels.push_back(8);
+    }
+  return program;
+}
+
+std::shared_ptr<KernelLibrary> tinyDeviceKernels() {
+  return KernelLibrary::fromFunctions({backward<384>, squares, finite, sgd, backward<512>, backward<768>, backward<1024>, accumulateWords, normOfWords});
+}
+
+int tinyDevicePointers(int32_t kernel) {
+  constexpr int counts[] = {4, 2, 3, 7, 4, 4, 4, 2, 2};
+  return counts[kernel];
+}

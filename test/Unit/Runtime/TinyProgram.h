@@ -22,4 +22,9 @@ zopt::runtime::Program makeTinyProgram(int world, int stage, int accumulation = 
 /// The kernels that it launches, linked into the test.
 std::shared_ptr<zopt::runtime::KernelLibrary> tinyKernels();
 
+/// The same for the target cuda, what its kernels do, and how many pointers each takes: for FakeCuda, which runs them.
+zopt::runtime::Program makeTinyDeviceProgram(int world, int stage, int accumulation = 1);
+std::shared_ptr<zopt::runtime::KernelLibrary> tinyDeviceKernels();
+int tinyDevicePointers(int32_t kernel);
+
 #endif // ZOPT_TEST_UNIT_RUNTIME_TINYPROGRAM_H

@@ -132,13 +132,14 @@ def Plan_LaunchOp : Plan_Command<"launch"> {
 def Plan_MatmulOp : Plan_Command<"matmul"> {
   let summary = "out = scale * lhs x rhs + bias, by the target's library";
   let description = [{
-    Products accumulate in fp32. `scratch` is the library's workspace. Byte offsets are lhs, rhs, out, bias and, where either is there, aux and bias_gradient.
+    Products accumulate in fp32. `scratch` is the library's workspace. Byte offsets are lhs, rhs, out, bias and, where one of them is there, aux, bias_gradient and addend.
 
     Where the target has them (CUDA): `epilogue = gelu` stores gelu(product + bias) and the sum itself in `aux`; `gelu_grad` stores product * gelu'(aux), both in the tanh form. `bias_gradient_kind`
-    says what `bias_gradient` receives: `lhs_rows` the sums of lhs over k (one a row of out), `rhs_columns` those of rhs (one a column), `out_columns` those of out over its rows.
+    says what `bias_gradient` receives: `lhs_rows` the sums of lhs over k (one a row of out), `rhs_columns` those of rhs (one a column), `out_columns` those of out over its rows. `addend`, laid out as out, is added before out is
+    rounded; it may be out itself.
   }];
   let arguments = (ins FlatSymbolRefAttr:$lhs, FlatSymbolRefAttr:$rhs, FlatSymbolRefAttr:$out, OptionalAttr<FlatSymbolRefAttr>:$bias, OptionalAttr<FlatSymbolRefAttr>:$scratch,
-    OptionalAttr<FlatSymbolRefAttr>:$aux, OptionalAttr<FlatSymbolRefAttr>:$bias_gradient,
+    OptionalAttr<FlatSymbolRefAttr>:$aux, OptionalAttr<FlatSymbolRefAttr>:$bias_gradient, OptionalAttr<FlatSymbolRefAttr>:$addend,
     Plan_MatmulOperandAttr:$lhs_operand, Plan_MatmulOperandAttr:$rhs_operand, Plan_MatmulOperandAttr:$out_operand, OptionalAttr<Plan_MatmulOperandAttr>:$bias_operand, OptionalAttr<Plan_MatmulOperandAttr>:$aux_operand, F64Attr:$scale, DenseI64ArrayAttr:$byte_offsets,
     DefaultValuedAttr<Plan_Epilogue, "::zopt::plan::Epilogue::none">:$epilogue, DefaultValuedAttr<Plan_BiasGradient, "::zopt::plan::BiasGradient::none">:$bias_gradient_kind, OptionalAttr<I64Attr>:$algorithm);
   let assemblyFormat = "$lhs `x` $rhs `->` $out attr-dict";

@@ -40,6 +40,16 @@ def Train_GeluApproximation : I32EnumAttr<"GeluApproximation", "form of GELU", [
   let cppNamespace = "::zopt::train";
 }
 
+def Train_MatmulEpilogue : I32EnumAttr<"MatmulEpilogue", "what is done to a product in one op with it", [
+    I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"gelu", 1>, I32EnumAttrCase<"gelu_grad", 2>]> {
+  let cppNamespace = "::zopt::train";
+}
+
+def Train_BiasGradient : I32EnumAttr<"BiasGradient", "a sum that is made beside a product", [
+    I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"lhs_rows", 1>, I32EnumAttrCase<"rhs_columns", 2>, I32EnumAttrCase<"out_columns", 3>]> {
+  let cppNamespace = "::zopt::train";
+}
+
 def Train_WeightAttr : Train_Attr<"Weight", "weight"> {
   let summary = "the bytes of a tensor in a weight file";
   let description = [{

@@ -519,6 +519,24 @@ def Train_MatmulOp : Train_Op<"matmul", [Pure, DeclareOpInterfaceMethods<Train_C
   let hasVerifier = 1;
 }
 
+// A product with its neighbours, where the target's library has them in one call (CUDA).
+def Train_FusedMatmulOp : Train_Op<"fused_matmul", [Pure, AttrSizedOperandSegments, AttrSizedResultSegments]> {
+  let summary = "matrix product with an activation, or with the sum that is a bias's gradient";
+  let description = [{
+    p = scale * op(lhs) x op(rhs) + bias as in `matmul`. Epilogue `none`: result = p. `gelu`: result = gelu(p) and pre_activation = p. `gelu_grad`: result = p * gelu'(aux). GELU is the tanh form, computed
+    on the unrounded p. An `addend` of the result's type is added to p before it is rounded, with epilogue none. `bias_gradient` is a sum in fp32, rounded once: `lhs_rows` of op(lhs) over k (one element a row of the result), `rhs_columns` of op(rhs) over k (one a column),
+    `out_columns` of the result over all its rows.
+    (C1) the product is a legal `matmul`, and the addend has the result's type and neither an epilogue nor a bias gradient beside it; (C2) pre_activation (with gelu, and only then) and aux (with gelu_grad, and only then) have the result's shape; (C3) bias_gradient is a vector of the size that its kind
+    says, there unless the kind is none; lhs_rows and rhs_columns need operands of rank 2.
+  }];
+  let arguments = (ins Train_FloatTensor:$lhs, Train_FloatTensor:$rhs, Optional<Train_FloatTensor>:$bias, Optional<Train_FloatTensor>:$aux, Optional<Train_FloatTensor>:$addend, UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs,
+    DefaultValuedAttr<F64Attr, "1.0">:$scale, DefaultValuedAttr<Train_MatmulEpilogue, "::zopt::train::MatmulEpilogue::none">:$epilogue,
+    DefaultValuedAttr<Train_BiasGradient, "::zopt::train::BiasGradient::none">:$bias_gradient_kind);
+  let results = (outs Train_FloatTensor:$result, Optional<Train_FloatTensor>:$pre_activation, Optional<Train_FloatTensor>:$bias_gradient);
+  let assemblyFormat = "$lhs `,` $rhs (`bias` $bias^)? (`aux` $aux^)? (`addend` $addend^)? attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
 def Train_AttentionOp : Train_Op<"attention", [Pure, DeclareOpInterfaceMethods<Train_CostOpInterface>, DifferentiableInPart]> {
   let summary = "softmax(scale * q k^T + mask) v";
   let description = [{

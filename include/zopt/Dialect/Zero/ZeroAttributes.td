@@ -20,9 +20,17 @@ def Zero_Placement : I32EnumAttr<"Placement", "where a state lives over the rank
 def Zero_SegmentAttr : AttrDef<Zero_Dialect, "Segment"> {
   let mnemonic = "segment";
   let summary = "a parameter's place in its bucket";
-  let description = [{`#zero.segment<@w, 0, 65536>`: the state named, at `offset` elements, `elements` long. Offsets are multiples of 128; a segment's group of hyper-parameters is the decay of its train.state.}];
-  let parameters = (ins "::mlir::FlatSymbolRefAttr":$parameter, "int64_t":$offset, "int64_t":$elements);
-  let assemblyFormat = "`<` $parameter `,` $offset `,` $elements `>`";
+  let description = [{
+    `#zero.segment<@w, 0, 65536>`: the state named, at `offset` elements, `elements` long. Offsets are multiples of 128; a segment's group of hyper-parameters is the decay of its train.state.
+    `#zero.segment<@w, 0, 38597376, reserved 36096>`: that many elements behind it are zeros in parameters and gradients, so that a library may take the matrix for one with more rows.
+  }];
+  let parameters = (ins "::mlir::FlatSymbolRefAttr":$parameter, "int64_t":$offset, "int64_t":$elements, DefaultValuedParameter<"int64_t", "0">:$reserved);
+  let assemblyFormat = "`<` $parameter `,` $offset `,` $elements (`,` `reserved` $reserved^)? `>`";
+  let builders = [AttrBuilder<(ins "::mlir::FlatSymbolRefAttr":$parameter, "int64_t":$offset, "int64_t":$elements), [{ return $_get($_ctxt, parameter, offset, elements, 0); }]>];
+  let extraClassDeclaration = [{
+    /// Behind the last element that belongs to the segment.
+    int64_t getEnd() const { return getOffset() + getElements() + getReserved(); }
+  }];
 }
 def Zero_SegmentArrayAttr : TypedArrayAttrBase<Zero_SegmentAttr, "array of segments">;
 

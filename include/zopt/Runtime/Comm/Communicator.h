@@ -50,6 +50,9 @@ public:
   /// Moves what is in flight forward without waiting for it. Called between commands.
   virtual Status progress() = 0;
 
+  /// Fails where a peer is known to be gone, without waiting. For who waits for something else than a message of theirs.
+  virtual Status checkPeers(const std::string &label);
+
   /// Every rank's `bytes` bytes in rank order, on every rank.
   virtual Status allGatherNow(const std::string &label, const void *source, void *destination, int64_t bytes) = 0;
   /// The same, on rank 0 only (`destination` is not used elsewhere).
@@ -64,7 +67,7 @@ public:
   Status barrier(const std::string &label);
   /// Rank 0's text on every rank.
   Status broadcast(const std::string &label, std::string &text);
-  /// The failure of the lowest rank that has one, on every rank: a problem that one rank sees ends all. Its Error names that rank.
+  /// The failure of the lowest rank that has one, on every rank: a problem that one rank sees ends all. Its Error names that rank, or the one that `mine` names already.
   Status agree(const std::string &label, const Status &mine);
 
 protected:

@@ -5,7 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Holds a rank's arenas and everything that can be prepared before the first step: resolved addresses, library primitives, kernels. Running a sequence allocates nothing of note.
+// Runs the sequences of a Program on one rank: on the host's memory and threads, or on a GPU. An executor holds the rank's arenas and everything that can be prepared before the first step: resolved
+// addresses, library primitives, kernels. Running a sequence allocates nothing of note.
+//
+// On a GPU run() only issues work. What a step measured comes back from finishStep(), there one step late, so that the host is never waited for; every other read waits for all work before it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -17,70 +20,128 @@
 #include "zopt/Runtime/Core/Memory.h"
 #include "zopt/Runtime/Core/Program.h"
 #include "zopt/Runtime/Core/Status.h"
+#include <cmath>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace zopt::runtime {
+
+/// How ranks on GPUs exchange: by NCCL, through the host's memory and its Communicator, or by NCCL where every rank has a GPU of its own.
+enum class DeviceExchange { Automatic, Nccl, Host };
 
 struct ExecutorOptions {
   int threads = 1;
   /// Fills buffers with NaN patterns where their lives end: a test mode that makes a read of a dead buffer visible.
   bool poison = false;
+  /// CUDA: the PTX beside the Program.
+  std::string kernelFile;
+  /// CUDA: how long to wait for the device or a peer.
+  double timeoutSeconds = 600;
+  DeviceExchange exchange = DeviceExchange::Automatic;
 };
 
 /// One command that ran, for traces. Nanoseconds of the steady clock.
 struct ExecutedCommand {
   const Command *command = nullptr;
   int64_t begin = 0, end = 0;
+  bool ended = false; // a collective's end is its own; otherwise it ends with its Wait
+};
+
+/// What a step measured; values that the Program does not have are as here.
+struct StepResult {
+  double loss = NAN, norm = NAN, finite = 1;
 };
 
 class Executor {
 public:
-  /// `program` and `communicator` outlive the executor. Refuses a Program for another world size.
+  /// `program` and `communicator` outlive the executor. `kernels` is for programs of the CPU, which Program::target chooses. Every rank calls it. Refuses a Program for another world size.
   static Result<std::unique_ptr<Executor>> create(const Program &program, std::shared_ptr<KernelLibrary> kernels, Communicator &communicator, const ExecutorOptions &options);
-  ~Executor();
+  virtual ~Executor();
 
-  /// Runs a sequence to its end. `firstMicroStep` clears accumulators. After a failure the rank's memory is not to be relied on.
-  Status run(const std::string &sequence, bool firstMicroStep = true);
+  /// Runs a sequence, or issues it. `firstMicroStep` clears accumulators. After a failure the rank's memory is not to be relied on.
+  virtual Status run(const std::string &sequence, bool firstMicroStep = true) = 0;
   bool has(const std::string &sequence) const;
 
-  /// Where a buffer starts on this rank.
-  char *address(BufferId buffer) const;
-  /// A state with a buffer of its own, as a number; `write` of one that the Program lacks does nothing and says so by false.
-  bool write(const std::string &state, double value);
-  bool read(const std::string &state, double &value) const;
+  /// Where the inputs of the next sequence are to be written, one address for each of Program::inputs. They belong to the executor from run() on.
+  virtual Result<void *const *> inputs() = 0;
+  /// Ends a step: `result` receives what the oldest step that was not told yet has measured, or nothing where no such step has come to its end.
+  virtual Status finishStep(std::optional<StepResult> &result) = 0;
+  /// What remains to be told after the last finishStep(), waited for.
+  virtual Status lastResult(std::optional<StepResult> &result) = 0;
+
+  /// Bytes of a buffer on this rank, from and to the host's memory, behind everything that was issued. The host's memory may be used again when they return.
+  virtual Status upload(BufferId buffer, int64_t byteOffset, const void *source, int64_t bytes) = 0;
+  virtual Status download(BufferId buffer, int64_t byteOffset, void *destination, int64_t bytes) = 0;
+  virtual Status zero(BufferId buffer, int64_t byteOffset, int64_t bytes) = 0;
+  /// Waits for everything that was issued, and says where it failed.
+  virtual Status synchronize() = 0;
+
+  /// A state with a buffer of its own, as a number. Where the Program has no such state nothing happens.
+  Status write(const std::string &state, double value);
+  Status read(const std::string &state, double &value);
 
   /// Called after every GradientNorm, where all reduced gradients are there and no parameter has been updated.
   void onGradients(std::function<Status()> observer) { gradientObserver = std::move(observer); }
   /// Where given, every command that runs is appended; reserve room for them.
   void traceInto(std::vector<ExecutedCommand> *events) { trace = events; }
 
-  const PeakMeter &peak() const { return *meter; }
+  const PeakMeter &peak() const { return meter; }
+  /// Bytes of the device that are neither arenas nor planned, by name ("context", "libraries", ...), and the pinned memory of the host ("pinned"). Empty on a CPU.
+  virtual std::vector<std::pair<std::string, int64_t>> unplannedMemory() const { return {}; }
+  /// What collectives go through: "local", "mpi" or "nccl".
+  virtual const char *exchange() const { return communicator.name(); }
+
   const Program &getProgram() const { return program; }
   Communicator &getCommunicator() const { return communicator; }
+  int threads() const { return options.threads; }
 
-private:
-  struct Prepared;
-  struct PreparedSequence;
-  Executor(const Program &program, std::shared_ptr<KernelLibrary> kernels, Communicator &communicator, const ExecutorOptions &options);
-  Status prepare();
-  Status prepareCommand(const Command &command, Prepared &prepared);
-  void preparePoison(const Sequence &sequence, PreparedSequence &prepared);
-  Status execute(Prepared &prepared, bool firstMicroStep);
-  Status computeNorm(Prepared &prepared);
+protected:
+  Executor(const Program &program, Communicator &communicator, const ExecutorOptions &options);
+  const State *stateWithBuffer(const std::string &name) const;
+  /// Index of a sequence, or -1.
+  int sequenceIndex(const std::string &name) const;
+  /// Where a buffer starts in its arena on this rank.
+  int64_t offsetOf(BufferId buffer) const { return program.buffers[buffer].offset + communicator.rank() * program.buffers[buffer].rankStride; }
 
   const Program &program;
-  std::shared_ptr<KernelLibrary> kernels;
   Communicator &communicator;
-  ExecutorOptions options;
-  std::vector<ArenaMemory> arenas;
-  std::vector<PreparedSequence> sequences;
-  std::unique_ptr<PeakMeter> meter;
+  const ExecutorOptions options;
+  PeakMeter meter;
   std::function<Status()> gradientObserver;
   std::vector<ExecutedCommand> *trace = nullptr;
 };
+
+/// An optimizer kernel's call on consecutive segments of equal decay: blocks [begin, end) of kUpdateBlock elements of the rank's part of the bucket.
+struct UpdateRun {
+  int64_t begin = 0, end = 0;
+  double decay = 0;
+};
+/// The arrays of an Update on this rank, as (buffer, byte offset), in the order of the kernel's arguments, its scalars left out; and its calls.
+struct UpdatePlan {
+  std::vector<std::pair<BufferId, int64_t>> arrays;
+  std::vector<UpdateRun> runs;
+};
+UpdatePlan planUpdate(const Program &program, const Command &command, int rank);
+
+/// Elements that one outer iteration of the norm's and the optimizer's kernels takes.
+constexpr int64_t kUpdateBlock = 128;
+
+/// Bytes of an arena to poison, for the test mode.
+struct PoisonRange {
+  int32_t arena = 0;
+  int64_t begin = 0, bytes = 0;
+};
+struct PoisonPlan {
+  std::vector<PoisonRange> atStart;
+  std::vector<std::vector<PoisonRange>> after; // one a command
+};
+PoisonPlan planPoison(const Program &program, const Sequence &sequence, int rank);
+/// Bytes that turn every float type into NaN and every integer type into -1.
+constexpr int kPoison = 0xff;
 
 } // namespace zopt::runtime
 

@@ -146,7 +146,8 @@ struct Command {
   // the norm of two such sums (of sliced gradients, summed over ranks; of whole ones).
   int32_t kernel = -1;
   std::vector<int32_t> kernels;
-  // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1), and on CUDA aux (or -1), biasGradient (or -1). Attention: query, key, value, output, lse, mask (or -1), scratch
+  // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1), and on CUDA aux (or -1), biasGradient (or -1), addend (or -1; laid out
+  // as out, which it may be). Attention: query, key, value, output, lse, mask (or -1), scratch
   // (or -1). AttentionGrad: query, key, value, output, lse, cotangent, and the gradients of query, key and value, mask (or -1), scratch (or -1). Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
   // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm, and on CUDA the words of two ExactSums (sliced, whole). Update: scale, lr, step, finite
   // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type).

@@ -15,6 +15,7 @@
 #include "zopt/Runtime/Core/States.h"
 #include "zopt/Runtime/Core/Status.h"
 #include "zopt/Runtime/Data/Dataset.h"
+#include "zopt/Runtime/Monitor/RunChecks.h"
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,8 +26,8 @@ struct RunOptions {
   std::string plan;
   int ranks = 1;
   bool ranksGiven = false;
-  std::string comm = "mpi"; // or local
-  std::string target = "cpu";
+  std::string comm = "auto";   // mpi, local, nccl; auto: nccl between GPUs, otherwise mpi
+  std::string target = "auto"; // cpu, cuda; the launcher chooses (see Target.h) before anything else reads it
   int threads = 0; // 0: chosen
   std::string hostfile, savePlan, cacheDirectory;
   double timeoutSeconds = 600;
@@ -42,6 +43,9 @@ struct RunOptions {
   enum class Report { None, Text, Json } memoryReport = Report::None;
   bool stopAtNonFinite = false;
   bool doctor = false, dryRun = false;
+
+  std::vector<DeviceMemory> devices; // of this machine, where the launcher has looked and the target is cuda
+  std::string chip;                  // theirs: "sm_90"
 
   // Set by the launcher for the ranks that it starts.
   std::string program;         // compiled already

@@ -16,12 +16,13 @@
 #include "zopt/Runtime/Core/Memory.h"
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace zopt::runtime {
 
-/// Planned and measured bytes of every tier, and the planned bytes of each class.
-void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &peaks, bool json);
+/// Planned and measured bytes of every tier, the planned bytes of each class, and what there is beside them (Executor::unplannedMemory).
+void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &peaks, const std::vector<std::pair<std::string, int64_t>> &unplanned, bool json);
 
 /// Gathers every rank's commands of a step and writes them from rank 0. Every rank calls it.
 Status gatherTrace(Executor &executor, const std::vector<ExecutedCommand> &commands, const std::string &path);

@@ -28,7 +28,8 @@ namespace zopt::runtime {
 struct Run {
   RunOptions options;
   Program program;
-  std::shared_ptr<KernelLibrary> kernels;
+  std::shared_ptr<KernelLibrary> kernels; // of a program of the CPU
+  std::string kernelFile;                 // of one of the GPU: PTX
   std::shared_ptr<Dataset> dataset;
   std::shared_ptr<WeightsFile> weights; // of --weights
 

@@ -26,16 +26,26 @@ struct OutputNeed {
   int64_t bytes = 0; ///< that will be written, as far as is known
 };
 
+/// A GPU's memory; `freeBytes` is -1 where nobody has asked for it.
+struct DeviceMemory {
+  std::string name;
+  int64_t totalBytes = 0, freeBytes = -1;
+};
+
 struct RunNeeds {
   int64_t localRanks = 1;                 ///< on this machine
   int64_t localProcesses = 1;             ///< that they run in
-  int64_t plannedBytesPerRank = 0;        ///< of memory: device (on CPU) and host tiers
+  int64_t plannedBytesPerRank = 0;        ///< of the machine's memory: device (on CPU) and host tiers
   int64_t bytesPerProcess = 150'000'000;  ///< code, libraries, buffers of MPI
   bool usesMpi = false;
+  int64_t plannedDeviceBytesPerRank = 0;  ///< of a GPU's memory
+  std::vector<DeviceMemory> devices;      ///< GPUs of this machine, which its ranks take in turn; none: not a run on GPUs
   std::vector<OutputNeed> outputs;
 };
 
 std::vector<Status> checkMemory(const RunNeeds &needs, const MemoryFacts &memory);
+/// What the ranks of each GPU have planned against what it has free, or has at all.
+std::vector<Status> checkDevices(const RunNeeds &needs);
 /// RLIMIT_AS; `limit` in bytes, -1 where there is none.
 std::vector<Status> checkAddressSpace(const RunNeeds &needs, int64_t limit);
 /// The folder in which Open MPI's ranks of one machine exchange messages.

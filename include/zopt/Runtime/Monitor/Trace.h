@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// One step of every rank as a Chrome trace: a rank is a process, and its streams (compute, collectives, copies) are threads. A collective lasts from the command that starts it to the end of the
-// command that waits for it; collectives under way at once get lanes of their own. Each rank collects into a buffer made before the step, turns it into text after it, and one of them writes the
+// One step of every rank as a Chrome trace: a rank is a process, and its streams (compute, collectives, copies) are threads; on a GPU copies run on the stream of the computations. A collective lasts from the command that
+// starts it to the end of the command that waits for it, or where the device tells it to its own end; collectives under way at once get lanes of their own. Each rank collects into a buffer made before the step, turns it into text after it, and one of them writes the
 // texts of all. Times are those of the machine's monotonic clock, which its processes share.
 //
 //===----------------------------------------------------------------------===//
@@ -28,10 +28,10 @@ public:
   /// Room for `capacity` commands, allocated now; later ones are counted and dropped.
   explicit TraceBuffer(size_t capacity) { spans.reserve(capacity); }
 
-  /// Nanoseconds of std::chrono::steady_clock.
-  void add(const Command &command, int64_t begin, int64_t end) {
+  /// Nanoseconds of std::chrono::steady_clock. `ended`: a collective's end is its own, and not its wait's.
+  void add(const Command &command, int64_t begin, int64_t end, bool ended = false) {
     if (spans.size() < spans.capacity())
-      spans.push_back({&command, begin, end});
+      spans.push_back({&command, begin, end, ended});
     else
       ++dropped;
   }
@@ -39,6 +39,7 @@ public:
   struct Span {
     const Command *command;
     int64_t begin, end;
+    bool ended;
   };
   std::vector<Span> spans;
   int64_t dropped = 0;

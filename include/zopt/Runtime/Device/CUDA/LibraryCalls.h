@@ -1,0 +1,93 @@
+//===- LibraryCalls.h - products and attention on CUDA ----------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Matmul by cuBLASLt and Attention by cuDNN. Both libraries are loaded at run time; a build without NVIDIA's headers has these functions too, which then refuse. MatmulRules.h and AttentionRules.h say
+// what is supported. All work is queued on the caller's stream and may be captured in a CUDA graph; the same inputs give the same bits in every run, with the same algorithm on the same kind of device.
+//
+// The calling thread's current CUDA context must be the one whose memory and streams are used, from LibraryContext::create() on.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_RUNTIME_DEVICE_CUDA_LIBRARYCALLS_H
+#define ZOPT_RUNTIME_DEVICE_CUDA_LIBRARYCALLS_H
+
+#include "zopt/Runtime/Core/Program.h"
+#include "zopt/Runtime/Core/Status.h"
+#include "zopt/Runtime/Device/CUDA/AttentionRules.h"
+#include "zopt/Runtime/Device/CUDA/MatmulRules.h"
+#include <cstdint>
+#include <memory>
+#include <string>
+
+// As cuda.h declares them, so that users of this header need no NVIDIA headers.
+typedef struct CUstream_st *CUstream;
+typedef unsigned long long CUdeviceptr;
+
+namespace zopt::runtime::cuda {
+
+/// The loaded libraries and their handles. Not for use from two threads at once.
+class LibraryContext {
+public:
+  /// Loads cuBLASLt. Libraries are looked for in the folders of $ZOPT_CUDA_LIBRARY_PATH (separated by colons), where the loader looks, in CUDA's usual folders and in those of Python's packages.
+  static Result<std::unique_ptr<LibraryContext>> create();
+  ~LibraryContext();
+  LibraryContext(const LibraryContext &) = delete;
+  LibraryContext &operator=(const LibraryContext &) = delete;
+
+  /// Loads cuDNN, at the first call; createAttention() calls it.
+  Status loadAttentionLibrary();
+
+  /// "cublasLt 13.1.0", and "cudnn 9.19.0" once it is loaded, for the report and the plan.
+  std::string matmulLibrary() const;
+  std::string attentionLibrary() const;
+
+  struct Implementation;
+  Implementation &get() { return *implementation; }
+  const Implementation &get() const { return *implementation; }
+
+private:
+  LibraryContext();
+  std::unique_ptr<Implementation> implementation;
+};
+
+/// A product ready to run. It refers to the context.
+class DeviceMatmul {
+public:
+  virtual ~DeviceMatmul();
+  /// `buffers` in the order of Command::buffers: lhs, rhs, out, bias, scratch, aux, biasGradient, addend (read only where the command has one); byte offsets applied, 0 where absent. Queues the work
+  /// and returns.
+  virtual Status run(CUstream stream, const CUdeviceptr *buffers) = 0;
+  /// Algorithms that the library offers within the workspace (at most kMatmulCandidates), in its order of preference.
+  virtual int64_t candidates() const = 0;
+  /// What the chosen one uses.
+  virtual int64_t workspaceBytes() const = 0;
+};
+
+constexpr int kMatmulCandidates = 16;
+
+/// Uses candidate `command.algorithm` (-1: the first) of those that are deterministic and keep to a scratch buffer of `scratchBytes`.
+Result<std::unique_ptr<DeviceMatmul>> createMatmul(LibraryContext &context, const Command &command, int64_t scratchBytes);
+
+/// Times the first `candidates` algorithms on the given buffers, whose outputs it overwrites, and returns the index of the fastest for Command::algorithm. Waits for the stream.
+Result<int64_t> autotuneMatmul(LibraryContext &context, const Command &command, int64_t scratchBytes, CUstream stream, const CUdeviceptr *buffers, int candidates = 8);
+
+/// Attention or its gradient, ready to run. It refers to the context.
+class DeviceAttention {
+public:
+  virtual ~DeviceAttention();
+  /// `buffers` in the order of Command::buffers: query, key, value, output, lse, [cotangent and the gradients of query, key and value,] mask, scratch; byte offsets applied, 0 where absent.
+  virtual Status run(CUstream stream, const CUdeviceptr *buffers) = 0;
+  /// What the library asks for, to compare with attentionScratchBytes().
+  virtual int64_t workspaceBytes() const = 0;
+};
+
+/// Refuses, with both numbers, where the library asks for more workspace than `scratchBytes`.
+Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &context, const Command &command, int64_t scratchBytes, const AttentionOptions &options = {});
+
+} // namespace zopt::runtime::cuda
+
+#endif // ZOPT_RUNTIME_DEVICE_CUDA_LIBRARYCALLS_H

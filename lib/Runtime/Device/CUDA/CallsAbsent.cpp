@@ -1,0 +1,32 @@
+//===- CallsAbsent.cpp - a build without CUDA's headers -------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Device/CUDA/LibraryCalls.h"
+
+namespace zopt::runtime::cuda {
+
+namespace {
+Status refusal() { return runtimeError("this zrun was built without CUDA's headers, so it does not run on GPUs"); }
+} // namespace
+
+struct LibraryContext::Implementation {};
+
+LibraryContext::LibraryContext() = default;
+LibraryContext::~LibraryContext() = default;
+Result<std::unique_ptr<LibraryContext>> LibraryContext::create() { return refusal(); }
+Status LibraryContext::loadAttentionLibrary() { return refusal(); }
+std::string LibraryContext::matmulLibrary() const { return ""; }
+std::string LibraryContext::attentionLibrary() const { return ""; }
+
+DeviceMatmul::~DeviceMatmul() = default;
+DeviceAttention::~DeviceAttention() = default;
+
+Result<std::unique_ptr<DeviceMatmul>> createMatmul(LibraryContext &, const Command &, int64_t) { return refusal(); }
+Result<int64_t> autotuneMatmul(LibraryContext &, const Command &, int64_t, CUstream, const CUdeviceptr *, int) { return refusal(); }
+Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &, const Command &, int64_t, const AttentionOptions &) { return refusal(); }
+
+} // namespace zopt::runtime::cuda

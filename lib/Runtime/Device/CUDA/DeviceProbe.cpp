@@ -1,0 +1,133 @@
+//===- DeviceProbe.cpp - which GPUs there are -----------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Driver.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
+#include "zopt/Runtime/Device/CUDA/Devices.h"
+#include <cerrno>
+#include <cstring>
+#include <sstream>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace zopt::runtime {
+
+using namespace cuda;
+
+namespace {
+
+/// What the driver says, as lines that parse() reads.
+Status describe(bool withFree, std::ostringstream &text) {
+  Result<const Driver *> loaded = Driver::load();
+  if (loaded.failed())
+    return loaded.getStatus();
+  const Driver &driver = **loaded;
+  text << "driver " << driver.version << '\n';
+  int count = 0;
+  ZOPT_CUDA(driver, cuDeviceGetCount, &count);
+  if (count == 0)
+    return driver.error("cuDeviceGetCount", CUDA_ERROR_NO_DEVICE);
+  for (int i = 0; i < count; ++i) {
+    CUdevice device = 0;
+    char name[128] = "";
+    size_t total = 0, free = 0;
+    int major = 0, minor = 0;
+    ZOPT_CUDA(driver, cuDeviceGet, &device, i);
+    ZOPT_CUDA(driver, cuDeviceGetName, name, sizeof name - 1, device);
+    ZOPT_CUDA(driver, cuDeviceTotalMem, &total, device);
+    ZOPT_CUDA(driver, cuDeviceGetAttribute, &major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device);
+    ZOPT_CUDA(driver, cuDeviceGetAttribute, &minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+    if (withFree) {
+      CUcontext context = nullptr;
+      ZOPT_CUDA(driver, cuDevicePrimaryCtxRetain, &context, device);
+      ZOPT_CUDA(driver, cuCtxSetCurrent, context);
+      ZOPT_CUDA(driver, cuMemGetInfo, &free, &total);
+    }
+    text << "device " << major << ' ' << minor << ' ' << total << ' ' << (withFree ? int64_t(free) : -1) << ' ' << name << '\n';
+  }
+  return success();
+}
+
+DeviceProbe parse(const std::string &text) {
+  DeviceProbe probe;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string kind;
+    words >> kind;
+    if (kind == "driver") {
+      words >> probe.driverVersion;
+    } else if (kind == "device") {
+      DeviceFacts facts;
+      words >> facts.major >> facts.minor >> facts.totalBytes >> facts.freeBytes >> std::ws;
+      std::getline(words, facts.name);
+      probe.devices.push_back(facts);
+    } else if (kind == "problem") {
+      words >> std::ws;
+      std::getline(words, probe.problem);
+    }
+  }
+  if (text.empty())
+    probe.problem = "the process that asked for GPUs ended without an answer";
+  return probe;
+}
+
+} // namespace
+
+DeviceProbe probeDevices(bool withFree) {
+  DeviceProbe probe;
+  // Loaded but not initialized, which a fork does not mind.
+  if (DynamicLibrary library = openLibrary({"libcuda.so.1"}); !library.handle) {
+    probe.problem = Driver::load().getStatus().message();
+    return probe;
+  }
+  int ends[2];
+  if (pipe(ends) != 0) {
+    probe.problem = concat("pipe: ", std::strerror(errno));
+    return probe;
+  }
+  pid_t child = fork();
+  if (child < 0) {
+    probe.problem = concat("fork: ", std::strerror(errno));
+    close(ends[0]);
+    close(ends[1]);
+    return probe;
+  }
+  if (child == 0) {
+    close(ends[0]);
+    std::ostringstream text;
+    if (Status status = describe(withFree, text); status.failed())
+      text << "problem " << status.message() << '\n';
+    std::string all = text.str();
+    for (size_t done = 0; done < all.size();) {
+      ssize_t written = ::write(ends[1], all.data() + done, all.size() - done);
+      if (written < 0 && errno != EINTR)
+        break;
+      done += written > 0 ? size_t(written) : 0;
+    }
+    _exit(0);
+  }
+  close(ends[1]);
+  std::string text;
+  char chunk[1024];
+  for (;;) {
+    ssize_t got = ::read(ends[0], chunk, sizeof chunk);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0)
+      break;
+    text.append(chunk, size_t(got));
+  }
+  close(ends[0]);
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR)
+    ;
+  probe = parse(text);
+  probe.hasDriver = true;
+  return probe;
+}
+
+} // namespace zopt::runtime

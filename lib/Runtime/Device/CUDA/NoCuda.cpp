@@ -1,0 +1,22 @@
+//===- NoCuda.cpp - builds without CUDA's headers -------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Device/CUDA/Devices.h"
+
+namespace zopt::runtime {
+
+static constexpr const char *kProblem = "this zrun was built without CUDA's headers, so it has no target cuda: build it where CUDA 13 is installed, or give --target=cpu";
+
+DeviceProbe probeDevices(bool) {
+  DeviceProbe probe;
+  probe.problem = kProblem;
+  return probe;
+}
+
+Result<std::unique_ptr<Executor>> createCudaExecutor(const Program &, Communicator &, const ExecutorOptions &) { return inputError(kProblem); }
+
+} // namespace zopt::runtime

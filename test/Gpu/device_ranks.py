@@ -1,0 +1,78 @@
+"""Several ranks: N on one GPU, as threads and over MPI, give the same bits at every stage (I1) and the curve of one rank (I2); NCCL with one rank, and with
+as many as there are GPUs, is issued and gives the same curve."""
+import dataclasses
+import json
+
+import harness
+from device import Device, gpus, on_device, specialization
+from harness import MODELS, add, assert_same_training, compile_plan, scratch, succeed, train, train_anew
+from ranks import TOLERANCE
+
+STEPS = 10
+NCCL = 1e-6  # between stages, relative: NCCL's order of sums is its own
+GLOBAL_BATCH = {"gpt2-tiny": 8, "llama-tiny": 8, "mlp-tiny": 16}
+
+
+def same(base, variant):
+    assert_same_training(train(base), train(variant))
+
+
+def same_curve(one, many, tolerance):
+    a, b = train(one), train(many)
+    worst = max(abs(x - y) / abs(x) for x, y in zip(a.losses, b.losses))
+    assert worst <= tolerance, f"losses differ by {worst:.3g} relative, more than {tolerance:g}, between {one} and {many}"
+
+
+def rank_order(local, nccl):
+    """NCCL only carries: the bits are those of ranks that are threads."""
+    assert_same_training(train(local), train_anew(nccl, ZOPT_RANK_ORDER_SUMS="1"))
+
+
+def collectives_in_trace(stage, ranks):
+    """The trace of a step has NCCL's collectives on their stream."""
+    folder = scratch("trace")
+    plan = compile_plan("gpt2-tiny", f"--zero-stage={stage}", "--micro-batch=4", "--bf16", "--clip=1", *specialization(Device.target, ranks))
+    succeed(["zrun", plan, "--nproc", ranks, "--comm=nccl", "--threads", 1, f"--target={Device.target}", "--data", MODELS / "gpt2-tiny/batch.safetensors", "--steps", 4,
+             "--trace", folder / "trace.json"], timeout=300)
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    names = [e["name"] for e in events if e.get("ph") == "X" and e.get("cat") == "collectives"]
+    wanted = ("all_gather", "reduce_scatter") if stage == 3 else ("all_reduce",)
+    missing = [w for w in wanted if not any(n.startswith(w) for n in names)]
+    assert not missing, f"no {', '.join(missing)} in the trace; its collectives: {sorted(set(names))}"
+
+
+def register():
+    models = ("gpt2-tiny",) if Device.quick else ("gpt2-tiny", "llama-tiny", "mlp-tiny")
+    for model in models:
+        one = on_device(harness.Config(model, micro=GLOBAL_BATCH[model], steps=STEPS))
+        for ranks in (2, 4):
+            for precision, accum in (("fp32", 1), ("bf16", 2)) if not Device.quick else (("fp32", 1),):
+                plain = harness.Config(model, precision=precision, accum=accum, ranks=ranks, micro=GLOBAL_BATCH[model] // (ranks * accum), steps=STEPS)
+                base = on_device(plain)
+                name = f"I1/{model}/{precision}/accum{accum}/ranks{ranks}"
+                for stage in (3,) if Device.quick else (1, 2, 3):
+                    add(f"{name}/stage{stage}", same, base, dataclasses.replace(base, stage=stage))
+                for stage in (0, 3) if Device.quick or model != "gpt2-tiny" else (0, 1, 2, 3):
+                    add(f"{name}/stage{stage}-mpi", same, base, dataclasses.replace(base, stage=stage, comm="mpi"))
+                if precision == "fp32":
+                    for stage in (0, 3):
+                        add(f"I2/{model}/ranks{ranks}/stage{stage}", same_curve, one, dataclasses.replace(base, stage=stage), TOLERANCE)
+    if Device.target != "cuda":
+        return
+    for precision in ("fp32", "bf16"):
+        one = on_device(harness.Config("gpt2-tiny", precision=precision, micro=8, steps=STEPS))
+        for stage in (0, 3) if Device.quick else (0, 1, 2, 3):
+            add(f"nccl/gpt2-tiny/{precision}/ranks1/stage{stage}", same_curve, one, dataclasses.replace(one, stage=stage, comm="nccl"), NCCL)
+        add(f"nccl/gpt2-tiny/{precision}/ranks1/rank order", rank_order, dataclasses.replace(one, stage=3), dataclasses.replace(one, stage=3, comm="nccl"))
+    for stage in (0, 3):
+        add(f"nccl/trace/ranks1/stage{stage}", collectives_in_trace, stage, 1)
+    for ranks in (2, 4, 8):
+        if len(gpus()) < ranks:
+            break
+        one = on_device(harness.Config("gpt2-tiny", micro=8, steps=STEPS))
+        base = on_device(harness.Config("gpt2-tiny", ranks=ranks, micro=8 // ranks, steps=STEPS, comm="nccl"))
+        add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/as one rank", same_curve, one, base, TOLERANCE)
+        for stage in (1, 2, 3):
+            add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/stage{stage}", same_curve, base, dataclasses.replace(base, stage=stage), NCCL)
+            add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/stage{stage}, rank order", rank_order, dataclasses.replace(base, stage=stage, comm="local"), dataclasses.replace(base, stage=stage))
+        add(f"nccl/trace/ranks{ranks}/stage3", collectives_in_trace, 3, ranks)

@@ -1,0 +1,64 @@
+// RUN: zopt %s --pass-pipeline='builtin.module(func.func(zopt-fuse-matmul-epilogues))' | FileCheck %s
+// RUN: zopt %s --pass-pipeline='builtin.module(func.func(zopt-fuse-matmul-epilogues{bias-gradients=false}))' | FileCheck %s --check-prefix=NOSUM
+
+// GELU in the tanh form and its argument are two results of one op.
+// CHECK-LABEL: func.func @gelu
+// CHECK: %[[Y:.*]], %[[P:.*]] = train.fused_matmul %arg0, %arg1 bias %arg2 {epilogue = 1 : i32
+// CHECK-NEXT: return %[[P]], %[[Y]]
+func.func @gelu(%x: tensor<2x8x16xbf16>, %w: tensor<16x32xbf16>, %b: tensor<32xbf16>) -> (tensor<2x8x32xbf16>, tensor<2x8x32xbf16>) {
+  %p = train.matmul %x, %w bias %b : tensor<32xbf16> : tensor<2x8x16xbf16>, tensor<16x32xbf16> -> tensor<2x8x32xbf16>
+  %y = train.gelu %p {approximate = 1 : i32} : tensor<2x8x32xbf16>
+  return %p, %y : tensor<2x8x32xbf16>, tensor<2x8x32xbf16>
+}
+
+// The form with erf is no epilogue, nor is anything in fp32.
+// CHECK-LABEL: func.func @not_fused
+// CHECK-NOT: train.fused_matmul
+// CHECK: return
+func.func @not_fused(%x: tensor<8x16xbf16>, %w: tensor<16x32xbf16>, %xf: tensor<8x16xf32>, %wf: tensor<16x32xf32>) -> (tensor<8x32xbf16>, tensor<8x32xf32>) {
+  %p = train.matmul %x, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %y = train.gelu %p {approximate = 0 : i32} : tensor<8x32xbf16>
+  %q = train.matmul %xf, %wf : tensor<8x16xf32>, tensor<16x32xf32> -> tensor<8x32xf32>
+  %z = train.gelu %q {approximate = 1 : i32} : tensor<8x32xf32>
+  return %y, %z : tensor<8x32xbf16>, tensor<8x32xf32>
+}
+
+// The gradient of GELU takes the product in, and the bias's gradient with it.
+// CHECK-LABEL: func.func @gelu_grad
+// CHECK: %[[D:.*]], %[[S:.*]] = train.fused_matmul %arg0, %arg1 aux %arg2 {bias_gradient_kind = 3 : i32, epilogue = 2 : i32{{.*}}transpose_rhs}
+// CHECK-NEXT: return %[[D]], %[[S]]
+// NOSUM-LABEL: func.func @gelu_grad
+// NOSUM: %[[D:.*]] = train.fused_matmul %arg0, %arg1 aux %arg2
+// NOSUM-NEXT: train.reduce_sum %[[D]]
+func.func @gelu_grad(%dy: tensor<2x8x16xbf16>, %w: tensor<32x16xbf16>, %p: tensor<2x8x32xbf16>) -> (tensor<2x8x32xbf16>, tensor<32xbf16>) {
+  %m = train.matmul %dy, %w {transpose_rhs} : tensor<2x8x16xbf16>, tensor<32x16xbf16> -> tensor<2x8x32xbf16>
+  %d = train.gelu_grad %p, %m {approximate = 1 : i32} : tensor<2x8x32xbf16>
+  %s = train.reduce_sum %d [0, 1] : tensor<2x8x32xbf16> -> tensor<32xbf16>
+  return %d, %s : tensor<2x8x32xbf16>, tensor<32xbf16>
+}
+
+// A product that something else reads stays.
+// CHECK-LABEL: func.func @shared_product
+// CHECK: train.matmul
+// CHECK: train.gelu_grad
+func.func @shared_product(%dy: tensor<8x16xbf16>, %w: tensor<32x16xbf16>, %p: tensor<8x32xbf16>) -> (tensor<8x32xbf16>, tensor<8x32xbf16>) {
+  %m = train.matmul %dy, %w {transpose_rhs} : tensor<8x16xbf16>, tensor<32x16xbf16> -> tensor<8x32xbf16>
+  %d = train.gelu_grad %p, %m {approximate = 1 : i32} : tensor<8x32xbf16>
+  return %d, %m : tensor<8x32xbf16>, tensor<8x32xbf16>
+}
+
+// The sum of a cotangent joins the weight's gradient, whichever side the cotangent is on.
+// CHECK-LABEL: func.func @bias_gradient
+// CHECK: train.fused_matmul %{{.*}}, %{{.*}} {bias_gradient_kind = 2 : i32{{.*}}transpose_lhs}
+// CHECK: train.fused_matmul %{{.*}}, %{{.*}} {bias_gradient_kind = 1 : i32{{.*}}transpose_lhs}
+// CHECK-NOT: train.reduce_sum
+func.func @bias_gradient(%x: tensor<16x4xbf16>, %dy: tensor<2x8x32xbf16>) -> (tensor<4x32xbf16>, tensor<32xbf16>, tensor<32x4xbf16>, tensor<32xbf16>) {
+  %r = train.reshape %dy : tensor<2x8x32xbf16> -> tensor<16x32xbf16>
+  %dw = train.matmul %x, %r {transpose_lhs} : tensor<16x4xbf16>, tensor<16x32xbf16> -> tensor<4x32xbf16>
+  %s = train.reduce_sum %dy [0, 1] : tensor<2x8x32xbf16> -> tensor<32xbf16>
+  %y = train.neg %dy : tensor<2x8x32xbf16>
+  %q = train.reshape %y : tensor<2x8x32xbf16> -> tensor<16x32xbf16>
+  %dv = train.matmul %q, %x {transpose_lhs} : tensor<16x32xbf16>, tensor<16x4xbf16> -> tensor<32x4xbf16>
+  %t = train.reduce_sum %y [0, 1] : tensor<2x8x32xbf16> -> tensor<32xbf16>
+  return %dw, %s, %dv, %t : tensor<4x32xbf16>, tensor<32xbf16>, tensor<32x4xbf16>, tensor<32xbf16>
+}
