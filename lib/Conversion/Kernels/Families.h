@@ -57,6 +57,11 @@ mlir::Value emitElementwise(KernelBuilder &kernel, mlir::Operation *op, llvm::Ar
 //===--- Movement.cpp ---===//
 mlir::LogicalResult generateMovement(Context &context);
 
+//===--- Transpose.cpp ---===//
+
+/// GPU only: a copy whose sides have their neighbouring elements along different, long axes. False where it is not one.
+bool generateTransposition(Context &context, llvm::StringRef name, llvm::ArrayRef<int64_t> shape, Access source, Access destination);
+
 //===--- Gather.cpp ---===//
 mlir::LogicalResult generateGather(Context &context, train::GatherOp op);
 mlir::LogicalResult generateGatherGrad(Context &context, train::GatherGradOp op);

@@ -215,15 +215,16 @@ void GatherGrad::rank() {
   Value position = kernel.loadScalar(unorderedView, slot);
   Value row = rowOf(arith::IndexCastOp::create(b, loc, indexType, position));
   Value first = load(kernel, startView, row), last = load(kernel, startView, kernel.add(row, 1));
-  auto loop = scf::ForOp::create(b, loc, first, last, kernel.index(1), first);
+  auto loop = scf::ForOp::create(b, loc, first, last, kernel.index(1), narrow(kernel, first));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
     Value smaller = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, kernel.loadScalar(unorderedView, loop.getInductionVar()), position);
-    scf::YieldOp::create(b, loc, Value(arith::AddIOp::create(b, loc, loop.getRegionIterArg(0), arith::IndexCastUIOp::create(b, loc, indexType, smaller))));
+    scf::YieldOp::create(b, loc, Value(arith::AddIOp::create(b, loc, loop.getRegionIterArg(0), arith::ExtUIOp::create(b, loc, i32, smaller))));
   }
-  kernel.storeHere(position, sortedView, loop.getResult(0));
-  kernel.storeHere(narrow(kernel, row), rowView, loop.getResult(0));
+  Value rank = arith::IndexCastOp::create(b, loc, indexType, loop.getResult(0));
+  kernel.storeHere(position, sortedView, rank);
+  kernel.storeHere(narrow(kernel, row), rowView, rank);
   context.add(kernel);
 }
 
@@ -259,15 +260,17 @@ void GatherGrad::sum() {
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    SmallVector<Value> rows, terms, exists;
+    // All addresses before the cotangents: a thread waits for the first of these only once.
+    SmallVector<Value> rows, places, terms, exists;
     for (int64_t step = 0; step < kUnroll; ++step) {
       Value at = kernel.add(low, kernel.add(loop.getInductionVar(), step));
       exists.push_back(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ule, at, last));
       at = arith::MinUIOp::create(b, loc, at, last);
       rows.push_back(load(kernel, rowView, at));
-      SmallVector<Value> positionAt = kernel.delinearize(load(kernel, sortedView, at), indexLayout.shape);
-      terms.push_back(kernel.loadCompute(cotangent, part.at({}, positionAt), part.lanes));
+      places.push_back(load(kernel, sortedView, at));
     }
+    for (Value position : places)
+      terms.push_back(kernel.loadCompute(cotangent, part.at({}, kernel.delinearize(position, indexLayout.shape)), part.lanes));
     Value row = loop.getRegionIterArg(0), total = loop.getRegionIterArg(1);
     for (int64_t step = 0; step < kUnroll; ++step) {
       Value isNew = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, rows[step], row);
@@ -303,14 +306,25 @@ void GatherGrad::finish() {
   b.setInsertionPointToStart(branch.elseBlock());
   kernel.ifThen(crosses, [&] {
     Value total = kernel.load(partialView, part.at({firstChunk, kernel.index(1)}, {}), part.lanes);
-    auto loop = scf::ForOp::create(b, loc, kernel.add(firstChunk, 1), endChunk, kernel.index(1), total);
-    {
+    // A frequent row has hundreds of them: eight are in flight.
+    constexpr int64_t kInFlight = 8;
+    auto addPartials = [&](Value from, Value to, int64_t step, Value init) {
+      auto loop = scf::ForOp::create(b, loc, from, to, kernel.index(step), init);
       OpBuilder::InsertionGuard inner(b);
       b.setInsertionPointToStart(loop.getBody());
-      Value next = kernel.load(partialView, part.at({loop.getInductionVar(), kernel.index(0)}, {}), part.lanes);
-      scf::YieldOp::create(b, loc, kernel.addF(loop.getRegionIterArg(0), next));
-    }
-    store(loop.getResult(0));
+      SmallVector<Value> loaded;
+      for (int64_t chunk = 0; chunk < step; ++chunk)
+        loaded.push_back(kernel.load(partialView, part.at({kernel.add(loop.getInductionVar(), chunk), kernel.index(0)}, {}), part.lanes));
+      Value sum = loop.getRegionIterArg(0);
+      for (Value next : loaded)
+        sum = kernel.addF(sum, next);
+      scf::YieldOp::create(b, loc, sum);
+      return loop.getResult(0);
+    };
+    Value second = kernel.add(firstChunk, 1);
+    Value rounds = arith::DivUIOp::create(b, loc, arith::SubIOp::create(b, loc, endChunk, second), kernel.index(kInFlight));
+    Value middle = kernel.add(second, kernel.mul(rounds, kInFlight));
+    store(addPartials(middle, endChunk, 1, addPartials(second, middle, kInFlight, total)));
   });
   context.add(kernel);
 }

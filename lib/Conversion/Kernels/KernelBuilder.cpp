@@ -142,16 +142,20 @@ Value KernelBuilder::scalarArgument(unsigned argumentIndex, Type type) {
 Value KernelBuilder::begin(int64_t extent, int64_t grain) {
   launch.extent = extent;
   launch.grain = grain;
-  lower = entry->addArgument(builder.getIndexType(), loc);
-  upper = entry->addArgument(builder.getIndexType(), loc);
-  kernel->setFunctionType(builder.getFunctionType(entry->getArgumentTypes(), {}));
-  builder.setInsertionPointToEnd(entry);
+  declareRange();
   if (isGpu())
     return beginGpu();
   auto loop = scf::ForOp::create(builder, loc, lower, upper, index(1));
   plan::ReturnOp::create(builder, loc);
   builder.setInsertionPointToStart(loop.getBody());
   return loop.getInductionVar();
+}
+
+void KernelBuilder::declareRange() {
+  lower = entry->addArgument(builder.getIndexType(), loc);
+  upper = entry->addArgument(builder.getIndexType(), loc);
+  kernel->setFunctionType(builder.getFunctionType(entry->getArgumentTypes(), {}));
+  builder.setInsertionPointToEnd(entry);
 }
 
 KernelLaunch KernelBuilder::end() { return launch; }

@@ -131,6 +131,9 @@ public:
 
   /// Opens the loop over outer iterations and returns its index; `extent` and `grain` go into the launch.
   mlir::Value begin(int64_t extent, int64_t grain);
+  /// GPU: begins a kernel whose blocks share out `iterations` each by themselves, and returns the block's first one. None of them may go beyond the last of the launch.
+  mlir::Value beginBlock(int64_t iterations);
+  mlir::Value lastIteration() { return add(upper, -1); }
   /// GPU: what follows is done by all threads of a block, after its iterations.
   void afterIterations() { builder.setInsertionPoint(entry->getTerminator()); }
   /// Closes the kernel. It stays owned by the builder until `release`.
@@ -155,7 +158,7 @@ public:
   mlir::Value laneNumbers(mlir::Type elementType);
 
   //===--- memory ---===//
-  /// 16 lanes from `indices` on along the last axis; lanes that are not valid hold 0.
+  /// The lanes from `indices` on along the last axis. Lanes that are not valid hold 0 on a CPU, some element of the row on a GPU.
   mlir::Value load(const View &view, mlir::ValueRange indices, Lanes lanes = {});
   void store(mlir::Value vector, const View &view, mlir::ValueRange indices, Lanes lanes = {});
   mlir::Value loadScalar(const View &view, mlir::ValueRange indices);
@@ -164,6 +167,9 @@ public:
   void storeHere(mlir::Value value, const View &view, mlir::ValueRange indices);
   /// GPU: a vector whose lanes' indices `at` makes from their places, from i on.
   mlir::Value loadLanes(const View &view, mlir::Value i, const Lanes &lanes, llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value place)> at);
+  /// One element as it is stored.
+  mlir::Value loadStorage(const View &view, mlir::ValueRange indices) { return mlir::memref::LoadOp::create(builder, loc, view.memref, selectIndices(view, indices)); }
+  void storeStorage(mlir::Value value, const View &view, mlir::ValueRange indices) { mlir::memref::StoreOp::create(builder, loc, value, view.memref, selectIndices(view, indices)); }
   /// `load` and conversion to the compute type of the element type; `store` of a value rounded to the element type.
   mlir::Value loadCompute(const View &view, mlir::ValueRange indices, Lanes lanes = {});
   void storeRounded(mlir::Value vector, const View &view, mlir::ValueRange indices, Lanes lanes = {});
@@ -200,7 +206,7 @@ public:
   /// Column chunk `chunk` of [0, columns): `body` gets the first column and the blocks of 16 that the chunk has; the last, shorter chunk has code of its own.
   void forColumnChunks(mlir::Value chunk, int64_t columns, int64_t chunkColumns, llvm::function_ref<void(mlir::Value first, llvm::ArrayRef<Lanes> blocks)> body);
 
-  /// One reduction over a row for each entry of `kinds`: `terms` gives the 16 terms of each at a block. Partial results live in 16 lanes (64 where n >= 256) by index modulo their number, and
+  /// One reduction over a row for each entry of `kinds`: `terms` gives the terms of each at a vector. On a CPU, partial results live in 16 lanes (64 where n >= 256) by index modulo their number, and
   /// are combined in one fixed order. Returns scalars of `type`.
   llvm::SmallVector<mlir::Value> reduceRow(int64_t n, llvm::ArrayRef<Combine> kinds, mlir::Type type,
                                            llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value index, Lanes lanes)> terms);
@@ -221,6 +227,8 @@ private:
   llvm::SmallVector<mlir::Value> selectIndices(const View &view, mlir::ValueRange indices, int64_t lane = 0);
   mlir::Value loadElement(const View &view, mlir::ValueRange selected);
   void storeElement(mlir::Value value, const View &view, mlir::ValueRange selected);
+
+  void declareRange();
 
   //===--- KernelBuilderGpu.cpp ---===//
   mlir::Value beginGpu();

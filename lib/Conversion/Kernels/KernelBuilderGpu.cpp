@@ -116,6 +116,17 @@ Value KernelBuilder::beginGpu() {
   return iteration;
 }
 
+Value KernelBuilder::beginBlock(int64_t iterations) {
+  declareRange();
+  kernel->setBlockThreads(spread.threads);
+  kernel->setBlockIterations(iterations);
+  builder.setInsertionPoint(plan::ReturnOp::create(builder, loc));
+  body = entry;
+  threadInGroup = gpu::ThreadIdOp::create(builder, loc, gpu::Dimension::x);
+  firstPlace = mul(threadInGroup, spread.lanes);
+  return add(lower, mul(gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x), iterations));
+}
+
 Value KernelBuilder::thread() { return threadInGroup; }
 
 Value KernelBuilder::isLeader() { return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, threadInGroup, index(0)); }

@@ -18,6 +18,8 @@ using namespace zopt::kernels;
 
 static void generateCopy(Context &context, StringRef name, ArrayRef<int64_t> shape, Access source, Access destination) {
   destination.write = true;
+  if (context.isGpu() && generateTransposition(context, name, shape, source, destination))
+    return;
   generateElementwise(context, name, shape, {source, destination},
                       [](KernelBuilder &, ArrayRef<Value> loaded) { return SmallVector<Value>(loaded); });
 }

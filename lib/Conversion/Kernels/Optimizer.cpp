@@ -22,12 +22,6 @@ static View blocks(KernelBuilder &kernel, unsigned argument, Type elementType, b
   return kernel.argument(Access{argument, elementType, {kBlock, 1}, 0, write, /*alignment=*/64}, {ShapedType::kDynamic, kBlock});
 }
 
-/// A GPU has a warp for each of eight neighbouring blocks, 16 bytes of fp32 a thread; `repeats` of them one after another.
-static void spreadBlocks(KernelBuilder &kernel, int64_t repeats) {
-  if (kernel.isGpu())
-    kernel.setSpread({/*lanes=*/4, /*threads=*/32, /*groups=*/8, repeats});
-}
-
 static bool isVector(Value value) { return isa<VectorType>(value.getType()); }
 
 namespace {
@@ -104,7 +98,8 @@ void Update::writeGpu() {
   Value finite = loadFinite(), scale = loadScalar(0);
   mapScalars();
   shareScalars();
-  spreadBlocks(kernel, /*repeats=*/4);
+  // A warp for each of eight neighbouring blocks, 16 bytes of fp32 a thread; four of them one after another, which share the scalars.
+  kernel.setSpread({/*lanes=*/4, /*threads=*/32, /*groups=*/8, /*repeats=*/4});
   Value block = kernel.begin(1, grainFor(kBlock));
   kernel.ifThen(finite, [&] { updateElements({block, kernel.placeAt(0)}, kernel.broadcast(scale)); });
 }
@@ -176,14 +171,53 @@ void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimi
     update.write();
 }
 
-/// Bytes moved: the gradient once, 8 bytes a block.
+/// A warp has four blocks, whose loads are in flight together. The sums over its lanes are exchanged at once: lanes keep half of what they have in the first two of five steps.
+static void writeSquaresOnGpu(KernelBuilder &kernel, const View &gradient, const View &sums) {
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
+  constexpr int64_t kWarps = 8, kBlocks = 4;
+  kernel.setSpread({/*lanes=*/4, /*threads=*/32 * kWarps});
+  Value first = kernel.beginBlock(kWarps * kBlocks);
+  SmallVector<Value> split = kernel.delinearize(kernel.thread(), {kWarps, 32});
+  Value lane = split[1], place = kernel.mul(lane, 4);
+  first = kernel.add(first, kernel.mul(split[0], kBlocks));
+  Type f64 = b.getF64Type();
+  SmallVector<Value> loaded, kept;
+  for (int64_t block = 0; block < kBlocks; ++block) // beyond the end: the last block again
+    loaded.push_back(kernel.load(gradient, {arith::MinUIOp::create(b, loc, kernel.add(first, block), kernel.lastIteration()), place}));
+  for (Value x : loaded) {
+    x = kernel.convert(x, f64);
+    kept.push_back(kernel.horizontal(KernelBuilder::Combine::Sum, kernel.mulF(x, x)));
+  }
+  auto hasBit = [&](int64_t bit) -> Value { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, arith::AndIOp::create(b, loc, lane, kernel.index(bit)), kernel.index(0)); };
+  for (int64_t distance = 16; distance > 0; distance /= 2) {
+    SmallVector<Value> next;
+    Value upper = hasBit(distance);
+    for (size_t i = 0, half = kept.size() / 2; i < std::max<size_t>(half, 1); ++i) {
+      if (kept.size() == 1) {
+        next.push_back(kernel.addF(kept[0], kernel.shuffleXor(kept[0], distance)));
+        continue;
+      }
+      Value own = arith::SelectOp::create(b, loc, upper, kept[half + i], kept[i]), other = arith::SelectOp::create(b, loc, upper, kept[i], kept[half + i]);
+      next.push_back(kernel.addF(own, kernel.shuffleXor(other, distance)));
+    }
+    kept = next;
+  }
+  // Lanes 0, 8, 16 and 24 have the four sums.
+  Value block = kernel.add(first, arith::DivUIOp::create(b, loc, lane, kernel.index(8)));
+  Value stores = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, arith::AndIOp::create(b, loc, lane, kernel.index(7)), kernel.index(0));
+  stores = arith::AndIOp::create(b, loc, stores, arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ule, block, kernel.lastIteration()));
+  kernel.ifThen(stores, [&] { kernel.storeHere(kept[0], sums, {block, kernel.index(0)}); });
+}
+
+/// Bytes moved: the gradient once, 8 bytes a block. Squares of fp32 numbers are exact in f64.
 void kernels::writeSquaresKernel(KernelBuilder &kernel, Type gradientType) {
   View gradient = blocks(kernel, 0, gradientType, false);
-  spreadBlocks(kernel, /*repeats=*/4);
   View sums = kernel.argument(Access{1, kernel.builder.getF64Type(), {1, 0}, 0, true}, {ShapedType::kDynamic, kBlock});
+  if (kernel.isGpu())
+    return writeSquaresOnGpu(kernel, gradient, sums);
   Value block = kernel.begin(1, grainFor(kBlock));
   Type f64 = kernel.builder.getF64Type();
-  // Squares of fp32 numbers are exact in f64.
   Value sum = kernel.reduceRow(kBlock, KernelBuilder::Combine::Sum, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> {
     Value x = kernel.convert(kernel.load(gradient, {block, i}, lanes), f64);
     return {kernel.mulF(x, x)};

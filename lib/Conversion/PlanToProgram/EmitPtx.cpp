@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LowerKernels.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/Analysis/CGSCCPassManager.h"
 #include "llvm/Analysis/LoopAnalysisManager.h"
@@ -40,12 +41,6 @@ LogicalResult zopt::emitPtx(ArrayRef<plan::KernelOp> kernels, plan::TargetOp tar
   FailureOr<OwningOpRef<ModuleOp>> lowered = lowerGpuKernels(kernels);
   if (failed(lowered))
     return failure();
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> module = translateModuleToLLVMIR(**lowered, context, "kernels");
-  if (!module) {
-    error = "kernels do not translate to LLVM IR";
-    return failure();
-  }
   llvm::Triple triple(target.getTriple());
   const llvm::Target *description = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!description)
@@ -55,8 +50,17 @@ LogicalResult zopt::emitPtx(ArrayRef<plan::KernelOp> kernels, plan::TargetOp tar
   options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
   std::unique_ptr<llvm::TargetMachine> machine(
       description->createTargetMachine(triple, target.getCpu(), target.getFeatures(), options, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+  // Known before translation, which takes alignments from it: those of another machine would split accesses of 8 bytes.
+  llvm::DataLayout layout = machine->createDataLayout();
+  (**lowered)->setAttr(LLVM::LLVMDialect::getDataLayoutAttrName(), StringAttr::get((*lowered)->getContext(), layout.getStringRepresentation()));
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> module = translateModuleToLLVMIR(**lowered, context, "kernels");
+  if (!module) {
+    error = "kernels do not translate to LLVM IR";
+    return failure();
+  }
   module->setTargetTriple(machine->getTargetTriple());
-  module->setDataLayout(machine->createDataLayout());
+  module->setDataLayout(layout);
   optimizeModule(*module, *machine);
   for (llvm::Function &function : *module)
     if (function.isDeclaration() && !function.isIntrinsic()) {

@@ -163,6 +163,22 @@ TEST(GpuKernels, AFrequentTokenAndManyThatAreAbsent) {
   expectNear(grad, expected, 1e-6, 1e-5);
 }
 
+TEST(GpuKernels, TranspositionsGoThroughTiles) {
+  for (Type type : {Type::BF16, Type::F32, Type::I64, Type::I1})
+    for (auto [rows, columns] : {std::pair<int64_t, int64_t>(128, 64), {70, 131}, {16, 33}}) {
+      static const char *names[] = {"f32", "bf16", "f64", "i64", "i32", "i1"};
+      std::string name = names[static_cast<int>(type)], r = std::to_string(rows), c = std::to_string(columns);
+      Tensor x = random(type, {2, rows, 3, columns}, 0, 2);
+      Tensor y = run("%r = train.transpose %0 [0, 3, 2, 1] : tensor<2x" + r + "x3x" + c + "x" + name + "> -> tensor<2x" + c + "x3x" + r + "x" + name + ">", {x},
+                     {like(type, {2, columns, 3, rows})})[0];
+      for (int64_t a = 0; a < 2; ++a)
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t b = 0; b < 3; ++b)
+            for (int64_t j = 0; j < columns; ++j)
+              ASSERT_EQ(y.at({a, j, b, i}), x.at({a, i, b, j}));
+    }
+}
+
 size_t count(const std::string &text, const std::string &part) {
   size_t found = 0;
   for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
