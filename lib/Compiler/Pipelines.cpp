@@ -83,7 +83,7 @@ std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
   pipeline.onFunctions({"canonicalize", "cse"});
   // Whatever `fuse` says, which promises the same bits. Sums beside a product cost more than a kernel of their own: measured.
   if (onGpu)
-    pipeline.add("func.func(zopt-fuse-matmul-epilogues{bias-gradients=false})");
+    pipeline.add("func.func(zopt-fuse-cross-entropy,zopt-fuse-norm-residuals,zopt-fuse-matmul-epilogues{bias-gradients=false})");
   if (options.fuse)
     pipeline.add("func.func(zopt-fuse-elementwise)");
   llvm::SmallVector<std::string> planOptions = {option("world-size", options.worldSize), option("threads", options.threads), option("target", options.target), option("prefetch", int64_t(options.prefetch))};

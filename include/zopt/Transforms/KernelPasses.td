@@ -45,4 +45,22 @@ def FuseMatmulEpilogues : Pass<"zopt-fuse-matmul-epilogues", "mlir::func::FuncOp
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 
+def FuseNormResiduals : Pass<"zopt-fuse-norm-residuals", "mlir::func::FuncOp"> {
+  let summary = "Add a residual's gradient inside the gradient of the norm beside it";
+  let description = [{
+    Expects the explicit level, specialized for a GPU, before elementwise fusion; leaves the same. The sum of a `train.layer_norm_grad` or `train.rms_norm_grad` that nothing else reads and of another value
+    becomes the `addend` of the former. In 16-bit types only. Numerics: changed by less than a rounding; the norm's gradient is not rounded before the sum.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def FuseCrossEntropy : Pass<"zopt-fuse-cross-entropy", "mlir::func::FuncOp"> {
+  let summary = "Make the loss and the gradient of logits over one reading of them";
+  let description = [{
+    Expects the explicit level, specialized for a GPU; leaves the same. A `train.cross_entropy` whose log-sum-exp only its `train.cross_entropy_grad` reads becomes, with that, a `train.cross_entropy_step`;
+    what the gradient's factor is computed from moves before it. Not where the factor depends on the loss. Numerics: bitwise.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 #endif // ZOPT_TRANSFORMS_KERNELPASSES_TD

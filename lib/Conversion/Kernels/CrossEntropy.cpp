@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Families.h"
+#include <array>
 
 using namespace mlir;
 using namespace zopt;
@@ -21,6 +22,23 @@ static std::tuple<Value, Value> loadLabel(KernelBuilder &kernel, const View &lab
   Value place = arith::IndexCastOp::create(b, kernel.loc, b.getIndexType(), label);
   place = arith::MaxSIOp::create(b, kernel.loc, place, kernel.index(0));
   return {counted, arith::MinSIOp::create(b, kernel.loc, place, kernel.index(classes - 1))};
+}
+
+/// The sums of all rows' losses and counts, in f64, in an order that depends on the number of rows alone, rounded once.
+static void addSums(Context &context, Type type, int64_t count, std::array<unsigned, 2> rows, unsigned lossArgument, unsigned countArgument) {
+  Type result = context.layouts[lossArgument].elementType;
+  KernelBuilder kernel(context.context(), "cross_entropy_sums", context.target);
+  View losses = kernel.linear(rows[0], type, count), counts = kernel.linear(rows[1], type, count);
+  View loss = kernel.linear(lossArgument, result, 1, /*write=*/true), counted = kernel.linear(countArgument, result, 1, /*write=*/true);
+  kernel.spreadRow(count);
+  kernel.begin(1, 1);
+  Type f64 = kernel.builder.getF64Type();
+  SmallVector<Value> sums = kernel.reduceRow(count, {Combine::Sum, Combine::Sum}, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> {
+    return {kernel.convert(kernel.load(losses, i, lanes), f64), kernel.convert(kernel.load(counts, i, lanes), f64)};
+  });
+  kernel.storeRoundedScalar(sums[0], loss, kernel.index(0));
+  kernel.storeRoundedScalar(sums[1], counted, kernel.index(0));
+  context.add(kernel);
 }
 
 /// Two kernels: every row's loss, count (0 or 1) and log-sum-exp; then the sums of losses and counts, in f64, in an order that depends on the number of rows alone, rounded once. Bytes moved: the
@@ -78,20 +96,30 @@ LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntrop
     kernel.storeRoundedScalar(lse, views[2], at);
     context.add(kernel);
   }
-  KernelBuilder kernel(context.context(), "cross_entropy_sums", context.target);
-  View losses = kernel.linear(lossArgument, type, count), counts = kernel.linear(countArgument, type, count);
-  View loss = kernel.linear(context.resultArgument(0), context.result(0).elementType, 1, /*write=*/true);
-  View counted = kernel.linear(context.resultArgument(1), context.result(1).elementType, 1, /*write=*/true);
-  kernel.spreadRow(count);
-  kernel.begin(1, 1);
-  Type f64 = kernel.builder.getF64Type();
-  SmallVector<Value> sums = kernel.reduceRow(count, {Combine::Sum, Combine::Sum}, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> {
-    return {kernel.convert(kernel.load(losses, i, lanes), f64), kernel.convert(kernel.load(counts, i, lanes), f64)};
-  });
-  kernel.storeRoundedScalar(sums[0], loss, kernel.index(0));
-  kernel.storeRoundedScalar(sums[1], counted, kernel.index(0));
-  context.add(kernel);
+  addSums(context, type, count, {lossArgument, countArgument}, context.resultArgument(0), context.resultArgument(1));
   return success();
+}
+
+namespace {
+struct RowScalars {
+  Value lse, scale, place; // place: the label's
+};
+} // namespace
+
+/// GPU: the gradient of a counted row. Every thread knows whether one of its lanes is the label's: none reads an element that another may have written.
+static void writeGradRow(KernelBuilder &kernel, const View &logits, const View &result, SmallVector<Value> at, int64_t n, RowScalars row, double smoothing) {
+  OpBuilder &b = kernel.builder;
+  Type i32 = b.getI32Type(), type = row.lse.getType();
+  Value lses = kernel.broadcast(row.lse), scales = kernel.broadcast(row.scale), others = kernel.splat(smoothing / n, type);
+  Value labels = kernel.splat(1 - smoothing + smoothing / n, type), numbers = kernel.laneNumbers(i32);
+  kernel.forLanes(n, [&](Value i, Lanes lanes) {
+    at.back() = i;
+    Value p = kernel.expF(kernel.subF(kernel.loadCompute(logits, at, lanes), lses));
+    Value distance = arith::IndexCastOp::create(b, kernel.loc, i32, arith::SubIOp::create(b, kernel.loc, row.place, i));
+    Value isLabel = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::eq, kernel.broadcast(distance), numbers);
+    Value target = arith::SelectOp::create(b, kernel.loc, isLabel, labels, others);
+    kernel.storeRounded(kernel.mulF(kernel.subF(p, target), scales), result, at, lanes);
+  });
 }
 
 /// Bytes moved: logits and result once.
@@ -127,18 +155,7 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
     });
   };
   if (kernel.isGpu()) {
-    // Every thread knows whether one of its lanes is the label's: none reads an element that another may have written.
-    Type i32 = b.getI32Type();
-    Value lses = kernel.broadcast(lse), scales = kernel.broadcast(scale), others = kernel.splat(smoothing / rows.n, type);
-    Value labels = kernel.splat(1 - smoothing + smoothing / rows.n, type), numbers = kernel.laneNumbers(i32);
-    kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
-      at.back() = i;
-      Value p = kernel.expF(kernel.subF(kernel.loadCompute(views[0], at, lanes), lses));
-      Value distance = arith::IndexCastOp::create(b, kernel.loc, i32, arith::SubIOp::create(b, kernel.loc, place, i));
-      Value isLabel = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::eq, kernel.broadcast(distance), numbers);
-      Value target = arith::SelectOp::create(b, kernel.loc, isLabel, labels, others);
-      kernel.storeRounded(kernel.mulF(kernel.subF(p, target), scales), views[3], at, lanes);
-    });
+    writeGradRow(kernel, views[0], views[3], at, rows.n, {lse, scale, place}, smoothing);
     b.setInsertionPointToStart(branch.elseBlock());
     zeroRow();
     context.add(kernel);
@@ -163,5 +180,61 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
   b.setInsertionPointToStart(branch.elseBlock());
   zeroRow();
   context.add(kernel);
+  return success();
+}
+
+/// One kernel for a row's loss and gradient, and the sums. Bytes moved: logits once from memory (the second pass over a row finds it in a cache), result once.
+LogicalResult kernels::generateCrossEntropyStep(Context &context, train::CrossEntropyStepOp op) {
+  if (!context.isGpu())
+    return op.emitOpError("is for GPUs: elsewhere cross_entropy and its gradient are ops of their own");
+  const TensorLayout &logits = context.operand(0), &scaleLayout = context.operand(2);
+  Type type = train::getComputeType(logits.elementType);
+  double smoothing = op.getLabelSmoothing().convertToDouble();
+  Rows rows(logits.shape, {rowAccess(0, logits), perRowAccess(1, context.operand(1)), rowAccess(context.resultArgument(0), context.result(0), true)});
+  int64_t count = rows.count(), bytes = count * type.getIntOrFloatBitWidth() / 8;
+  unsigned lossArgument = context.addWorkspace(bytes), countArgument = context.addWorkspace(bytes);
+  KernelBuilder kernel(context.context(), "cross_entropy_step", context.target);
+  OpBuilder &b = kernel.builder;
+  SmallVector<View> views;
+  for (const Access &access : rows.accesses)
+    views.push_back(kernel.argument(access, rows.shape()));
+  View scaleView = kernel.linear(2, scaleLayout.elementType, 1);
+  View losses = kernel.linear(lossArgument, type, count, /*write=*/true), counts = kernel.linear(countArgument, type, count, /*write=*/true);
+  kernel.spreadRow(rows.n);
+  Value outer = kernel.begin(count, grainFor(rows.n));
+  SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
+  at.push_back(kernel.index(0));
+  auto [counted, place] = loadLabel(kernel, views[1], at, op.getIgnoreIndex(), rows.n);
+  Value scale = kernel.convert(kernel.loadScalar(scaleView, kernel.index(0)), type);
+  auto load = [&](Value i, Lanes lanes) {
+    at.back() = i;
+    return kernel.loadCompute(views[0], at, lanes);
+  };
+  // Read before the reduction, behind which the row may be written over.
+  at.back() = place;
+  Value labelLogit = kernel.loadComputeScalar(views[0], at);
+  auto [max, relative] = kernel.reduceLogSumExp(rows.n, type, load);
+  Value lse = kernel.addF(max, kernel.logF(relative)), loss = kernel.subF(lse, labelLogit);
+  if (smoothing != 0) {
+    Value sum = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {load(i, lanes)}; })[0];
+    Value mean = kernel.divF(sum, kernel.scalar(rows.n, type));
+    loss = kernel.addF(kernel.mulF(kernel.scalar(1 - smoothing, type), loss), kernel.mulF(kernel.scalar(smoothing, type), kernel.subF(lse, mean)));
+  }
+  Value zero = kernel.scalar(0, type), isCounted = counted;
+  kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, isCounted, loss, zero), losses, outer);
+  kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, isCounted, kernel.scalar(1, type), zero), counts, outer);
+  {
+    auto branch = scf::IfOp::create(b, kernel.loc, isCounted, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    writeGradRow(kernel, views[0], views[2], at, rows.n, {lse, scale, place}, smoothing);
+    b.setInsertionPointToStart(branch.elseBlock());
+    kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
+      at.back() = i;
+      kernel.storeRounded(kernel.splat(0, type), views[2], at, lanes);
+    });
+  }
+  context.add(kernel);
+  addSums(context, type, count, {lossArgument, countArgument}, context.resultArgument(1), context.resultArgument(2));
   return success();
 }

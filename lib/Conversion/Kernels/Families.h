@@ -84,6 +84,7 @@ mlir::LogicalResult generateNormParameterGrad(Context &context);
 //===--- CrossEntropy.cpp ---===//
 mlir::LogicalResult generateCrossEntropy(Context &context, train::CrossEntropyOp op);
 mlir::LogicalResult generateCrossEntropyGrad(Context &context, train::CrossEntropyGradOp op);
+mlir::LogicalResult generateCrossEntropyStep(Context &context, train::CrossEntropyStepOp op);
 
 //===--- Matmul.cpp ---===//
 mlir::LogicalResult generateMatmul(Context &context, train::MatmulOp op);

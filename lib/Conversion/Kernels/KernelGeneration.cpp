@@ -45,6 +45,8 @@ bool KernelGenerator::acceptsStrides(Operation *op, unsigned index) {
     return index < 2;
   if (isa<train::CrossEntropyGradOp>(op))
     return index != 3;
+  if (isa<train::CrossEntropyStepOp>(op))
+    return index < 2 || index == 3;
   return true;
 }
 
@@ -62,6 +64,7 @@ static LogicalResult generateKernels(Context &context) {
       .Case<train::LayerNormParameterGradOp, train::RMSNormParameterGradOp>([&](auto) { return generateNormParameterGrad(context); })
       .Case([&](train::CrossEntropyOp op) { return generateCrossEntropy(context, op); })
       .Case([&](train::CrossEntropyGradOp op) { return generateCrossEntropyGrad(context, op); })
+      .Case([&](train::CrossEntropyStepOp op) { return generateCrossEntropyStep(context, op); })
       .Case([&](train::AttentionProbabilitiesOp op) { return generateAttentionProbabilities(context, op); })
       .Case([&](train::AttentionScoresGradOp op) { return generateAttentionScoresGrad(context, op); })
       .Case([&](train::RotaryOp op) { return generateRotary(context, op); })

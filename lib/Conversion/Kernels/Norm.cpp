@@ -120,7 +120,7 @@ static void generateRMSNorm(Context &context, train::RMSNormOp op) {
 }
 
 /// With g = dy * gamma and xhat the normalized row: dx = rstd * (g - mean(g) - xhat * mean(g * xhat)); without the mean's term for rms_norm.
-static void generateInputGrad(Context &context, bool centered, bool hasGamma) {
+static void generateInputGrad(Context &context, bool centered, bool hasGamma, bool hasAddend) {
   unsigned next = 1;
   unsigned gammaOperand = hasGamma ? next++ : 0, meanOperand = centered ? next++ : 0, rstdOperand = next++, cotangentOperand = next;
   const TensorLayout &input = context.operand(0);
@@ -135,6 +135,9 @@ static void generateInputGrad(Context &context, bool centered, bool hasGamma) {
     mean = accesses.size();
     accesses.push_back(perRowAccess(meanOperand, context.operand(meanOperand)));
   }
+  unsigned addend = accesses.size();
+  if (hasAddend)
+    accesses.push_back(rowAccess(cotangentOperand + 1, context.operand(cotangentOperand + 1)));
   Rows rows(input.shape, accesses);
   KernelBuilder kernel(context.context(), context.op->getName().stripDialect(), context.target);
   Row row{kernel, train::getComputeType(input.elementType), {}, {}, rows.n};
@@ -158,7 +161,8 @@ static void generateInputGrad(Context &context, bool centered, bool hasGamma) {
     Value g = weighted(i, lanes);
     if (centered)
       g = kernel.subF(g, gradMean);
-    row.store(kernel.mulF(rstd, kernel.subF(g, kernel.mulF(normalized(i, lanes), productMean))), 2, i, lanes);
+    Value dx = kernel.mulF(rstd, kernel.subF(g, kernel.mulF(normalized(i, lanes), productMean)));
+    row.store(hasAddend ? kernel.addF(dx, row.load(addend, i, lanes)) : dx, 2, i, lanes);
   });
   context.add(kernel);
 }
@@ -169,9 +173,9 @@ LogicalResult kernels::generateNorm(Context &context) {
   else if (auto op = dyn_cast<train::RMSNormOp>(context.op))
     generateRMSNorm(context, op);
   else if (auto op = dyn_cast<train::LayerNormGradOp>(context.op))
-    generateInputGrad(context, /*centered=*/true, static_cast<bool>(op.getGamma()));
-  else
-    generateInputGrad(context, /*centered=*/false, static_cast<bool>(cast<train::RMSNormGradOp>(context.op).getGamma()));
+    generateInputGrad(context, /*centered=*/true, static_cast<bool>(op.getGamma()), static_cast<bool>(op.getAddend()));
+  else if (auto op = dyn_cast<train::RMSNormGradOp>(context.op))
+    generateInputGrad(context, /*centered=*/false, static_cast<bool>(op.getGamma()), static_cast<bool>(op.getAddend()));
   return success();
 }
 

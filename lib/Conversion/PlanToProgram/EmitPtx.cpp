@@ -46,8 +46,8 @@ LogicalResult zopt::emitPtx(ArrayRef<plan::KernelOp> kernels, plan::TargetOp tar
   if (!description)
     return failure();
   llvm::TargetOptions options;
-  // A product and a sum become one instruction: results agree with a CPU's within their precision, not in every bit.
-  options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
+  // A product and a sum round twice, as the ops that they come from do, fused or not: x - x is 0 also where x is a product. Expansions of functions ask for fused ones where they want them.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   std::unique_ptr<llvm::TargetMachine> machine(
       description->createTargetMachine(triple, target.getCpu(), target.getFeatures(), options, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
   // Known before translation, which takes alignments from it: those of another machine would split accesses of 8 bytes.

@@ -35,10 +35,15 @@ void FunctionLowering::computeLastReads() {
 
 /// Operands whose place a kernel of `op` may take: it reads an element, or a row, before it writes the same one.
 static bool allowsInPlace(Operation *op, unsigned operand) {
-  if (isa<train::CrossEntropyGradOp, train::RotaryOp>(op))
+  if (isa<train::CrossEntropyGradOp, train::CrossEntropyStepOp, train::RotaryOp>(op))
     return operand == 0;
   if (auto product = dyn_cast<train::FusedMatmulOp>(op))
     return product.getAddend() && product->getOperand(operand) == product.getAddend();
+  // The residual's gradient is read where the sum is written.
+  if (auto norm = dyn_cast<train::LayerNormGradOp>(op))
+    return norm.getAddend() && norm->getOperand(operand) == norm.getAddend();
+  if (auto norm = dyn_cast<train::RMSNormGradOp>(op))
+    return norm.getAddend() && norm->getOperand(operand) == norm.getAddend();
   return op->hasTrait<train::Elementwise>() || isa<train::FusedOp>(op);
 }
 

@@ -434,7 +434,15 @@ LogicalResult LayerNormOp::verify() {
   return verifyStatistic(*this, "mean", getMean(), getInput());
 }
 
+static LogicalResult verifyAddend(Operation *op, Value addend, Value input) {
+  if (!addend || addend.getType() == input.getType())
+    return success();
+  return op->emitOpError() << "addend is " << addend.getType() << ", expected " << input.getType();
+}
+
 LogicalResult LayerNormGradOp::verify() {
+  if (failed(verifyAddend(*this, getAddend(), getInput()))) // (C2)
+    return failure();
   if (failed(verifyRows(*this, getInput())) || (getGamma() && failed(verifyVector(*this, "gamma", getGamma(), getInput()))) ||
       failed(verifyShape(*this, "cotangent", shapeOf(getCotangent()), shapeOf(getInput()))))
     return failure();
@@ -465,7 +473,7 @@ LogicalResult RMSNormGradOp::verify() {
     return failure();
   if (getResult().getType() != getInput().getType()) // (C2)
     return emitOpError() << "result is " << getResult().getType() << ", expected " << getInput().getType();
-  return success();
+  return verifyAddend(*this, getAddend(), getInput());
 }
 
 LogicalResult RMSNormParameterGradOp::verify() {
@@ -491,6 +499,14 @@ LogicalResult CrossEntropyOp::verify() {
       failed(verifyElement(*this, "loss", elementOf(getLoss()), getComputeType(elementOf(getLogits())))))
     return failure();
   return verifyStatistic(*this, "lse", getLse(), getLogits());
+}
+
+LogicalResult CrossEntropyStepOp::verify() {
+  if (failed(verifyRows(*this, getLogits())) || failed(verifySmoothing(*this, getLabelSmoothing())))
+    return failure();
+  if (failed(verifyShape(*this, "labels", shapeOf(getLabels()), shapeOf(getLogits()).drop_back())) || failed(verifyShape(*this, "loss", shapeOf(getLoss()), {}))) // (C1)
+    return failure();
+  return verifyElement(*this, "loss", elementOf(getLoss()), getComputeType(elementOf(getLogits())));
 }
 
 LogicalResult CrossEntropyGradOp::verify() {

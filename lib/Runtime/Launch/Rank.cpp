@@ -73,7 +73,8 @@ private:
 
   Status prepare() {
     ExecutorOptions executorOptions;
-    executorOptions.threads = int(program.threads);
+    // On a GPU the host's cores have nothing to do but to make and read states.
+    executorOptions.threads = program.target == "cpu" ? int(program.threads) : std::max(1, availableCores() / communicator.size());
     const char *poison = std::getenv("ZOPT_POISON");
     executorOptions.poison = poison && *poison && *poison != '0';
     executorOptions.kernelFile = run.kernelFile;

@@ -439,12 +439,16 @@ def Train_LayerNormOp : Train_Op<"layer_norm", [Pure, AllTypesMatch<["mean", "rs
   let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? (`beta` $beta^ `:` type($beta))? attr-dict `:` type($input) `->` type($result) `,` type($mean)";
   let hasVerifier = 1;
 }
-def Train_LayerNormGradOp : Train_Op<"layer_norm_grad", [Pure, AllTypesMatch<["mean", "rstd"]>, AllTypesMatch<["input", "result"]>]> {
-  let summary = "dx of layer_norm";
-  let description = [{(C1) gamma, mean, rstd and the cotangent have the shapes that `layer_norm` on the input gives.}];
-  let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$mean, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent);
+def Train_LayerNormGradOp : Train_Op<"layer_norm_grad", [Pure, AttrSizedOperandSegments, AllTypesMatch<["mean", "rstd"]>, AllTypesMatch<["input", "result"]>]> {
+  let summary = "dx of layer_norm, plus what else reaches x";
+  let description = [{
+    (C1) gamma, mean, rstd and the cotangent have the shapes that `layer_norm` on the input gives; (C2) an `addend`, which is added before the result is rounded, has the input's type.
+  }];
+  let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$mean, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent, Optional<Train_FloatTensor>:$addend);
   let results = (outs Train_FloatTensor:$result);
-  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `mean` $mean `rstd` $rstd `cotangent` $cotangent attr-dict `:` type($input) `,` type($mean) `,` type($cotangent)";
+  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `mean` $mean `rstd` $rstd `cotangent` $cotangent (`addend` $addend^ `:` type($addend))? attr-dict `:` type($input) `,` type($mean) `,` type($cotangent)";
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$gamma, "::mlir::Value":$mean, "::mlir::Value":$rstd, "::mlir::Value":$cotangent),
+    [{ build($_builder, $_state, result, input, gamma, mean, rstd, cotangent, ::mlir::Value()); }]>];
   let hasVerifier = 1;
 }
 def Train_LayerNormParameterGradOp : Train_Op<"layer_norm_parameter_grad", [Pure, AllTypesMatch<["mean", "rstd"]>]> {
@@ -463,12 +467,16 @@ def Train_RMSNormOp : Train_Op<"rms_norm", [Pure, Differentiable]> {
   let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? attr-dict `:` type($input) `->` type($result) `,` type($rstd)";
   let hasVerifier = 1;
 }
-def Train_RMSNormGradOp : Train_Op<"rms_norm_grad", [Pure]> {
-  let summary = "dx of rms_norm";
-  let description = [{(C1) gamma, rstd and the cotangent have the shapes that `rms_norm` on the input gives; (C2) the result has the input's type.}];
-  let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent);
+def Train_RMSNormGradOp : Train_Op<"rms_norm_grad", [Pure, AttrSizedOperandSegments]> {
+  let summary = "dx of rms_norm, plus what else reaches x";
+  let description = [{
+    (C1) gamma, rstd and the cotangent have the shapes that `rms_norm` on the input gives; (C2) the result, and an `addend`, which is added before the result is rounded, have the input's type.
+  }];
+  let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent, Optional<Train_FloatTensor>:$addend);
   let results = (outs Train_FloatTensor:$result);
-  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `rstd` $rstd `cotangent` $cotangent attr-dict `:` type($input) `,` type($rstd) `,` type($cotangent) `->` type($result)";
+  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `rstd` $rstd `cotangent` $cotangent (`addend` $addend^ `:` type($addend))? attr-dict `:` type($input) `,` type($rstd) `,` type($cotangent) `->` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$gamma, "::mlir::Value":$rstd, "::mlir::Value":$cotangent),
+    [{ build($_builder, $_state, result, input, gamma, rstd, cotangent, ::mlir::Value()); }]>];
   let hasVerifier = 1;
 }
 def Train_RMSNormParameterGradOp : Train_Op<"rms_norm_parameter_grad", [Pure]> {
@@ -499,6 +507,17 @@ def Train_CrossEntropyGradOp : Train_Op<"cross_entropy_grad", [Pure]> {
   let arguments = (ins Train_FloatTensor:$logits, Train_IntTensor:$labels, Train_FloatTensor:$lse, Train_Scalar:$scale, DefaultValuedAttr<I64Attr, "-100">:$ignore_index, DefaultValuedAttr<F64Attr, "0.0">:$label_smoothing);
   let results = (outs Train_FloatTensor:$result);
   let assemblyFormat = "$logits `,` $labels `,` $lse `,` $scale attr-dict `:` type($logits) `,` type($labels) `,` type($lse) `,` type($scale) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Train_CrossEntropyStepOp : Train_Op<"cross_entropy_step", [Pure, AllTypesMatch<["loss", "count"]>, AllTypesMatch<["logits", "result"]>]> {
+  let summary = "cross_entropy and cross_entropy_grad over one reading of the logits (GPU)";
+  let description = [{
+    `loss` and `count` as of `cross_entropy`, `result` as of `cross_entropy_grad` with that op's log-sum-exp in fp32. (C1) labels have the logits' shape without the last axis.
+  }];
+  let arguments = (ins Train_FloatTensor:$logits, Train_IntTensor:$labels, Train_Scalar:$scale, DefaultValuedAttr<I64Attr, "-100">:$ignore_index, DefaultValuedAttr<F64Attr, "0.0">:$label_smoothing);
+  let results = (outs Train_FloatTensor:$result, Train_FloatTensor:$loss, Train_FloatTensor:$count);
+  let assemblyFormat = "$logits `,` $labels `,` $scale attr-dict `:` type($logits) `,` type($labels) `,` type($scale) `->` type($loss)";
   let hasVerifier = 1;
 }
 
