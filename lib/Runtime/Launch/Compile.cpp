@@ -8,6 +8,7 @@
 #include "zopt/Runtime/Launch/Compile.h"
 #include "zopt/Compiler/CompilerAPI.h"
 #include "zopt/Runtime/Launch/Child.h"
+#include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Launch/Tune.h"
 #include <climits>
 #include <cstdlib>
@@ -73,6 +74,8 @@ Result<std::string> compilePlan(const RunOptions &options, int worldSize, int th
   auto compile = [&](const RunOptions &with, const MatmulTuning *tuning) {
     return askChild(with.plan + ": the compiler", [&] { return compileInChild(with, worldSize, threads, tuning); });
   };
+  if (options.autotune && options.target != "cuda")
+    reportNote("nothing to tune: this run is on the CPU");
   if (!options.autotune || options.target != "cuda")
     return compile(options, nullptr);
   RunOptions untuned = options;

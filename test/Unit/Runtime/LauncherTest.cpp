@@ -430,7 +430,10 @@ TEST_F(CudaLauncher, autotuningRefusesWhatARunRefuses) {
   EXPECT_NE(said().find("Fake GPU, device 0: the plan needs "), std::string::npos) << said();
   unsetenv("FAKE_CUDA_MEMORY");
   EXPECT_EQ(run({folder + "stage3", "--target=cuda", "--steps=1", "--autotune"}), 0) << said();
-  EXPECT_NE(said().find("zrun: nothing to tune"), std::string::npos) << said();
+  EXPECT_NE(said().find("zrun: nothing to tune: the plan has no products"), std::string::npos) << said();
+  setenv("FAKE_CUDA_DEVICES", "0", 1);
+  EXPECT_EQ(run({folder + "stage3", "--target=auto", "--steps=1", "--autotune"}), 0) << said();
+  EXPECT_NE(said().find("zrun: nothing to tune: this run is on the CPU"), std::string::npos) << said();
 }
 #endif
 
