@@ -33,6 +33,9 @@ using namespace mlir;
 using namespace zopt;
 
 namespace {
+/// How a target's record of what its algorithms were chosen for begins.
+constexpr llvm::StringRef kTunedLibrary = "cublasLt ";
+
 /// What ends a compilation: the exit code that zrun gives and the lines that it prints.
 struct Failure {
   int code = 1;
@@ -116,7 +119,11 @@ private:
   std::optional<Failure> checkFinal(ModuleOp module);
   std::optional<Failure> emit(ModuleOp module, llvm::StringRef stem);
 
+  std::optional<Failure> chooseAlgorithms(ModuleOp module);
+
   std::string planPath, cacheDirectory, savePlan;
+  llvm::SmallVector<int64_t> algorithms; // of the products, in the plan's order
+  llvm::SmallVector<std::string> tunedFor; // library and GPU
   FinalPlanOptions options;
   bool threadsNamed = false;
   std::string diagnostics;
@@ -139,7 +146,18 @@ std::optional<Failure> Compilation::readOptions(llvm::StringRef json) {
     options.threads = defaultThreads(options.worldSize);
   options.target = object->getString("target").value_or("cpu").str();
   options.chip = object->getString("chip").value_or("sm_90").str();
+  options.keepCollectives = object->getBoolean("keep_collectives").value_or(false);
   savePlan = object->getString("save_plan").value_or("").str();
+  if (const llvm::json::Array *list = object->getArray("algorithms"))
+    for (const llvm::json::Value &item : *list)
+      algorithms.push_back(item.getAsInteger().value_or(-1));
+  if (const llvm::json::Array *list = object->getArray("tuned_for"))
+    for (const llvm::json::Value &item : *list)
+      tunedFor.push_back(item.getAsString().value_or("").str());
+  if (llvm::any_of(algorithms, [](int64_t algorithm) { return algorithm < 0; }))
+    return Failure{2, "compiler option 'algorithms' expects integers of at least 0"};
+  if (!algorithms.empty() && (tunedFor.size() != 2 || !llvm::StringRef(tunedFor[0]).starts_with(kTunedLibrary)))
+    return Failure{2, "compiler option 'algorithms' expects 'tuned_for', a cublasLt and a GPU"};
   return std::nullopt;
 }
 
@@ -179,6 +197,30 @@ std::optional<Failure> Compilation::checkFinal(ModuleOp module) {
   return std::nullopt;
 }
 
+/// Writes the algorithms of the products into the plan, and for what they were chosen behind the libraries of its target.
+std::optional<Failure> Compilation::chooseAlgorithms(ModuleOp module) {
+  if (algorithms.empty())
+    return std::nullopt;
+  llvm::SmallVector<plan::MatmulOp> products;
+  for (auto sequence : module.getOps<plan::SequenceOp>())
+    sequence.walk([&](plan::MatmulOp product) { products.push_back(product); });
+  if (products.size() != algorithms.size())
+    return Failure{1, llvm::formatv("{0}: error: this plan has {1} products, but algorithms for {2} were given", planPath, products.size(), algorithms.size())};
+  Builder builder(module.getContext());
+  for (auto [product, algorithm] : llvm::zip(products, algorithms))
+    product.setAlgorithmAttr(builder.getI64IntegerAttr(algorithm));
+  plan::TargetOp target = *module.getOps<plan::TargetOp>().begin();
+  llvm::SmallVector<llvm::StringRef> libraries;
+  for (auto library : target.getLibraries().getAsRange<StringAttr>()) {
+    if (library.getValue().starts_with(kTunedLibrary))
+      break;
+    libraries.push_back(library.getValue());
+  }
+  libraries.append(tunedFor.begin(), tunedFor.end());
+  target.setLibrariesAttr(builder.getStrArrayAttr(libraries));
+  return std::nullopt;
+}
+
 std::optional<Failure> Compilation::emit(ModuleOp module, llvm::StringRef stem) {
   runtime::Program program;
   if (failed(convertPlanToProgram(module, program)))
@@ -212,8 +254,11 @@ std::optional<Failure> Compilation::run(llvm::StringRef optionsJson) {
   if (std::error_code error = llvm::sys::fs::create_directories(cacheDirectory))
     return Failure{3, llvm::formatv("{0}: error: cannot create: {1}", cacheDirectory, error.message())};
 
-  std::string key = llvm::formatv("{0}|{1}|{2}|{3}|{4}|{5}|{6}", (*buffer)->getBuffer(), options.worldSize, options.threads, threadsNamed, options.target,
-                                  options.target == "cpu" ? llvm::sys::getHostCPUName() : llvm::StringRef(options.chip), compilerFingerprint());
+  std::string chosen = llvm::join(tunedFor, "|");
+  for (int64_t algorithm : algorithms)
+    chosen += llvm::formatv(" {0}", algorithm).str();
+  std::string key = llvm::formatv("{0}|{1}|{2}|{3}|{4}|{5}|{6}|{7}|{8}", (*buffer)->getBuffer(), options.worldSize, options.threads, threadsNamed, options.target,
+                                  options.target == "cpu" ? llvm::sys::getHostCPUName() : llvm::StringRef(options.chip), compilerFingerprint(), chosen, options.keepCollectives);
   std::string stem = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(key));
   llvm::SmallString<256> cached(cacheDirectory);
   llvm::sys::path::append(cached, stem + ".program");
@@ -252,6 +297,8 @@ std::optional<Failure> Compilation::run(llvm::StringRef optionsJson) {
     failure = checkFinal(*module);
   else
     failure = Failure{1, llvm::formatv("{0}: error: a plan is expected (train.level explicit or final), but this module's level is '{1}'; compile it with zopt first", planPath, level)};
+  if (!failure)
+    failure = chooseAlgorithms(*module);
   if (failure)
     return failure;
   if (!savePlan.empty())

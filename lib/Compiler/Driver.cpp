@@ -93,6 +93,7 @@ struct Flags {
   Opt<std::string> target{ownName("target"), cl::desc("cpu | cuda (cpu)"), cl::init("cpu"), cl::cat(category)};
   Opt<std::string> chip{ownName("chip"), cl::desc("sm_80 | sm_90: the oldest GPU that a plan for cuda runs on (sm_90)"), cl::init("sm_90"), cl::cat(category)};
   Opt<int64_t> threads{ownName("threads"), cl::desc("threads a rank (CPUs / ranks)"), cl::init(0), cl::cat(category)};
+  Opt<bool> keepCollectives{ownName("keep-collectives"), cl::desc("place and exchange on one rank as on several"), cl::cat(category)};
   Opt<bool> noFuse{ownName("no-fuse"), cl::desc("one kernel for each elementwise op; changes no bit"), cl::cat(category)};
   Opt<bool> noRaise{ownName("no-raise"), cl::desc("keep the exporter's expansions of attention, norms and activations"), cl::cat(category)};
   cl::opt<std::string> memoryReport{ownName("memory-report"), cl::desc("bytes a rank and class at the planned peak: text or json; with --nproc"), cl::ValueOptional, cl::init("none"), cl::cat(category)};
@@ -217,6 +218,7 @@ int Driver::readFlags() {
   specialize.threads = flags.threads ? int64_t(flags.threads) : defaultThreads(std::max<int64_t>(1, flags.nproc));
   specialize.target = flags.target;
   specialize.chip = flags.chip;
+  specialize.keepCollectives = flags.keepCollectives;
   specialize.fuse = !flags.noFuse;
   if (flags.memoryReport.getNumOccurrences()) {
     if (!llvm::is_contained({"", "text", "json"}, StringRef(flags.memoryReport)))

@@ -89,6 +89,8 @@ std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
   llvm::SmallVector<std::string> planOptions = {option("world-size", options.worldSize), option("threads", options.threads), option("target", options.target), option("prefetch", int64_t(options.prefetch))};
   if (onGpu)
     planOptions.push_back(option("chip", options.chip));
+  if (options.keepCollectives)
+    planOptions.push_back(option("keep-collectives", int64_t(1)));
   pipeline.add("zopt-convert-zero-to-plan", planOptions);
   pipeline.add("zopt-verify-plan");
   return pipeline.str();

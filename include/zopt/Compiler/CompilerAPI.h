@@ -21,7 +21,8 @@ extern "C" {
  * machine finds it there.
  *
  * planPath: a portable plan, which is specialized, or a final plan, which is checked against the world and the machine.
- * optionsJson: {"world_size": N, "threads": N (0: choose), "target": "cpu" or "cuda", "chip": "sm_90" (of the GPUs here; absent: not known), "save_plan": "FILE" (absent: none)}.
+ * optionsJson: {"world_size": N, "threads": N (0: choose), "target": "cpu" or "cuda", "chip": "sm_90" (of the GPUs here; absent: not known), "save_plan": "FILE" (absent: none),
+ * "algorithms": [N, ...] (of the library's candidates, one for each plan.matmul in the plan's order; absent: those of the plan), "tuned_for": ["cublasLt 13.1.0", "GPU"] (beside algorithms)}.
  *
  * Returns 0 and sets *programPath; or an exit code (1: the plan is wrong or not for this run, 3: a tool or file failed) and sets *error to one line a problem. Both strings are malloc'ed and the
  * caller frees them. Thread-safe. */

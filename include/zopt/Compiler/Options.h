@@ -50,6 +50,7 @@ struct FinalPlanOptions {
   std::string target = "cpu"; ///< cpu | cuda
   std::string chip = "sm_90"; ///< of cuda: what kernels are made for
   bool fuse = true;     ///< fuse elementwise ops; changes no bit
+  bool keepCollectives = false; ///< place and exchange on one rank as on several
   bool prefetch = true; ///< start gathers one bucket ahead; changes no bit
 };
 

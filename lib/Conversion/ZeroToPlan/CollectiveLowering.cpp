@@ -59,7 +59,7 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   }
   zeroUpTo(home.padded);
 
-  bool alone = context.worldSize == 1;
+  bool alone = context.isAlone();
   if (alone && !home.accumulates)
     return success();
   IntegerAttr id = builder.getI64IntegerAttr(context.nextCollective++), elements = builder.getI64IntegerAttr(home.slice);
@@ -79,7 +79,7 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
 
 LogicalResult FunctionLowering::lowerAllReduce(zero::AllReduceOp op) {
   // The sum over one rank is the value itself.
-  if (context.worldSize == 1) {
+  if (context.isAlone()) {
     for (auto [input, result] : llvm::zip_equal(op.getInputs(), op.getResults()))
       views[result] = getView(input);
     return success();
@@ -107,7 +107,7 @@ void FunctionLowering::lowerGradientNorm(zero::GradientNormOp op) {
   SmallVector<Attribute> kernels;
   for (auto name : op.getBuckets().getAsRange<FlatSymbolRefAttr>()) {
     BucketHome &home = *context.bucketOf.lookup(name.getAttr());
-    bool whole = home.gradient == home.gradientWhole || context.worldSize == 1;
+    bool whole = home.gradient == home.gradientWhole || context.isAlone();
     workspaceBytes = std::max<int64_t>(workspaceBytes, (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double));
     kernels.push_back(context.kernels.getGenerator().getSquaresKernel(home.gradientType));
   }
@@ -144,7 +144,7 @@ LogicalResult FunctionLowering::lowerUpdate(zero::UpdateOp op) {
   }
   // Every rank updates everything, but accumulates a slice.
   FlatSymbolRefAttr gradient;
-  if (home.accumulates && !home.optimizerSharded && context.worldSize > 1) {
+  if (home.accumulates && !home.optimizerSharded && !context.isAlone()) {
     int64_t elementBytes = getElementBytes(home.gradientType);
     StorageId whole = context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::communication);
     gather(op.getLoc(), Collective::Kind::Gather, home, home.gradient, whole, home.slice * elementBytes, "gather gradient of");

@@ -54,6 +54,7 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
     KernelGenerator generator(module, kernelTarget);
     KernelCache kernels(generator);
     LoweringContext context(module, kernelTarget, ranks, getCount("train.accum_steps"), threadCount, storages, kernels);
+    context.keepCollectives = keepCollectives;
     StatePlacement placement(context);
     if (failed(placement.place(declarations)))
       return signalPassFailure();

@@ -66,6 +66,8 @@ struct LoweringContext {
       : module(module), target(target), worldSize(worldSize), accumSteps(accumSteps), threads(threads), storages(storages), kernels(kernels) {}
 
   bool isGpu() const { return target == KernelTarget::Gpu; }
+  /// On one rank everything is replicated, whatever the placement says, and nothing is exchanged; unless that is what is to be seen.
+  bool isAlone() const { return worldSize == 1 && !keepCollectives; }
 
   mlir::ModuleOp module;
   KernelTarget target;
@@ -76,6 +78,7 @@ struct LoweringContext {
   llvm::DenseMap<mlir::StringAttr, BucketHome *> homeOf;   // by the parameter's
   llvm::DenseMap<mlir::StringAttr, StorageId> stateOf;     // states that are in no bucket
   int64_t nextCollective = 0;
+  bool keepCollectives = false;
 };
 
 /// Lays out buckets and other states: creates their storages, and the plan ops that say where they live.

@@ -71,7 +71,7 @@ void StatePlacement::placeBucket(BucketHome &home, OpBuilder &builder) {
   zero::BucketOp bucket = home.op;
   StorageTable &storages = context.storages;
   StringRef name = bucket.getSymName();
-  bool trained = !bucket.getFrozen(), alone = context.worldSize == 1;
+  bool trained = !bucket.getFrozen(), alone = context.isAlone();
   home.padded = llvm::alignTo(bucket.getLogicalElements(), context.worldSize * zero::kBlockElements);
   home.slice = home.padded / context.worldSize;
   home.parametersSharded = !alone && bucket.getParameterPlacement() == Placement::sharded;

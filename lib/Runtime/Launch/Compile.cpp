@@ -7,13 +7,13 @@
 
 #include "zopt/Runtime/Launch/Compile.h"
 #include "zopt/Compiler/CompilerAPI.h"
-#include <cerrno>
+#include "zopt/Runtime/Launch/Child.h"
+#include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Launch/Tune.h"
 #include <climits>
 #include <cstdlib>
-#include <cstring>
 #include <dlfcn.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace zopt::runtime {
@@ -44,77 +44,51 @@ void *loadCompiler(std::string &problem) {
   return nullptr;
 }
 
-/// The child: writes the exit code as one byte, then the program's path or the error.
-[[noreturn]] void compileInChild(int pipe, const RunOptions &options, int worldSize, int threads) {
-  auto finish = [&](int code, const std::string &text) {
-    std::string message = std::string(1, char(code)) + text;
-    for (size_t done = 0; done < message.size();) {
-      ssize_t written = ::write(pipe, message.data() + done, message.size() - done);
-      if (written < 0 && errno != EINTR)
-        break;
-      done += written > 0 ? size_t(written) : 0;
-    }
-    _exit(0);
-  };
+ChildAnswer compileInChild(const RunOptions &options, int worldSize, int threads, const MatmulTuning *tuning) {
   std::string problem = "not found";
   void *handle = loadCompiler(problem);
   if (!handle)
-    finish(3, std::string("dlopen: ") + kLibrary + ": " + problem);
+    return {3, std::string("dlopen: ") + kLibrary + ": " + problem};
   auto compile = reinterpret_cast<decltype(&zoptCompile)>(dlsym(handle, "zoptCompile"));
   if (!compile)
-    finish(3, std::string("dlsym: ") + dlerror());
+    return {3, std::string("dlsym: ") + dlerror()};
   nlohmann::json json = {{"world_size", worldSize}, {"threads", threads}, {"target", options.target}};
   if (!options.chip.empty())
     json["chip"] = options.chip;
+  if (options.comm == "nccl" && worldSize == 1) // asked for by name: NCCL is to be seen
+    json["keep_collectives"] = true;
   if (!options.savePlan.empty())
     json["save_plan"] = options.savePlan;
+  if (tuning && !tuning->algorithms.empty()) {
+    json["algorithms"] = tuning->algorithms;
+    json["tuned_for"] = {tuning->library, tuning->device};
+  }
   char *program = nullptr, *error = nullptr;
   int code = compile(options.plan.c_str(), json.dump().c_str(), options.cacheDirectory.c_str(), &program, &error);
   if (code == 0 && program)
-    finish(0, program);
-  finish(code ? code : 3, error ? error : "the compiler failed and did not say why");
-  _exit(0);
+    return {0, program};
+  return {code ? code : 3, error ? error : "the compiler failed and did not say why"};
 }
 
 } // namespace
 
 Result<std::string> compilePlan(const RunOptions &options, int worldSize, int threads) {
-  int ends[2];
-  if (pipe(ends) != 0)
-    return callError("pipe", std::strerror(errno));
-  pid_t child = fork();
-  if (child < 0)
-    return callError("fork", std::strerror(errno));
-  if (child == 0) {
-    close(ends[0]);
-    compileInChild(ends[1], options, worldSize, threads);
-  }
-  close(ends[1]);
-  std::string answer;
-  char chunk[4096];
-  for (;;) {
-    ssize_t got = ::read(ends[0], chunk, sizeof chunk);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got <= 0)
-      break;
-    answer.append(chunk, size_t(got));
-  }
-  close(ends[0]);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-    ;
-  if (answer.empty()) {
-    if (WIFSIGNALED(status))
-      return runtimeError(options.plan, ": the compiler was ended by signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)), ")");
-    return runtimeError(options.plan, ": the compiler ended with code ", WEXITSTATUS(status));
-  }
-  std::string text = answer.substr(1);
-  while (!text.empty() && text.back() == '\n')
-    text.pop_back();
-  if (answer[0] != 0)
-    return Status(Error{answer[0] == 1 ? ErrorKind::Input : answer[0] == 2 ? ErrorKind::Usage : ErrorKind::Runtime, -1, "", "", text});
-  return text;
+  auto compile = [&](const RunOptions &with, const MatmulTuning *tuning) {
+    return askChild(with.plan + ": the compiler", [&] { return compileInChild(with, worldSize, threads, tuning); });
+  };
+  if (options.autotune && options.target != "cuda")
+    reportNote("nothing to tune: this run is on the CPU");
+  if (!options.autotune || options.target != "cuda")
+    return compile(options, nullptr);
+  RunOptions untuned = options;
+  untuned.savePlan.clear();
+  Result<std::string> program = compile(untuned, nullptr);
+  if (program.failed())
+    return program;
+  Result<MatmulTuning> tuning = tuneProgram(options.plan, *program);
+  if (tuning.failed())
+    return tuning.getStatus();
+  return compile(options, &*tuning);
 }
 
 } // namespace zopt::runtime

@@ -89,8 +89,8 @@ std::vector<std::string> commandLine(const RunOptions &options, const std::strin
     command.push_back("--allow-run-as-root");
   // When a rank dies, the others get this long to say where they stood.
   command.insert(command.end(), {"--mca", "odls_base_sigkill_timeout", "4"});
-  if (options.hostfile.empty()) // one machine: no search for networks
-    command.insert(command.end(), {"--mca", "pml", "ob1", "--mca", "btl", sharedMemoryFits() ? "self,vader" : "self,tcp"});
+  if (options.hostfile.empty()) // one machine: no search for networks, nor for a remote shell, without which mpirun would not start
+    command.insert(command.end(), {"--mca", "plm", "isolated", "--mca", "pml", "ob1", "--mca", "btl", sharedMemoryFits() ? "self,vader" : "self,tcp"});
   else
     command.insert(command.end(), {"--hostfile", options.hostfile});
   command.emplace_back(self, length > 0 ? size_t(length) : 0);

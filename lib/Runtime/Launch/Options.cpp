@@ -33,6 +33,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--threads", options.threads, "Threads a rank (cores / ranks of the machine, at least 1)")->check(CLI::Range(1, 4096));
   app.add_option("--hostfile", options.hostfile, "Nodes to start ranks on, in MPI's or DeepSpeed's format")->check(CLI::ExistingFile);
   app.add_option("--save-plan", options.savePlan, "Write the final plan that is run");
+  app.add_flag("--autotune", options.autotune, "Time the GPU's algorithms for each matrix product first and take the fastest; --save-plan keeps them");
   app.add_option("--timeout", options.timeoutSeconds, "Seconds to wait for a collective or a peer (600)")->check(CLI::PositiveNumber);
   app.add_option("--cache-dir", options.cacheDirectory, "Where compiled plans are kept ($XDG_CACHE_HOME/zopt)");
 
@@ -101,6 +102,8 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError("--hostfile starts ranks on other machines, which --comm=local cannot");
   if (options.comm == "nccl" && options.target == "cpu")
     return usageError("--comm=nccl connects GPUs, but --target is cpu");
+  if (options.autotune && options.target == "cpu")
+    return usageError("--autotune times products on a GPU, but --target is cpu");
   size_t slash = options.plan.rfind('/');
   options.initialization.planDirectory = slash == std::string::npos ? "" : options.plan.substr(0, slash + (slash == 0));
   options.arguments.assign(argv + 1, argv + argc);

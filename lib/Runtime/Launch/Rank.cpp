@@ -10,6 +10,7 @@
 #include "zopt/Runtime/Core/StopRequest.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
 #include "zopt/Runtime/Launch/Report.h"
+#include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Monitor/Metrics.h"
 #include "zopt/Runtime/Monitor/Progress.h"

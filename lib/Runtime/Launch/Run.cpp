@@ -9,6 +9,7 @@
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/ProgramFile.h"
+#include "zopt/Runtime/Device/CUDA/Tuning.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <algorithm>
 #include <unistd.h>
@@ -70,6 +71,8 @@ Status checkRun(const Run &run, int localRanks) {
   ZOPT_RETURN_IF_FAILED(checkWeightFiles(run.program, initialization));
   ZOPT_RETURN_IF_FAILED(checkOutputFiles(options, run.program));
   ZOPT_RETURN_IF_FAILED(run.dataset->checkFirstBatch());
+  if (!options.devices.empty())
+    ZOPT_RETURN_IF_FAILED(checkTuning(run.program, options.devices[0].name));
   RunNeeds needs;
   needs.localRanks = localRanks;
   needs.usesMpi = options.comm != "local" && localRanks > 1;

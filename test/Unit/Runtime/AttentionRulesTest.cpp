@@ -92,6 +92,18 @@ TEST(AttentionRules, AMaskBroadcastsOverBatchHeadsAndQueries) {
   EXPECT_EQ(refusalWith(attention(2, 8, 4, 32, 64, 64), [](Command &c) { c.tensors.push_back({DataType::BF16, {32, 64}, {64, 1}}); }), "causal attention of 32 queries and 64 keys with a mask");
 }
 
+TEST(AttentionRules, TheMaskOfAGradientHasARowForEachQuery) {
+  auto masked = [](int64_t queries, std::vector<int64_t> shape, std::vector<int64_t> strides) {
+    return refusalWith(gradientOf(attention(2, 8, 4, queries, queries, 64)), [&](Command &c) { c.tensors.push_back({DataType::BF16, shape, strides}); });
+  };
+  EXPECT_EQ(masked(64, {2, 8, 64, 64}, {32768, 4096, 64, 1}), "");
+  EXPECT_EQ(masked(64, {2, 1, 64, 64}, {4096, 4096, 64, 1}), "");
+  EXPECT_EQ(masked(64, {64, 64}, {64, 1}), "");
+  EXPECT_EQ(masked(1, {2, 1, 1, 1}, {1, 1, 1, 1}), "");
+  EXPECT_EQ(masked(64, {2, 1, 1, 64}, {64, 64, 64, 1}), "the gradient of attention with a mask [2, 1, 1, 64], which has one row for all queries; the library has such masks only forward");
+  EXPECT_EQ(masked(64, {64}, {1}), "the gradient of attention with a mask [64], which has one row for all queries; the library has such masks only forward");
+}
+
 TEST(AttentionRules, PartsCoverTheCommandAndKeepToTheLimit) {
   AttentionOptions options;
   for (int64_t batch : {1, 6, 7})

@@ -6,13 +6,17 @@
 //===----------------------------------------------------------------------===//
 //
 // Does what the library documents of the attributes that zopt sets, and refuses what it does not know, so that a wrong attribute, size, pitch or pointer shows without a GPU. Of its four candidates the
-// second is broken; each wants twice the workspace of the one before.
+// second is broken; each wants twice the workspace of the one before. A fifth, which wants none, is only offered where there is none. The fourth is the fastest, then the fifth, the third and the first; FAKE_CUBLASLT_FAST
+// makes another one the fastest.
 //
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Core/DataType.h"
 #include <cmath>
+#include <cstdlib>
 #include <cublasLt.h>
+#include <dlfcn.h>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -34,6 +38,39 @@ struct Descriptor {
 };
 
 constexpr uint64_t kFirstWorkspace = 1 << 20;
+constexpr uint64_t kWithoutWorkspace = 4;
+
+uint64_t workspaceOf(uint64_t algorithm) { return algorithm == 0 || algorithm == kWithoutWorkspace ? 0 : kFirstWorkspace << (algorithm - 1); }
+
+double microsecondsOf(uint64_t algorithm) {
+  const double times[] = {100, 0, 80, 50, 60};
+  const char *fast = std::getenv("FAKE_CUBLASLT_FAST");
+  return fast && uint64_t(std::atoi(fast)) == algorithm ? 20 : times[algorithm];
+}
+
+/// A function of the fake driver that is loaded, or null.
+template <typename Function>
+Function driverFunction(const char *name) {
+  void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  return driver ? reinterpret_cast<Function>(dlsym(driver, name)) : nullptr;
+}
+
+/// Now, or when the driver comes to it.
+cublasStatus_t queue(cudaStream_t stream, double microseconds, std::function<void()> body) {
+  static const auto spend = driverFunction<void (*)(double)>("fakeCudaSpend");
+  static const auto enqueue = driverFunction<int (*)(cudaStream_t, const std::function<bool()> *)>("fakeCudaEnqueue");
+  std::function<bool()> all = [=] {
+    body();
+    if (spend)
+      spend(microseconds);
+    return true;
+  };
+  if (enqueue)
+    enqueue(stream, &all);
+  else
+    all();
+  return CUBLAS_STATUS_SUCCESS;
+}
 
 template <typename Value>
 Value get(const Attributes &attributes, int attribute, Value otherwise) {
@@ -162,29 +199,28 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   // Atomics would give other bits in every run.
   if (get<uint32_t>(preferences, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_MASK) & CUBLASLT_REDUCTION_SCHEME_INPLACE)
     return CUBLAS_STATUS_INVALID_VALUE;
-  for (int i = 0; i < 4 && *returned < wanted; ++i) {
+  const uint64_t limit = get<uint64_t>(preferences, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, 0);
+  for (int i = 0; i < (limit == 0 ? 5 : 4) && *returned < wanted; ++i) {
     cublasLtMatmulHeuristicResult_t result = {};
-    result.workspaceSize = i == 0 ? 0 : kFirstWorkspace << (i - 1);
+    result.workspaceSize = workspaceOf(uint64_t(i));
     result.state = i == 1 ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
     result.algo.data[0] = uint64_t(i);
-    if (result.workspaceSize <= get<uint64_t>(preferences, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, 0))
+    if (result.workspaceSize <= limit)
       results[(*returned)++] = result;
   }
   return *returned ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t matmul, const void *alpha, const void *a, cublasLtMatrixLayout_t aLayout, const void *b, cublasLtMatrixLayout_t bLayout, const void *beta, const void *c, cublasLtMatrixLayout_t cLayout, void *d, cublasLtMatrixLayout_t dLayout,
-    const cublasLtMatmulAlgo_t *algorithm, void *workspace, size_t workspaceSize, cudaStream_t) {
+    const cublasLtMatmulAlgo_t *algorithm, void *workspace, size_t workspaceSize, cudaStream_t stream) {
   const Descriptor &descriptor = *reinterpret_cast<Descriptor *>(matmul);
   const Layout &la = *reinterpret_cast<const Layout *>(aLayout), &lb = *reinterpret_cast<const Layout *>(bLayout), &ld = *reinterpret_cast<const Layout *>(dLayout);
   const bool wide = descriptor.compute == CUBLAS_COMPUTE_64F;
   const double scale = wide ? *static_cast<const double *>(alpha) : *static_cast<const float *>(alpha), keep = wide ? *static_cast<const double *>(beta) : *static_cast<const float *>(beta);
-  const uint64_t needs = algorithm->data[0] == 0 ? 0 : kFirstWorkspace << (algorithm->data[0] - 1);
+  const uint64_t needs = workspaceOf(algorithm->data[0]);
   if (cLayout != dLayout || !consistent(descriptor, la, lb, ld) || algorithm->data[0] == 1 || workspaceSize < needs || reinterpret_cast<uintptr_t>(workspace) % 256)
     return CUBLAS_STATUS_INVALID_VALUE;
-  if (needs)
-    std::memset(workspace, 0x55, needs);
-  const Attributes &with = descriptor.attributes;
+  const Attributes with = descriptor.attributes;
   const bool transposeA = get<int32_t>(with, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_N) == CUBLAS_OP_T, transposeB = get<int32_t>(with, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N) == CUBLAS_OP_T;
   const uint32_t epilogue = get<uint32_t>(with, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
   char *vector = get<char *>(with, CUBLASLT_MATMUL_DESC_BIAS_POINTER, nullptr), *aux = get<char *>(with, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, nullptr);
@@ -193,43 +229,47 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t matmul, con
     return CUBLAS_STATUS_INVALID_VALUE;
   const int64_t auxPitch = get<int64_t>(with, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 0), auxStride = get<int64_t>(with, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, 0);
   const int64_t m = ld.rows, n = ld.columns, k = transposeA ? la.rows : la.columns, batches = get<int32_t>(ld.attributes, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 1);
-  auto stride = [](const Layout &layout) { return get<int64_t>(layout.attributes, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0); };
-  auto atA = [&](int64_t batch, int64_t i, int64_t p) { return loadAsDouble(la.type, a, batch * stride(la) + (transposeA ? p + i * la.pitch : i + p * la.pitch)); };
-  auto atB = [&](int64_t batch, int64_t p, int64_t j) { return loadAsDouble(lb.type, b, batch * stride(lb) + (transposeB ? j + p * lb.pitch : p + j * lb.pitch)); };
-  std::vector<double> columnSums(size_t(m), 0);
-  for (int64_t batch = 0; batch < batches; ++batch)
-    for (int64_t j = 0; j < n; ++j)
-      for (int64_t i = 0; i < m; ++i) {
-        double value = 0;
-        for (int64_t p = 0; p < k; ++p)
-          value += atA(batch, i, p) * atB(batch, p, j);
-        value *= scale;
-        if (keep != 0)
-          value += keep * loadAsDouble(ld.type, c, batch * stride(ld) + i + j * ld.pitch);
-        const int64_t inAux = batch * auxStride + i + j * auxPitch;
-        if (epilogue & CUBLASLT_EPILOGUE_BIAS)
-          value += loadAsDouble(vectorType, vector, i);
-        if (epilogue & CUBLASLT_EPILOGUE_GELU) {
-          if (epilogue & 128)
-            storeDouble(ld.type, aux, inAux, value);
-          value = gelu(value);
+  // Everything by value: what is queued may run when the caller's objects are gone.
+  return queue(stream, microsecondsOf(algorithm->data[0]), [=, la = la, lb = lb, ld = ld] {
+    if (needs)
+      std::memset(workspace, 0x55, needs);
+    auto stride = [](const Layout &layout) { return get<int64_t>(layout.attributes, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0); };
+    auto atA = [&](int64_t batch, int64_t i, int64_t p) { return loadAsDouble(la.type, a, batch * stride(la) + (transposeA ? p + i * la.pitch : i + p * la.pitch)); };
+    auto atB = [&](int64_t batch, int64_t p, int64_t j) { return loadAsDouble(lb.type, b, batch * stride(lb) + (transposeB ? j + p * lb.pitch : p + j * lb.pitch)); };
+    std::vector<double> columnSums(size_t(m), 0);
+    for (int64_t batch = 0; batch < batches; ++batch)
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t i = 0; i < m; ++i) {
+          double value = 0;
+          for (int64_t p = 0; p < k; ++p)
+            value += atA(batch, i, p) * atB(batch, p, j);
+          value *= scale;
+          if (keep != 0)
+            value += keep * loadAsDouble(ld.type, c, batch * stride(ld) + i + j * ld.pitch);
+          const int64_t inAux = batch * auxStride + i + j * auxPitch;
+          if (epilogue & CUBLASLT_EPILOGUE_BIAS)
+            value += loadAsDouble(vectorType, vector, i);
+          if (epilogue & CUBLASLT_EPILOGUE_GELU) {
+            if (epilogue & 128)
+              storeDouble(ld.type, aux, inAux, value);
+            value = gelu(value);
+          }
+          if (epilogue & 64)
+            value *= geluGradient(loadAsDouble(ld.type, aux, inAux));
+          columnSums[size_t(i)] += value;
+          storeDouble(ld.type, d, batch * stride(ld) + i + j * ld.pitch, value);
         }
-        if (epilogue & 64)
-          value *= geluGradient(loadAsDouble(ld.type, aux, inAux));
-        columnSums[size_t(i)] += value;
-        storeDouble(ld.type, d, batch * stride(ld) + i + j * ld.pitch, value);
+    if (epilogue & 16)
+      for (int64_t i = 0; i < m; ++i)
+        storeDouble(vectorType, vector, i, columnSums[size_t(i)]);
+    if (epilogue == CUBLASLT_EPILOGUE_BGRADA || epilogue == CUBLASLT_EPILOGUE_BGRADB)
+      for (int64_t i = 0; i < (epilogue == CUBLASLT_EPILOGUE_BGRADA ? m : n); ++i) {
+        double sum = 0;
+        for (int64_t p = 0; p < k; ++p)
+          sum += epilogue == CUBLASLT_EPILOGUE_BGRADA ? atA(0, i, p) : atB(0, p, i);
+        storeDouble(vectorType, vector, i, sum);
       }
-  if (epilogue & 16)
-    for (int64_t i = 0; i < m; ++i)
-      storeDouble(vectorType, vector, i, columnSums[size_t(i)]);
-  if (epilogue == CUBLASLT_EPILOGUE_BGRADA || epilogue == CUBLASLT_EPILOGUE_BGRADB)
-    for (int64_t i = 0; i < (epilogue == CUBLASLT_EPILOGUE_BGRADA ? m : n); ++i) {
-      double sum = 0;
-      for (int64_t p = 0; p < k; ++p)
-        sum += epilogue == CUBLASLT_EPILOGUE_BGRADA ? atA(0, i, p) : atB(0, p, i);
-      storeDouble(vectorType, vector, i, sum);
-    }
-  return CUBLAS_STATUS_SUCCESS;
+  });
 }
 
 } // extern "C"

@@ -46,6 +46,7 @@ struct CUevent_st {
   NodePointer node;
   Graph *capture = nullptr; // recorded in this capture
   bool timing = false;
+  std::shared_ptr<double> time; // milliseconds, when it came by
 };
 struct CUctx_st {
   int device;
@@ -99,6 +100,7 @@ struct State {
   std::map<std::string, int> calls;
   CUresult sticky = CUDA_SUCCESS;
   int64_t kernelsRun = 0;
+  double clock = 0; // milliseconds
   std::mt19937 random{std::getenv("FAKE_CUDA_SEED") ? unsigned(std::atoi(std::getenv("FAKE_CUDA_SEED"))) : std::random_device{}()};
   FakeCudaCounts counts{};
 };
@@ -225,6 +227,13 @@ void unlock() { state().mutex.unlock(); }
 
 extern "C" {
 
+CUresult fakeCudaEnqueue(CUstream stream, const std::function<bool()> *body) {
+  std::lock_guard<std::recursive_mutex> guard(state().mutex);
+  append(stream, *body);
+  return CUDA_SUCCESS;
+}
+void fakeCudaSpend(double microseconds) { state().clock += microseconds * 1e-3; }
+
 FakeCudaCounts fakeCudaCounts() {
   std::lock_guard<std::recursive_mutex> guard(state().mutex);
   return state().counts;
@@ -263,7 +272,8 @@ CUresult cuDeviceGet(CUdevice *device, int ordinal) {
   return CUDA_SUCCESS;
 }
 CUresult cuDeviceGetName(char *name, int length, CUdevice) {
-  std::snprintf(name, size_t(length), "Fake GPU");
+  const char *text = std::getenv("FAKE_CUDA_NAME");
+  std::snprintf(name, size_t(length), "%s", text && *text ? text : "Fake GPU");
   return CUDA_SUCCESS;
 }
 CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
@@ -498,7 +508,12 @@ CUresult cuEventDestroy_v2(CUevent event) {
 }
 CUresult cuEventRecord(CUevent event, CUstream stream) {
   ENTER("cuEventRecord");
-  event->node = append(stream, nullptr);
+  // A clock that ticks at every event, so that nothing takes no time.
+  auto time = event->time = std::make_shared<double>(0);
+  event->node = append(stream, [time] {
+    *time = state().clock += 0.001;
+    return true;
+  });
   event->capture = stream->capture;
   return CUDA_SUCCESS;
 }
@@ -510,13 +525,22 @@ CUresult cuEventQuery(CUevent event) {
   isReady(code, event->node);
   return code;
 }
+CUresult cuEventSynchronize(CUevent event) {
+  ENTER("cuEventSynchronize");
+  CUresult code;
+  while (!isReady(code, event->node) && code == CUDA_ERROR_NOT_READY)
+    ;
+  return code;
+}
 CUresult cuEventElapsedTime_v2(float *milliseconds, CUevent begin, CUevent end) {
   ENTER("cuEventElapsedTime");
   if (!begin->timing || !end->timing || !begin->node || !end->node || !begin->node->done || !end->node->done)
     return CUDA_ERROR_INVALID_HANDLE;
-  *milliseconds = 0.001f;
+  *milliseconds = float(*end->time - *begin->time);
   return CUDA_SUCCESS;
 }
+#undef cuEventElapsedTime
+CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end) { return cuEventElapsedTime_v2(milliseconds, begin, end); }
 
 #undef cuEventElapsedTime
 CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end) { return cuEventElapsedTime_v2(milliseconds, begin, end); }

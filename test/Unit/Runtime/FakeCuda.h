@@ -12,6 +12,7 @@
 // Environment, read at each use:
 //   FAKE_CUDA_VERSION   what cuDriverGetVersion says (13000)
 //   FAKE_CUDA_DEVICES   how many devices there are (1)
+//   FAKE_CUDA_NAME      what they are called ("Fake GPU")
 //   FAKE_CUDA_MEMORY    bytes of each (1 GiB)
 //   FAKE_CUDA_FAIL      "cuLaunchKernel:3:700": the third call from then on returns error 700; "kernel:3:700": the third kernel that runs fails so, which every later call tells
 //   FAKE_CUDA_UNKNOWN_KERNELS  1: kernels that it does not know are taken, and do nothing
@@ -35,6 +36,10 @@ void lock();
 void unlock();
 
 } // namespace fake
+
+/// The same for libraries that are loaded as modules and find these by dlsym: queued work, and how long the device is busy with it, which events tell.
+extern "C" CUresult fakeCudaEnqueue(CUstream stream, const std::function<bool()> *body);
+extern "C" void fakeCudaSpend(double microseconds);
 
 /// For tests, by dlsym: how often things have happened since the library was loaded.
 struct FakeCudaCounts {

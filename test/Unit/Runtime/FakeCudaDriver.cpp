@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Lets what calls the driver run where there is no GPU: device memory is host memory, all work is done when the call returns, and events tell a clock that ticks once a record.
+// Lets what calls the driver run where there is no GPU: device memory is host memory, all work is done when the call returns, and events tell a clock that ticks once a record and as long as fakeCudaSpend() says.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,10 +15,13 @@
 
 namespace {
 constexpr int kInvalid = 1, kOutOfMemory = 2;
-int64_t ticks = 0;
+int64_t ticks = 0; // microseconds
 } // namespace
 
 extern "C" {
+
+/// For a fake library: the device has been busy for so long.
+void fakeCudaSpend(double microseconds) { ticks += int64_t(microseconds); }
 
 int cuInit(unsigned) { return 0; }
 int cuDeviceGet(int *device, int ordinal) {
@@ -78,7 +81,7 @@ int cuEventRecord(void *event, void *) {
 }
 int cuEventSynchronize(void *) { return 0; }
 int cuEventElapsedTime(float *milliseconds, void *begin, void *end) {
-  *milliseconds = float(*static_cast<int64_t *>(end) - *static_cast<int64_t *>(begin));
+  *milliseconds = float(*static_cast<int64_t *>(end) - *static_cast<int64_t *>(begin)) * 1e-3f;
   return 0;
 }
 int cuGetErrorString(int error, const char **text) {

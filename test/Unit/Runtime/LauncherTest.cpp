@@ -265,7 +265,7 @@ protected:
   }
   void TearDown() override {
     Launcher::TearDown();
-    for (const char *name : {"ZOPT_CUDA_LIBRARY_PATH", "FAKE_CUDA_VERSION", "FAKE_CUDA_DEVICES", "FAKE_CUDA_MEMORY", "FAKE_CUDA_FAIL", "FAKE_CUDA_HANG", "ZOPT_CUDA_GRAPH"})
+    for (const char *name : {"ZOPT_CUDA_LIBRARY_PATH", "FAKE_CUDA_VERSION", "FAKE_CUDA_DEVICES", "FAKE_CUDA_MEMORY", "FAKE_CUDA_NAME", "FAKE_CUBLASLT_FAST", "FAKE_CUDA_FAIL", "FAKE_CUDA_HANG", "ZOPT_CUDA_GRAPH"})
       unsetenv(name);
   }
   nlohmann::json eventOf(const std::string &kind) const {
@@ -379,6 +379,63 @@ TEST_F(CudaLauncher, nonFiniteStepsAreSkippedOneStepLate) {
   EXPECT_EQ(stepsIn("metrics"), 12);
   EXPECT_FALSE(std::filesystem::exists(folder + "weights"));
 }
+
+#ifdef ZOPT_FAKE_CUBLASLT
+TEST_F(CudaLauncher, autotuningPutsTheFastestAlgorithmsIntoThePlan) {
+  std::ofstream(folder + "products") << "tiny 0 1 products\n";
+  const std::string tuned = "tiny 0 1 products 2 2 1\ncublasLt 13.1.99\nFake GPU\n";
+  std::vector<std::string> arguments = {folder + "products", "--target=cuda", "--steps=3", "--autotune", "--save-plan", folder + "final"};
+  ASSERT_EQ(run(arguments), 0) << said();
+  EXPECT_EQ(contentOf(folder + "final"), tuned);
+  // Two at 50 us instead of 100, one at 60; the fake's events take some time too.
+  EXPECT_NE(said().find("zrun: tuned 2 products in "), std::string::npos) << said();
+  EXPECT_NE(said().find(" s: 46."), std::string::npos) << said();
+  // Ranks under mpirun run what the launcher has tuned.
+  std::filesystem::remove(folder + "final");
+  arguments.insert(arguments.end(), {"--nproc=2", "--comm=mpi"});
+  ASSERT_EQ(run(arguments), 0) << said();
+  EXPECT_EQ(contentOf(folder + "final"), tuned);
+  // The saved plan runs with them and is not tuned again, but for the asking.
+  setenv("FAKE_CUBLASLT_FAST", "0", 1);
+  ASSERT_EQ(run({folder + "final", "--target=cuda", "--steps=2"}), 0) << said();
+  EXPECT_EQ(said().find("tuned"), std::string::npos) << said();
+  ASSERT_EQ(run({folder + "final", "--target=cuda", "--steps=2", "--autotune", "--save-plan", folder + "again"}), 0) << said();
+  EXPECT_EQ(contentOf(folder + "again"), "tiny 0 1 products 0 0 0\ncublasLt 13.1.99\nFake GPU\n");
+  unsetenv("FAKE_CUBLASLT_FAST");
+}
+
+TEST_F(CudaLauncher, tunedPlansAreForTheirLibraryAndGpu) {
+  auto write = [&](const std::string &text) { std::ofstream(folder + "final") << text; };
+  const std::vector<std::string> arguments = {folder + "final", "--target=cuda", "--steps=1"};
+  write("tiny 0 1 products 9 9 9\ncublasLt 13.1.99\nFake GPU\n");
+  EXPECT_EQ(run(arguments), 1);
+  EXPECT_NE(said().find("the plan wants algorithm 9 of a product, but the library has 4"), std::string::npos) << said();
+  write("tiny 0 1 products 0 0 0\ncublasLt 13.1.99\nOther GPU\n");
+  EXPECT_EQ(run(arguments), 1);
+  EXPECT_EQ(said(), "zrun: error: this plan's products were tuned for cublasLt 13.1.99 on Other GPU, but here is Fake GPU: tune it anew with --autotune, or run the portable plan\n");
+  write("tiny 0 1 products 0 0 0\ncublasLt 13.0.2\nFake GPU\n");
+  EXPECT_EQ(run(arguments), 1);
+  EXPECT_NE(said().find("tuned for cublasLt 13.0.2 on Fake GPU, but here is cublasLt 13.1.99 on Fake GPU: tune it anew"), std::string::npos) << said();
+  write("tiny 0 1 products 0 0 0\n");
+  EXPECT_EQ(run(arguments), 1);
+  EXPECT_NE(said().find("does not say for which library and GPU"), std::string::npos) << said();
+}
+
+TEST_F(CudaLauncher, autotuningRefusesWhatARunRefuses) {
+  std::ofstream(folder + "products") << "tiny 0 1 products\n";
+  EXPECT_EQ(run({folder + "products", "--target=cpu", "--autotune"}), 2);
+  EXPECT_NE(said().find("--autotune times products on a GPU, but --target is cpu"), std::string::npos) << said();
+  setenv("FAKE_CUDA_MEMORY", "1000000", 1);
+  EXPECT_EQ(run({folder + "products", "--target=cuda", "--autotune"}), 1);
+  EXPECT_NE(said().find("Fake GPU, device 0: the plan needs "), std::string::npos) << said();
+  unsetenv("FAKE_CUDA_MEMORY");
+  EXPECT_EQ(run({folder + "stage3", "--target=cuda", "--steps=1", "--autotune"}), 0) << said();
+  EXPECT_NE(said().find("zrun: nothing to tune: the plan has no products"), std::string::npos) << said();
+  setenv("FAKE_CUDA_DEVICES", "0", 1);
+  EXPECT_EQ(run({folder + "stage3", "--target=auto", "--steps=1", "--autotune"}), 0) << said();
+  EXPECT_NE(said().find("zrun: nothing to tune: this run is on the CPU"), std::string::npos) << said();
+}
+#endif
 
 TEST_F(CudaLauncher, signalsEndTheRunAfterAStep) {
   std::vector<std::string> arguments = forever("mpi", 2);

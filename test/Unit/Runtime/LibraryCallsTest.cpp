@@ -130,14 +130,14 @@ TEST_F(LibraryCalls, CandidatesAreWhatTheLibraryCanRunInTheWorkspace) {
     Result<std::unique_ptr<DeviceMatmul>> matmul = createMatmul(*context, command, bytes);
     return matmul.failed() ? -1 : (*matmul)->candidates();
   };
-  EXPECT_EQ(candidates(0), 1);
+  EXPECT_EQ(candidates(0), 2); // and 4, which it only tells where there is no workspace
   EXPECT_EQ(candidates(2 * kMiB + kWorkspaceAlignment), 2);
   EXPECT_EQ(candidates(4 * kMiB + kWorkspaceAlignment), 3);
   command.algorithm = 2;
   Result<std::unique_ptr<DeviceMatmul>> matmul = createMatmul(*context, command, 4 * kMiB + kWorkspaceAlignment);
   ASSERT_FALSE(matmul.failed());
   EXPECT_EQ((*matmul)->workspaceBytes(), 4 * kMiB);
-  EXPECT_EQ(createMatmul(*context, command, 0).getStatus().message(), "the plan wants algorithm 2 of a product, but the library has 1");
+  EXPECT_EQ(createMatmul(*context, command, 0).getStatus().message(), "the plan wants algorithm 2 of a product, but the library has 2");
 }
 
 TEST_F(LibraryCalls, WorkspaceIsUsedFromItsFirstAlignedByte) {
@@ -154,11 +154,37 @@ TEST_F(LibraryCalls, WorkspaceIsUsedFromItsFirstAlignedByte) {
   EXPECT_EQ(outAt(3, 5), productAt(3, 5));
 }
 
-TEST_F(LibraryCalls, AutotuningChoosesOneOfTheCandidates) {
-  const CUdeviceptr buffers[] = {lhs.address(), rhs.address(), out.address(), 0, 0, 0, 0};
-  Result<int64_t> best = autotuneMatmul(*context, command, 0, nullptr, buffers);
-  ASSERT_FALSE(best.failed()) << best.getStatus().message();
-  EXPECT_EQ(*best, 0);
+TEST_F(LibraryCalls, WhatTheLibraryOffersWithoutWorkspaceComesLast) {
+  command.algorithm = 3;
+  Result<std::unique_ptr<DeviceMatmul>> matmul = createMatmul(*context, command, 4 * kMiB + kWorkspaceAlignment);
+  ASSERT_FALSE(matmul.failed()) << matmul.getStatus().message();
+  // 0 is in both lists and counted once.
+  EXPECT_EQ((*matmul)->candidates(), 4);
+  EXPECT_EQ((*matmul)->plannedCandidates(), 3);
+  EXPECT_EQ((*matmul)->workspaceBytes(), 0);
+}
+
+TEST_F(LibraryCalls, ChoosesTheFastestAlgorithm) {
+  const int64_t bytes = 4 * kMiB + kWorkspaceAlignment;
+  std::vector<char> storage(size_t(bytes) + kWorkspaceAlignment);
+  const MatmulPlace place = {lhs.address(), rhs.address(), out.address(), 0, reinterpret_cast<CUdeviceptr>(storage.data()), 0, 0, 0};
+  auto choose = [&](int64_t scratchBytes, int candidates = kTunedCandidates) {
+    Result<MatmulChoice> choice = chooseMatmul(*context, command, scratchBytes, nullptr, {place, place}, candidates);
+    EXPECT_FALSE(choice.failed()) << choice.getStatus().message();
+    return choice.failed() ? MatmulChoice{-1} : *choice;
+  };
+  MatmulChoice choice = choose(bytes);
+  EXPECT_EQ(choice.algorithm, 2);
+  EXPECT_NEAR(choice.milliseconds, 0.05, 0.002);
+  EXPECT_NEAR(choice.firstMilliseconds, 0.1, 0.002);
+  // The same one is another index where the workspace is smaller, and none at all where it is too small.
+  EXPECT_EQ(choose(2 * kMiB + kWorkspaceAlignment).algorithm, 2);
+  EXPECT_EQ(choose(0).algorithm, 1);
+  // A third of those that are timed are of the second list.
+  EXPECT_EQ(choose(bytes, 3).algorithm, 3);
+  setenv("FAKE_CUBLASLT_FAST", "0", 1);
+  EXPECT_EQ(choose(bytes).algorithm, 0);
+  unsetenv("FAKE_CUBLASLT_FAST");
 }
 
 TEST_F(LibraryCalls, RefusesWhatTheRulesRefuse) {

@@ -24,7 +24,7 @@ def Plan_TargetOp : Plan_Op<"target"> {
   let summary = "what a final plan depends on";
   let description = [{
     `target` is `cpu` or `cuda`; `cpu` and `features` are the processor and its features (cuda: the chip, as `sm_90`, and the PTX version) that kernels and libraries were chosen for; `libraries`
-    are their versions. zrun refuses a plan whose world, features or libraries are not the machine's, naming both.
+    are their versions and, last, where products name algorithms, the library ("cublasLt 13.1.0") and the GPU that they were chosen for. zrun refuses a plan whose world, features or libraries are not the machine's, naming both.
   }];
   let arguments = (ins StrAttr:$target, I64Attr:$world_size, I64Attr:$threads, I64Attr:$micro_batch, I64Attr:$accum_steps, StrAttr:$triple, StrAttr:$cpu, StrAttr:$features, StrArrayAttr:$libraries);
   let assemblyFormat = "$target attr-dict";
@@ -137,6 +137,8 @@ def Plan_MatmulOp : Plan_Command<"matmul"> {
     Where the target has them (CUDA): `epilogue = gelu` stores gelu(product + bias) and the sum itself in `aux`; `gelu_grad` stores product * gelu'(aux), both in the tanh form. `bias_gradient_kind`
     says what `bias_gradient` receives: `lhs_rows` the sums of lhs over k (one a row of out), `rhs_columns` those of rhs (one a column), `out_columns` those of out over its rows. `addend`, laid out as out, is added before out is
     rounded; it may be out itself.
+
+    `algorithm` is an index among those that the library offers for the product, as `zrun --autotune` chose it; without it the library's first choice is taken.
   }];
   let arguments = (ins FlatSymbolRefAttr:$lhs, FlatSymbolRefAttr:$rhs, FlatSymbolRefAttr:$out, OptionalAttr<FlatSymbolRefAttr>:$bias, OptionalAttr<FlatSymbolRefAttr>:$scratch,
     OptionalAttr<FlatSymbolRefAttr>:$aux, OptionalAttr<FlatSymbolRefAttr>:$bias_gradient, OptionalAttr<FlatSymbolRefAttr>:$addend,

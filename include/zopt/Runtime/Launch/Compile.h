@@ -18,7 +18,7 @@
 
 namespace zopt::runtime {
 
-/// Makes the Program for a world and gives its path. Called while the process has one thread.
+/// Makes the Program for a world and gives its path; with --autotune and a GPU twice, the second time with the algorithms that were the fastest in between. Called while the process has one thread.
 Result<std::string> compilePlan(const RunOptions &options, int worldSize, int threads);
 
 } // namespace zopt::runtime

@@ -42,7 +42,7 @@ struct RunOptions {
   std::string metrics, weightsOut, gradientsOut, outputs, trace;
   enum class Report { None, Text, Json } memoryReport = Report::None;
   bool stopAtNonFinite = false;
-  bool doctor = false, dryRun = false;
+  bool doctor = false, dryRun = false, autotune = false;
 
   std::vector<DeviceMemory> devices; // of this machine, where the launcher has looked and the target is cuda
   std::string chip;                  // theirs: "sm_90"

@@ -98,6 +98,11 @@ Result<AttentionParts> planAttention(const Command &command, const AttentionOpti
   const bool hasMask = tensors.size() > plain;
   if (hasMask)
     ZOPT_RETURN_IF_FAILED(checkMask(tensors[plain], type, {batch, heads, queries, keys}));
+  if (hasMask && gradient && queries > 1) {
+    const Shape &shape = tensors[plain].shape;
+    if (shape.size() < 2 || shape[shape.size() - 2] == 1)
+      return inputError("the gradient of attention with a mask ", shapeText(shape), ", which has one row for all queries; the library has such masks only forward");
+  }
   if (command.causal && queries != keys && (hasMask || queries > keys))
     return inputError("causal attention of ", queries, " queries and ", keys, " keys", hasMask ? " with a mask" : "");
   for (size_t i = 0; i < tensors.size() && i < command.byteOffsets.size(); ++i)

@@ -26,7 +26,7 @@ DeviceMatmul::~DeviceMatmul() = default;
 DeviceAttention::~DeviceAttention() = default;
 
 Result<std::unique_ptr<DeviceMatmul>> createMatmul(LibraryContext &, const Command &, int64_t) { return refusal(); }
-Result<int64_t> autotuneMatmul(LibraryContext &, const Command &, int64_t, CUstream, const CUdeviceptr *, int) { return refusal(); }
+Result<MatmulChoice> chooseMatmul(LibraryContext &, const Command &, int64_t, CUstream, const std::vector<MatmulPlace> &, int) { return refusal(); }
 Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &, const Command &, int64_t, const AttentionOptions &) { return refusal(); }
 
 } // namespace zopt::runtime::cuda

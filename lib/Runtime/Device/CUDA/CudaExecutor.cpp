@@ -19,6 +19,7 @@
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Device/CUDA/Devices.h"
 #include "zopt/Runtime/Device/CUDA/LibraryCalls.h"
+#include "zopt/Runtime/Device/CUDA/Tuning.h"
 #include "zopt/Runtime/Monitor/Machine.h"
 #include <algorithm>
 #include <chrono>
@@ -292,6 +293,7 @@ Status CudaExecutor::prepareDevice() {
     if (context.failed())
       return context.getStatus();
     libraries = std::move(*context);
+    ZOPT_RETURN_IF_FAILED(checkTuning(program, device->model, libraries->matmulLibrary()));
   }
   Result<int64_t> after = device->freeBytes();
   if (after.failed())

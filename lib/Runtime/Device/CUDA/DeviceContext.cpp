@@ -86,6 +86,7 @@ Status DeviceContext::open(int ordinal) {
   ZOPT_CUDA(driver, cuDeviceGet, &device, ordinal);
   char text[128] = "";
   ZOPT_CUDA(driver, cuDeviceGetName, text, sizeof text - 1, device);
+  model = text;
   name = concat(text, ", device ", ordinal);
   ZOPT_CUDA(driver, cuDevicePrimaryCtxRetain, &context, device);
   ZOPT_CUDA(driver, cuCtxSetCurrent, context);

@@ -34,7 +34,7 @@ public:
   const Driver &driver;
   CUdevice device = 0;
   CUcontext context = nullptr;
-  std::string name; // "NVIDIA H100, device 0"
+  std::string model, name; // "NVIDIA H100"; "NVIDIA H100, device 0"
   int64_t totalBytes = 0, freeAtStart = 0;
   bool shared = false; // with another rank
   CUstream compute = nullptr, exchange = nullptr, copies = nullptr;

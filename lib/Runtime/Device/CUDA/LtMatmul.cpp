@@ -8,6 +8,7 @@
 #include "LibraryTables.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 namespace zopt::runtime::cuda {
@@ -147,6 +148,7 @@ public:
   }
 
   int64_t candidates() const override { return found; }
+  int64_t plannedCandidates() const override { return planned; }
   int64_t workspaceBytes() const override { return int64_t(chosen.workspaceSize); }
 
 private:
@@ -222,19 +224,40 @@ private:
     ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &alignmentC, sizeof alignmentC));
     ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &alignmentD, sizeof alignmentD));
 
-    cublasLtMatmulHeuristicResult_t results[kMatmulCandidates];
-    int returned = 0;
-    cublasStatus_t status = library.cublas.heuristic(library.cublasHandle, descriptor, a, b, d, d, preference, kMatmulCandidates, results, &returned);
-    // An index must mean the same algorithm whatever was refused before it, so failed ones are dropped before they are counted.
-    auto end = std::remove_if(results, results + (status == CUBLAS_STATUS_SUCCESS ? returned : 0), [](const cublasLtMatmulHeuristicResult_t &result) { return result.state != CUBLAS_STATUS_SUCCESS; });
-    found = end - results;
+    // What the library prefers with the planned workspace comes first. Behind it comes what it prefers without any, which it does not always offer with one, and which is sometimes faster. Plans without an
+    // algorithm take the first one of all and need not ask again.
+    std::vector<cublasLtMatmulHeuristicResult_t> results;
+    cublasStatus_t status = query(results);
+    planned = int64_t(results.size());
+    if (command.algorithm >= 0 && limit > 0) {
+      const uint64_t none = 0;
+      ZOPT_RETURN_IF_FAILED(prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &none, sizeof none));
+      query(results);
+    }
+    found = int64_t(results.size());
     if (found == 0)
       return callError("cublasLtMatmulAlgoGetHeuristic", concat("no algorithm for ", shapeText(command.lhs.shape), " x ", shapeText(command.rhs.shape), " ", nameOf(command.lhs.type), " -> ", nameOf(command.out.type), " with epilogue ", int(libraryEpilogue(mapping.epilogue)), " in ", usable, " bytes: ", library.cublas.getStatusString(status)));
     int64_t index = std::max<int64_t>(command.algorithm, 0);
     if (index >= found)
       return inputError("the plan wants algorithm ", index, " of a product, but the library has ", found);
-    chosen = results[index];
+    chosen = results[size_t(index)];
     return success();
+  }
+
+  /// Appends what the library offers under the preference as it is, less what is there already.
+  cublasStatus_t query(std::vector<cublasLtMatmulHeuristicResult_t> &results) {
+    cublasLtMatmulHeuristicResult_t offered[kMatmulCandidates];
+    int returned = 0;
+    cublasStatus_t status = library.cublas.heuristic(library.cublasHandle, descriptor, a, b, d, d, preference, kMatmulCandidates, offered, &returned);
+    for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < returned; ++i) {
+      // An index must mean the same algorithm whatever was refused before it, so failed ones are dropped before they are counted.
+      bool wanted = offered[i].state == CUBLAS_STATUS_SUCCESS;
+      for (const cublasLtMatmulHeuristicResult_t &known : results)
+        wanted &= std::memcmp(&known.algo, &offered[i].algo, sizeof known.algo) != 0;
+      if (wanted)
+        results.push_back(offered[i]);
+    }
+    return status;
   }
 
   LibraryContext::Implementation &library;
@@ -243,7 +266,7 @@ private:
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
   cublasLtMatmulPreference_t preference = nullptr;
   cublasLtMatmulHeuristicResult_t chosen = {};
-  int64_t found = 0, usable = 0;
+  int64_t found = 0, planned = 0, usable = 0;
   int vector = -1;
   bool adds = false;
   CUdeviceptr vectorSet = 0, auxSet = 0;
@@ -251,35 +274,6 @@ private:
   float alpha32 = 1, beta32 = 0;
   const void *alpha = nullptr, *beta = nullptr;
 };
-
-/// Milliseconds of the fastest of a few runs: the first one warms up, and what disturbs a run only makes it slower.
-Result<float> timeOf(LibraryContext::Implementation &library, DeviceMatmul &matmul, CUstream stream, const CUdeviceptr *buffers) {
-  constexpr int kRuns = 6;
-  CUevent begin = nullptr, end = nullptr;
-  struct Cleanup {
-    LibraryContext::Implementation &library;
-    CUevent &begin, &end;
-    ~Cleanup() {
-      for (CUevent event : {begin, end})
-        if (event)
-          library.driver.eventDestroy(event);
-    }
-  } cleanup{library, begin, end};
-  ZOPT_CUDA(library, eventCreate, &begin, CU_EVENT_DEFAULT);
-  ZOPT_CUDA(library, eventCreate, &end, CU_EVENT_DEFAULT);
-  float best = 0;
-  for (int run = 0; run < kRuns; ++run) {
-    float milliseconds = 0;
-    ZOPT_CUDA(library, eventRecord, begin, stream);
-    ZOPT_RETURN_IF_FAILED(matmul.run(stream, buffers));
-    ZOPT_CUDA(library, eventRecord, end, stream);
-    ZOPT_CUDA(library, eventSynchronize, end);
-    ZOPT_CUDA(library, eventElapsedTime, &milliseconds, begin, end);
-    if (run == 1 || (run > 1 && milliseconds < best))
-      best = milliseconds;
-  }
-  return best;
-}
 
 } // namespace
 
@@ -290,27 +284,6 @@ Result<std::unique_ptr<DeviceMatmul>> createMatmul(LibraryContext &context, cons
   auto matmul = std::make_unique<LtMatmul>(context.get());
   ZOPT_RETURN_IF_FAILED(matmul->initialize(command, *mapping, scratchBytes));
   return std::unique_ptr<DeviceMatmul>(std::move(matmul));
-}
-
-Result<int64_t> autotuneMatmul(LibraryContext &context, const Command &command, int64_t scratchBytes, CUstream stream, const CUdeviceptr *buffers, int candidates) {
-  Command candidate = command;
-  int64_t best = 0, count = 1;
-  float bestTime = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    candidate.algorithm = i;
-    Result<std::unique_ptr<DeviceMatmul>> matmul = createMatmul(context, candidate, scratchBytes);
-    if (matmul.failed())
-      return matmul.getStatus();
-    count = std::min<int64_t>(candidates, (*matmul)->candidates());
-    Result<float> time = timeOf(context.get(), **matmul, stream, buffers);
-    if (time.failed())
-      return time.getStatus();
-    if (i == 0 || *time < bestTime) {
-      best = i;
-      bestTime = *time;
-    }
-  }
-  return best;
 }
 
 } // namespace zopt::runtime::cuda

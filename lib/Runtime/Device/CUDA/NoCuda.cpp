@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Device/CUDA/Devices.h"
+#include "zopt/Runtime/Device/CUDA/Tuning.h"
 
 namespace zopt::runtime {
 
@@ -18,5 +19,7 @@ DeviceProbe probeDevices(bool) {
 }
 
 Result<std::unique_ptr<Executor>> createCudaExecutor(const Program &, Communicator &, const ExecutorOptions &) { return inputError(kProblem); }
+
+Result<MatmulTuning> tuneMatmuls(const Program &) { return inputError(kProblem); }
 
 } // namespace zopt::runtime

@@ -13,7 +13,8 @@
 //              of 16 bytes. lse is dense. Gradients may have layouts of their own.
 //   sizes      width a multiple of 8 up to 128; heads of key and value equal and dividing those of query.
 //   causal     as many queries as keys, or, without a mask, fewer queries.
-//   mask       of the compute type, added to the scaled scores; axes of size 1 broadcast over batch, heads and queries; unit stride on keys. It gets no gradient.
+//   mask       of the compute type, added to the scaled scores; axes of size 1 broadcast over batch, heads and queries; unit stride on keys. It gets no gradient. For the gradient
+//              it has a row for each query: with one row for all queries, cuDNN's gradients were wrong on an H100 where its outputs were right.
 //
 // The gradient is made by a deterministic algorithm: the library writes the gradients of the scores of all heads of a call into its workspace, instead of adding to the query gradient with atomics. So
 // that this stays within a planned size, the command is run in equal parts: over batches, and where one batch is too much, over heads.

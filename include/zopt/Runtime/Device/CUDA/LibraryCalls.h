@@ -19,9 +19,11 @@
 #include "zopt/Runtime/Core/Status.h"
 #include "zopt/Runtime/Device/CUDA/AttentionRules.h"
 #include "zopt/Runtime/Device/CUDA/MatmulRules.h"
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 // As cuda.h declares them, so that users of this header need no NVIDIA headers.
 typedef struct CUstream_st *CUstream;
@@ -61,19 +63,33 @@ public:
   /// `buffers` in the order of Command::buffers: lhs, rhs, out, bias, scratch, aux, biasGradient, addend (read only where the command has one); byte offsets applied, 0 where absent. Queues the work
   /// and returns.
   virtual Status run(CUstream stream, const CUdeviceptr *buffers) = 0;
-  /// Algorithms that the library offers within the workspace (at most kMatmulCandidates), in its order of preference.
+  /// Algorithms that the library offers within the workspace (at most kMatmulCandidates), in its order of preference; behind them, where Command::algorithm is given, those that it offers without any and that
+  /// are not among the first (as many again).
   virtual int64_t candidates() const = 0;
+  /// The first of these two lists.
+  virtual int64_t plannedCandidates() const = 0;
   /// What the chosen one uses.
   virtual int64_t workspaceBytes() const = 0;
 };
 
 constexpr int kMatmulCandidates = 16;
+constexpr int kTunedCandidates = 12;
 
 /// Uses candidate `command.algorithm` (-1: the first) of those that are deterministic and keep to a scratch buffer of `scratchBytes`.
 Result<std::unique_ptr<DeviceMatmul>> createMatmul(LibraryContext &context, const Command &command, int64_t scratchBytes);
 
-/// Times the first `candidates` algorithms on the given buffers, whose outputs it overwrites, and returns the index of the fastest for Command::algorithm. Waits for the stream.
-Result<int64_t> autotuneMatmul(LibraryContext &context, const Command &command, int64_t scratchBytes, CUstream stream, const CUdeviceptr *buffers, int candidates = 8);
+/// The addresses of a product's buffers, as DeviceMatmul::run takes them.
+using MatmulPlace = std::array<CUdeviceptr, 8>;
+
+/// What timing a product's algorithms found.
+struct MatmulChoice {
+  int64_t algorithm = 0;                           // for Command::algorithm
+  double milliseconds = 0, firstMilliseconds = 0;  // of one run: by it, by the library's first choice
+};
+
+/// Times up to `candidates` algorithms, a third of them such as need no workspace, and chooses the fastest; of those within 1% the one that the library prefers. They run in turns, round by round, on one place
+/// after the other: places that together exceed the device's cache make it useless, as it is in a step. Overwrites the outputs and waits for the stream.
+Result<MatmulChoice> chooseMatmul(LibraryContext &context, const Command &command, int64_t scratchBytes, CUstream stream, const std::vector<MatmulPlace> &places, int candidates = kTunedCandidates);
 
 /// Attention or its gradient, ready to run. It refers to the context.
 class DeviceAttention {
