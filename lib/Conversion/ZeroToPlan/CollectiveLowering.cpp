@@ -65,7 +65,7 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   IntegerAttr id = builder.getI64IntegerAttr(context.nextCollective++), elements = builder.getI64IntegerAttr(home.slice);
   StringAttr label = builder.getStringAttr("reduce " + home.op.getSymName());
   // A rank alone receives nothing.
-  FlatSymbolRefAttr workspace = getRef(alone ? source : context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::communication));
+  FlatSymbolRefAttr workspace = getRef(context.worldSize == 1 ? source : context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::communication));
   Operation *start;
   if (home.accumulates || home.optimizerSharded)
     start = plan::ReduceScatterOp::create(builder, op.getLoc(), id, getRef(source), getRef(home.gradient), workspace, elements, TypeAttr::get(type), TypeAttr::get(home.gradientType),
