@@ -9,6 +9,7 @@
 #include "TemporaryFolder.h"
 #include "zopt/Runtime/Monitor/Doctor.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
+#include <fstream>
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 
@@ -105,7 +106,12 @@ TEST(Machine, ThisOne) {
   EXPECT_EQ(facts->path + "/", folder.path(""));
   EXPECT_GT(facts->total, 0);
   EXPECT_LE(facts->free, facts->total);
-  EXPECT_FALSE(facts->type.empty());
+  // In a plain chroot no mount is seen to hold the root.
+  std::ifstream mounts("/proc/self/mountinfo");
+  bool seesRoot = false;
+  for (std::string number, parent, device, root, point, rest; mounts >> number >> parent >> device >> root >> point && std::getline(mounts, rest);)
+    seesRoot |= point == "/";
+  EXPECT_TRUE(!facts->type.empty() || !seesRoot);
   EXPECT_EQ(readFolder("/proc/self")->type, "proc");
 }
 

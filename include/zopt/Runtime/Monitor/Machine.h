@@ -44,7 +44,7 @@ MemoryFacts readMemory(const std::string &root = "");
 
 struct FolderFacts {
   std::string path;
-  std::string type; ///< of the file system: ext4, tmpfs, nfs4, ...
+  std::string type; ///< of the file system: ext4, tmpfs, nfs4, ...; empty where no mount is seen to hold the path, as in a plain chroot
   int64_t total = 0, free = 0;
 };
 /// Of the file system that holds `path`, or would hold it: a missing path is looked for in its parent.
