@@ -19,6 +19,11 @@ ArenaRange PlanMemory::getRange(const PlanAccess &access) const {
   return {buffer.arena, buffer.offset + access.begin, buffer.offset + end};
 }
 
+void PlanMemory::startSequence() {
+  for (auto it = owners.begin(); it != owners.end();)
+    it = spanning.contains(it->second.buffer) ? std::next(it) : owners.erase(it);
+}
+
 LogicalResult PlanMemory::execute(Operation *command, ArrayRef<PlanAccess> accesses, std::optional<int64_t> startedCollective) {
   for (const PlanAccess &access : accesses) {
     ArenaRange range = getRange(access);

@@ -36,8 +36,11 @@ class PlanMemory {
 public:
   explicit PlanMemory(const llvm::DenseMap<mlir::StringAttr, PlacedBuffer> &buffers) : buffers(buffers) {}
 
-  /// Forgets what buffers inside a sequence hold; persistent ones keep their values.
-  void startSequence() { owners.clear(); }
+  /// Forgets what buffers inside a sequence hold; persistent and spanning ones keep their values.
+  void startSequence();
+
+  /// Says that a buffer that is not persistent is read by a later sequence than the one that writes it.
+  void markSpanning(mlir::StringAttr buffer) { spanning.insert(buffer); }
 
   /// Lets `command` happen: its reads find their own buffer's bytes, and nothing that it touches is in flight. Emits one error.
   mlir::LogicalResult execute(mlir::Operation *command, llvm::ArrayRef<PlanAccess> accesses, std::optional<int64_t> startedCollective);
@@ -71,6 +74,7 @@ private:
   std::map<int64_t, InFlight> inFlight;                // by id
   llvm::DenseMap<int64_t, mlir::Operation *> started;  // all ids so far
   llvm::DenseSet<mlir::StringAttr> unwritten;
+  llvm::DenseSet<mlir::StringAttr> spanning;
 };
 
 } // namespace zopt

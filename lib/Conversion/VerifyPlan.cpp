@@ -180,8 +180,14 @@ private:
     Type expected = target.getAccumSteps() > 1 ? stateType : bucket.getGradientType();
     if (*op.getGradientType() != expected)
       return op.emitOpError("has gradients of ") << *op.getGradientType() << ", but expects " << expected;
-    memory.markUnwritten(op.getGradientAttr().getAttr());
-    return expectBuffer(op, op.getGradientAttr(), (op.getGradientWhole() ? padded : slice) * getBytes(expected), "the gradient");
+    // Without accumulation it need not outlive the step.
+    auto placed = buffers.find(op.getGradientAttr().getAttr());
+    bool spans = target.getAccumSteps() == 1 && placed != buffers.end() && !placed->second.persistent;
+    if (spans)
+      memory.markSpanning(op.getGradientAttr().getAttr());
+    else
+      memory.markUnwritten(op.getGradientAttr().getAttr());
+    return expectBuffer(op, op.getGradientAttr(), (op.getGradientWhole() ? padded : slice) * getBytes(expected), "the gradient", /*persistent=*/!spans);
   }
 
   LogicalResult verifyInputs() {

@@ -102,11 +102,13 @@ void StatePlacement::placeBucket(BucketHome &home, OpBuilder &builder) {
   if (trained) {
     home.gradientType = home.accumulates ? home.stateType : bucket.getGradientType();
     int64_t bytes = getElementBytes(home.gradientType);
+    // A gradient that is not accumulated is needed from backward to the update only: forward's activations may lie in its place.
+    bool lasts = home.accumulates || !context.isGpu();
     if (home.accumulates || home.gradientsSharded) {
-      home.gradient = storages.create(name + ".gradient", home.slice * bytes, plan::MemoryClass::gradients, true);
+      home.gradient = storages.create(name + ".gradient", home.slice * bytes, plan::MemoryClass::gradients, lasts);
       gradientWhole = alone;
     } else {
-      home.gradientWhole = storages.create(name + ".gradient", home.padded * bytes, plan::MemoryClass::gradients, true);
+      home.gradientWhole = storages.create(name + ".gradient", home.padded * bytes, plan::MemoryClass::gradients, lasts || home.optimizerSharded); // a slice of it has a place for each rank
       gradientWhole = !home.optimizerSharded;
       home.gradient = gradientWhole ? home.gradientWhole : storages.createSlice(home.gradientWhole, name + ".gradient.slice", home.slice * bytes);
     }

@@ -34,7 +34,7 @@ struct AttentionOptions {
   /// False: the faster gradient that adds to the query gradient with atomics. For comparison only: nothing that trains uses it.
   bool deterministic = true;
   /// What the gradients of the scores of a call may take; a part is never less than one key head of one batch.
-  int64_t scoreBytesLimit = int64_t(1) << 30;
+  int64_t scoreBytesLimit = int64_t(9) << 29;
 };
 
 /// A command cut into equal parts of `batches` batches and `keyHeads` key heads, with their query heads.
