@@ -39,7 +39,9 @@ private:
     if (!gradient || gradient->getBlock() != loss->getBlock() || gradient.getLogits() != loss.getLogits() || gradient.getLabels() != loss.getLabels() || gradient.getIgnoreIndex() != loss.getIgnoreIndex() ||
         gradient.getLabelSmoothing() != loss.getLabelSmoothing())
       return;
-    // What the factor is computed from moves before the loss; it must not depend on it.
+    // What the factor is computed from moves before the loss; it must not depend on it, nor be of it.
+    if (gradient.getScale().getDefiningOp() == loss)
+      return;
     SetVector<Operation *> slice;
     BackwardSliceOptions options;
     options.filter = [&](Operation *op) { return op->getBlock() == loss->getBlock() && loss->isBeforeInBlock(op); };
