@@ -92,6 +92,9 @@ TEST(GpuKernels, ResultsInPlaceOfOperands) {
     checkInPlace("%r = train.softmax_grad %0, %1 : " + type, {row, cotangent}, {like(Type::BF16, row.shape)}, 1);
     Tensor rstd = full(Type::F32, {3}, 0.7);
     checkInPlace("%r = train.rms_norm_grad %0 rstd %1 cotangent %2 : " + type + ", tensor<3xf32>, " + type + " -> " + type, {row, rstd, cotangent}, {like(Type::BF16, row.shape)}, 2);
+    Tensor mean = full(Type::F32, {3}, 0.1), addend = random(Type::BF16, {3, n}, -1, 1, 4);
+    checkInPlace("%r = train.layer_norm_grad %0 mean %1 rstd %2 cotangent %3 addend %4 : " + type + " : " + type + ", tensor<3xf32>, " + type, {row, mean, rstd, cotangent, addend}, {like(Type::BF16, row.shape)}, 4);
+    checkInPlace("%r = train.rms_norm_grad %0 rstd %1 cotangent %2 addend %3 : " + type + " : " + type + ", tensor<3xf32>, " + type + " -> " + type, {row, rstd, cotangent, addend}, {like(Type::BF16, row.shape)}, 3);
   }
   // Logits and their gradient, where the label's element is written by another thread than the one that would read it.
   for (int64_t classes : {10, 1000, 50257}) {
@@ -125,6 +128,73 @@ TEST(GpuKernels, LongRows) {
   EXPECT_TRUE(std::isnan(results[2].values[0]));
   EXPECT_EQ(results[2].values[1], -kInfinity);
   EXPECT_TRUE(std::isnan(results[2].values[2]));
+}
+
+/// A loss and its gradient over one reading, in rows `stride` elements apart, against double precision; every fourth label from `ignoredFrom` on is ignored.
+void checkCrossEntropyStep(Type type, int64_t rows, int64_t classes, int64_t stride, double smoothing, int64_t ignoredFrom = 1) {
+  constexpr double kScale = 0.125;
+  std::string name = type == Type::BF16 ? "bf16" : "f32", shape = std::to_string(rows) + "x" + std::to_string(classes) + "x" + name;
+  std::string op = "%r:3 = train.cross_entropy_step %0, %1, %2 {ignore_index = -7 : i64, label_smoothing = " + std::to_string(smoothing) + " : f64} : tensor<" + shape + ">, tensor<" + std::to_string(rows) +
+                   "xi64>, tensor<f32> -> tensor<f32>";
+  SCOPED_TRACE(op + " stride " + std::to_string(stride));
+  Tensor logits = random(type, {rows, classes}, -6, 6), labels = random(Type::I64, {rows}, 0, classes, 3), scale = full(Type::F32, {}, kScale), result = like(type, {rows, classes});
+  logits.strides = result.strides = {stride, 1};
+  labels.values[0] = classes - 1;
+  for (int64_t row = ignoredFrom; row < rows; row += 4)
+    labels.values[row] = -7;
+  double loss = 0, count = 0;
+  std::vector<double> gradient;
+  for (int64_t row = 0; row < rows; ++row) {
+    const double *x = &logits.values[row * classes];
+    double sum = 0, mean = 0;
+    for (int64_t i = 0; i < classes; ++i) {
+      sum += std::exp(x[i]);
+      mean += x[i] / classes;
+    }
+    bool counted = labels.values[row] != -7;
+    for (int64_t i = 0; i < classes; ++i)
+      gradient.push_back(counted ? kScale * (std::exp(x[i]) / sum - (i == labels.values[row] ? 1 - smoothing : 0) - smoothing / classes) : 0);
+    if (!counted)
+      continue;
+    count += 1;
+    loss += (1 - smoothing) * (std::log(sum) - x[static_cast<int64_t>(labels.values[row])]) + smoothing * (std::log(sum) - mean);
+  }
+  std::vector<Tensor> inputs = {logits, labels, scale}, outputs = {result, like(Type::F32, {}), like(Type::F32, {})};
+  auto results = run(op, inputs, outputs);
+  expectNear(results[0], gradient, type == Type::BF16 ? 8.2e-3 : 6e-6, 1e-7);
+  expectNear(results[1], {loss}, 2e-6, 0);
+  expectNear(results[2], {count}, 0, 0);
+  checkInPlace(op, inputs, outputs, 0);
+}
+
+TEST(GpuKernels, LossAndGradientOverOneReading) {
+  for (Type type : {Type::BF16, Type::F32})
+    for (double smoothing : {0.0, 0.1}) {
+      checkCrossEntropyStep(type, 9, 10, 10, smoothing);
+      checkCrossEntropyStep(type, 6, 1000, 1000, smoothing);
+      checkCrossEntropyStep(type, 5, 1003, 1024, smoothing);
+      checkCrossEntropyStep(type, 3, 50257, 50257, smoothing);
+      checkCrossEntropyStep(type, 3, 50257, 50304, smoothing);
+    }
+  // Nothing counts.
+  Tensor logits = random(Type::BF16, {4, 300}, -6, 6), labels = full(Type::I64, {4}, -100), scale = full(Type::F32, {}, 0.5);
+  auto results = run("%r:3 = train.cross_entropy_step %0, %1, %2 : tensor<4x300xbf16>, tensor<4xi64>, tensor<f32> -> tensor<f32>", {logits, labels, scale},
+                     {like(Type::BF16, {4, 300}), like(Type::F32, {}), like(Type::F32, {})});
+  expectNear(results[0], std::vector<double>(1200, 0), 0, 0);
+  expectNear(results[1], {0}, 0, 0);
+  expectNear(results[2], {0}, 0, 0);
+}
+
+/// The bytes are those of the two ops that the step stands for.
+TEST(GpuKernels, OneReadingGivesWhatTwoGive) {
+  Tensor logits = random(Type::BF16, {3, 50257}, -6, 6), labels = random(Type::I64, {3}, 0, 50257, 3), scale = full(Type::F32, {}, 1.0 / 3), scalar = like(Type::F32, {}), result = like(Type::BF16, {3, 50257});
+  logits.strides = result.strides = {50304, 1};
+  auto loss = run("%r:3 = train.cross_entropy %0, %1 : tensor<3x50257xbf16>, tensor<3xi64> -> tensor<f32>, tensor<3xf32>", {logits, labels}, {scalar, scalar, like(Type::F32, {3})});
+  auto gradient = run("%r = train.cross_entropy_grad %0, %1, %2, %3 : tensor<3x50257xbf16>, tensor<3xi64>, tensor<3xf32>, tensor<f32> -> tensor<3x50257xbf16>", {logits, labels, loss[2], scale}, {result});
+  auto step = run("%r:3 = train.cross_entropy_step %0, %1, %2 : tensor<3x50257xbf16>, tensor<3xi64>, tensor<f32> -> tensor<f32>", {logits, labels, scale}, {result, scalar, scalar});
+  EXPECT_EQ(step[0].values, gradient[0].values);
+  EXPECT_EQ(step[1].values, loss[0].values);
+  EXPECT_EQ(step[2].values, loss[1].values);
 }
 
 TEST(GpuKernels, ColumnsInSeveralChunks) {

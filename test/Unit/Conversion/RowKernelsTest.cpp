@@ -220,6 +220,14 @@ void checkNorm(Type type, std::vector<int64_t> shape, bool centered, bool affine
   operands += " cotangent " + next(dy);
   std::string tail = " : " + text(x) + ", " + text(statistic) + ", " + text(dy) + (centered ? "" : " -> " + text(out));
   expectNear(run("%r = train." + name + "_grad " + operands + tail, inputs, {out})[0], dx, relative, absolute);
+  // With the gradient that goes past the norm: added before the only rounding, in place of it too.
+  Tensor addend = random(type, shape, -4, 4, 5);
+  std::vector<double> sum = dx;
+  for (size_t i = 0; i < sum.size(); ++i)
+    sum[i] += addend.values[i];
+  operands += " addend " + next(addend) + " : " + text(addend);
+  expectNear(run("%r = train." + name + "_grad " + operands + tail, inputs, {out})[0], sum, relative, absolute);
+  checkInPlace("%r = train." + name + "_grad " + operands + tail, inputs, {out}, static_cast<int>(inputs.size()) - 1);
 
   inputs = {x};
   operands = "%0";
