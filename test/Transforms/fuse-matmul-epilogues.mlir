@@ -62,3 +62,54 @@ func.func @bias_gradient(%x: tensor<16x4xbf16>, %dy: tensor<2x8x32xbf16>) -> (te
   %t = train.reduce_sum %y [0, 1] : tensor<2x8x32xbf16> -> tensor<32xbf16>
   return %dw, %s, %dv, %t : tensor<4x32xbf16>, tensor<32xbf16>, tensor<32x4xbf16>, tensor<32xbf16>
 }
+
+// A residual is added inside the product, bias and all.
+// CHECK-LABEL: func.func @residual
+// CHECK: %[[X:.*]] = train.neg %arg3
+// CHECK: %[[Y:.*]] = train.fused_matmul %arg0, %arg1 bias %arg2 addend %[[X]] {
+// CHECK-NEXT: return %[[Y]]
+func.func @residual(%x: tensor<8x16xbf16>, %w: tensor<16x32xbf16>, %b: tensor<32xbf16>, %r: tensor<8x32xbf16>) -> tensor<8x32xbf16> {
+  %n = train.neg %r : tensor<8x32xbf16>
+  %p = train.matmul %x, %w bias %b : tensor<32xbf16> : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %y = train.add %n, %p : tensor<8x32xbf16>, tensor<8x32xbf16> -> tensor<8x32xbf16>
+  return %y : tensor<8x32xbf16>
+}
+
+// Of two products the later one takes the other in, whichever side each is on.
+// CHECK-LABEL: func.func @two_products
+// CHECK: %[[A:.*]] = train.matmul %arg0, %arg1
+// CHECK: %[[B:.*]] = train.fused_matmul %arg2, %arg1 addend %[[A]]
+// CHECK: %[[C:.*]] = train.matmul %arg2, %arg1
+// CHECK: %[[D:.*]] = train.fused_matmul %arg0, %arg1 addend %[[C]]
+// CHECK: return %[[B]], %[[D]]
+func.func @two_products(%x: tensor<8x16xbf16>, %w: tensor<16x32xbf16>, %z: tensor<8x16xbf16>) -> (tensor<8x32xbf16>, tensor<8x32xbf16>) {
+  %a = train.matmul %x, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %b = train.matmul %z, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %s = train.add %a, %b : tensor<8x32xbf16>, tensor<8x32xbf16> -> tensor<8x32xbf16>
+  %c = train.matmul %z, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %d = train.matmul %x, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %t = train.add %d, %c : tensor<8x32xbf16>, tensor<8x32xbf16> -> tensor<8x32xbf16>
+  return %s, %t : tensor<8x32xbf16>, tensor<8x32xbf16>
+}
+
+// Not a product with a second reader, not one added to itself, not in fp32, not what broadcasts, not an argument.
+// CHECK-LABEL: func.func @no_residual
+// CHECK-NOT: train.fused_matmul
+// CHECK: return
+func.func @no_residual(%x: tensor<8x16xbf16>, %w: tensor<16x32xbf16>, %r: tensor<8x32xbf16>, %b: tensor<32xbf16>, %xf: tensor<8x16xf32>, %wf: tensor<16x32xf32>, %rf: tensor<8x32xf32>)
+    -> (tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<8x32xf32>, tensor<8x32xbf16>, tensor<8x32xbf16>) {
+  %n = train.neg %r : tensor<8x32xbf16>
+  %p = train.matmul %x, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %a = train.add %n, %p : tensor<8x32xbf16>, tensor<8x32xbf16> -> tensor<8x32xbf16>
+  %q = train.matmul %x, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %c = train.add %q, %q : tensor<8x32xbf16>, tensor<8x32xbf16> -> tensor<8x32xbf16>
+  %nf = train.neg %rf : tensor<8x32xf32>
+  %pf = train.matmul %xf, %wf : tensor<8x16xf32>, tensor<16x32xf32> -> tensor<8x32xf32>
+  %d = train.add %nf, %pf : tensor<8x32xf32>, tensor<8x32xf32> -> tensor<8x32xf32>
+  %v = train.neg %b : tensor<32xbf16>
+  %o = train.matmul %x, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %e = train.add %o, %v : tensor<8x32xbf16>, tensor<32xbf16> -> tensor<8x32xbf16>
+  %m = train.matmul %x, %w : tensor<8x16xbf16>, tensor<16x32xbf16> -> tensor<8x32xbf16>
+  %f = train.add %m, %r : tensor<8x32xbf16>, tensor<8x32xbf16> -> tensor<8x32xbf16>
+  return %p, %a, %c, %d, %e, %f : tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<8x32xf32>, tensor<8x32xbf16>, tensor<8x32xbf16>
+}

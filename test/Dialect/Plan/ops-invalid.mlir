@@ -195,3 +195,38 @@ plan.kernel @k(%a: memref<16xf32>, %low: index, %high: index) attributes {block_
 plan.kernel @k(%a: memref<16xf32>, %s: f32, %low: index, %high: index) {
   plan.return
 }
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op has an addend beside an epilogue or a bias gradient}}
+  plan.matmul @a x @b -> @c {addend = @d, aux = @e, aux_operand = #plan.operand<bf16, [4, 4], [4, 1]>, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 0>, epilogue = 1 : i32, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op has an addend beside an epilogue or a bias gradient}}
+  plan.matmul @a x @b -> @c {addend = @d, bias_gradient = @e, bias_gradient_kind = 1 : i32, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 0>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects 7 byte offsets (lhs, rhs, out, bias, aux, bias_gradient, addend), but got 4}}
+  plan.matmul @a x @b -> @c {addend = @d, byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.gradient_norm' op expects words, accumulate and finish together}}
+  plan.gradient_norm [@a] by [@k] workspace @b into @c f32 {words = @w}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.gradient_norm' op expects words, accumulate and finish together}}
+  plan.gradient_norm [@a] by [@k] workspace @b into @c f32 {accumulate = @k, finish = @k}
+}

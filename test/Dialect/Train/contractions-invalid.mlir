@@ -205,3 +205,27 @@ func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>) {
   %0:2 = train.fused_matmul %x, %w {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<3x4xbf16>, tensor<4x5xbf16>) -> (tensor<3x5xbf16>, tensor<3xbf16>)
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>, %r: tensor<3x5xbf16>, %q: tensor<5xbf16>) {
+  // expected-error@+1 {{has an addend of type 'tensor<5xbf16>', expected 'tensor<3x5xbf16>' and neither an epilogue nor a bias gradient}}
+  %0 = train.fused_matmul %x, %w addend %q {resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>, tensor<5xbf16>) -> tensor<3x5xbf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>, %r: tensor<3x5xbf16>, %q: tensor<5xbf16>) {
+  // expected-error@+1 {{has an addend of type 'tensor<3x5xbf16>', expected 'tensor<3x5xbf16>' and neither an epilogue nor a bias gradient}}
+  %0:2 = train.fused_matmul %x, %w addend %r {epilogue = 1 : i32, resultSegmentSizes = array<i32: 1, 1, 0>} : (tensor<3x4xbf16>, tensor<4x5xbf16>, tensor<3x5xbf16>) -> (tensor<3x5xbf16>, tensor<3x5xbf16>)
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>, %r: tensor<3x5xbf16>, %q: tensor<5xbf16>) {
+  // expected-error@+1 {{has an addend of type 'tensor<3x5xbf16>', expected 'tensor<3x5xbf16>' and neither an epilogue nor a bias gradient}}
+  %0:2 = train.fused_matmul %x, %w addend %r {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<3x4xbf16>, tensor<4x5xbf16>, tensor<3x5xbf16>) -> (tensor<3x5xbf16>, tensor<5xbf16>)
+  return
+}

@@ -42,5 +42,7 @@ func.func @fused_matmul(%x: tensor<2x3x4xbf16>, %w: tensor<4x5xbf16>, %bias: ten
   %d, %s = train.fused_matmul %y, %w aux %x {bias_gradient_kind = 3 : i32, epilogue = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>, transpose_rhs} : (tensor<2x3x5xbf16>, tensor<4x5xbf16>, tensor<2x3x4xbf16>) -> (tensor<2x3x4xbf16>, tensor<4xbf16>)
   // CHECK: train.fused_matmul %{{.*}}, %{{.*}} {bias_gradient_kind = 2 : i32{{.*}}, transpose_lhs}
   %dw, %db = train.fused_matmul %v, %dy {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>, transpose_lhs} : (tensor<6x4xbf16>, tensor<6x5xbf16>) -> (tensor<4x5xbf16>, tensor<5xbf16>)
+  // CHECK: train.fused_matmul %{{.*}}, %{{.*}} bias %{{.*}} addend %{{.*}} {{{.*}}} : (tensor<2x3x4xbf16>, tensor<4x5xbf16>, tensor<5xbf16>, tensor<2x3x5xbf16>) -> tensor<2x3x5xbf16>
+  %r = train.fused_matmul %x, %w bias %bias addend %y {resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<2x3x4xbf16>, tensor<4x5xbf16>, tensor<5xbf16>, tensor<2x3x5xbf16>) -> tensor<2x3x5xbf16>
   return
 }

@@ -149,3 +149,59 @@ func.func @f(%x: tensor<f32>) {
   %0:2 = train.rms_norm %x {epsilon = 1.0e-5 : f64} : tensor<f32> -> tensor<f32>, tensor<f32>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %s: tensor<2xf32>, %v: tensor<3xf32>) {
+  // expected-error@+1 {{addend is 'tensor<3xf32>', expected 'tensor<2x3xf32>'}}
+  %0 = train.layer_norm_grad %x mean %s rstd %s cotangent %x addend %v : tensor<3xf32> : tensor<2x3xf32>, tensor<2xf32>, tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %s: tensor<2xf32>, %v: tensor<3xf32>) {
+  // expected-error@+1 {{addend is 'tensor<3xf32>', expected 'tensor<2x3xf32>'}}
+  %0 = train.rms_norm_grad %x rstd %s cotangent %x addend %v : tensor<3xf32> : tensor<2x3xf32>, tensor<2xf32>, tensor<2x3xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %y: tensor<2xi64>, %z: tensor<3xi64>, %s: tensor<f32>) {
+  // expected-error@+1 {{labels has shape [3], expected [2]}}
+  %0:3 = train.cross_entropy_step %x, %z, %s : tensor<2x3xf32>, tensor<3xi64>, tensor<f32> -> tensor<f32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %y: tensor<2xi64>, %z: tensor<3xi64>, %s: tensor<f32>) {
+  // expected-error@+1 {{loss has shape [2], expected []}}
+  %0:3 = train.cross_entropy_step %x, %y, %s : tensor<2x3xf32>, tensor<2xi64>, tensor<f32> -> tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %y: tensor<2xi64>, %z: tensor<3xi64>, %s: tensor<f32>) {
+  // expected-error@+1 {{loss has element type 'f64', expected 'f32'}}
+  %0:3 = train.cross_entropy_step %x, %y, %s : tensor<2x3xf32>, tensor<2xi64>, tensor<f32> -> tensor<f64>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %y: tensor<2xi64>, %z: tensor<3xi64>, %s: tensor<f32>) {
+  // expected-error@+1 {{label_smoothing}}
+  %0:3 = train.cross_entropy_step %x, %y, %s {label_smoothing = 2.0 : f64} : tensor<2x3xf32>, tensor<2xi64>, tensor<f32> -> tensor<f32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<f32>, %y: tensor<i64>, %s: tensor<f32>) {
+  // expected-error@+1 {{has an input of rank 0}}
+  %0:3 = train.cross_entropy_step %x, %y, %s : tensor<f32>, tensor<i64>, tensor<f32> -> tensor<f32>
+  return
+}

@@ -507,3 +507,33 @@ module {
     return
   }
 }
+
+// -----
+
+// bucket_c1_negative_reserve
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.state @b : tensor<10xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  zero.group @data
+  // expected-error @+1 {{'zero.bucket' op segment @w reserves -64 elements, but expects at least 0}}
+  zero.bucket @x on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128, reserved -64>]}
+}
+
+// -----
+
+// bucket_c1_inside_reserve
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.state @b : tensor<10xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  zero.group @data
+  // expected-error @+1 {{'zero.bucket' op segment @b starts at 128, before the end of the one before it at 192}}
+  zero.bucket @x on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128, reserved 64>, #zero.segment<@b, 128, 10>]}
+}

@@ -7,6 +7,8 @@ module @explicit {
   train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
   train.state @b : tensor<10xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
   train.state @e : tensor<256xf32> {role = #train.role<parameter>, init = 0.0 : f32}
+  train.state @r : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.state @q : tensor<10xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
   train.optimizer @sgd slots [] {
   ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
     train.yield %p : f32
@@ -15,6 +17,9 @@ module @explicit {
   zero.group @data
   // CHECK: zero.bucket @sharded on @data parameters sharded gradients sharded optimizer sharded compute bf16 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
   zero.bucket @sharded on @data parameters sharded gradients sharded optimizer sharded compute bf16 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
+  // Elements behind a segment that are zeros.
+  // CHECK: zero.bucket @reserved on @data {{.*}}segments = [#zero.segment<@r, 0, 128, reserved 64>, #zero.segment<@q, 256, 10>]}
+  zero.bucket @reserved on @data parameters replicated gradients replicated optimizer replicated compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@r, 0, 128, reserved 64>, #zero.segment<@q, 256, 10, reserved 0>]}
   // CHECK: zero.bucket @published on @data parameters replicated gradients replicated optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@b, 0, 10>]}
   zero.bucket @published on @data parameters replicated gradients replicated optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@b, 0, 10>]}
   // CHECK: zero.bucket @kept on @data parameters sharded gradients replicated optimizer replicated compute f32 gradient f32 {frozen, segments = [#zero.segment<@e, 0, 256>]}
