@@ -37,8 +37,9 @@ void FunctionLowering::computeLastReads() {
 static bool allowsInPlace(Operation *op, unsigned operand) {
   if (isa<train::CrossEntropyGradOp, train::CrossEntropyStepOp, train::RotaryOp>(op))
     return operand == 0;
+  // A library reads its factors while it writes: the addend must not be one of them too.
   if (auto product = dyn_cast<train::FusedMatmulOp>(op))
-    return product.getAddend() && product->getOperand(operand) == product.getAddend();
+    return product.getAddend() && product->getOperand(operand) == product.getAddend() && llvm::count(product->getOperands(), product.getAddend()) == 1;
   // The residual's gradient is read where the sum is written.
   if (auto norm = dyn_cast<train::LayerNormGradOp>(op))
     return norm.getAddend() && norm->getOperand(operand) == norm.getAddend();
