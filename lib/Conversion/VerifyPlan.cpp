@@ -329,12 +329,16 @@ private:
     return success();
   }
 
-  /// A product may be added to what it is written over.
+  /// A product may be added to what it is written over, where no factor of it lies.
   static bool isAddend(Operation *op, const PlanAccess &written, const PlanAccess &other) {
     auto matmul = dyn_cast<plan::MatmulOp>(op);
+    if (!matmul || !matmul.getAddend())
+      return false;
+    auto startsAtOut = [&](StringAttr buffer, int64_t offset) { return buffer == written.buffer && offset == written.begin; };
+    ArrayRef<int64_t> offsets = matmul.getByteOffsets();
     bool isSame = written.begin == other.begin && written.end == other.end;
-    return matmul && matmul.getAddend() && isSame && written.buffer == matmul.getOutAttr().getAttr() && other.buffer == matmul.getAddendAttr().getAttr() && matmul.getByteOffsets()[2] == matmul.getByteOffsets()[6] &&
-           written.begin == matmul.getByteOffsets()[2];
+    return isSame && startsAtOut(matmul.getOutAttr().getAttr(), offsets[2]) && startsAtOut(matmul.getAddendAttr().getAttr(), offsets[6]) && !startsAtOut(matmul.getLhsAttr().getAttr(), offsets[0]) &&
+           !startsAtOut(matmul.getRhsAttr().getAttr(), offsets[1]);
   }
 
   /// Attention's gradients may lie between one another, as slices of one projection's.

@@ -542,15 +542,6 @@ CUresult cuEventElapsedTime_v2(float *milliseconds, CUevent begin, CUevent end) 
 #undef cuEventElapsedTime
 CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end) { return cuEventElapsedTime_v2(milliseconds, begin, end); }
 
-#undef cuEventElapsedTime
-CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end) { return cuEventElapsedTime_v2(milliseconds, begin, end); }
-CUresult cuEventSynchronize(CUevent event) {
-  CUresult code;
-  while ((code = cuEventQuery(event)) == CUDA_ERROR_NOT_READY)
-    ;
-  return code;
-}
-
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long) {
   ENTER("cuGraphInstantiate");
   *executable = new CUgraphExec_st{graph->nodes};
