@@ -28,7 +28,8 @@ def check(tool, model, stage, precision):
     run = command(model, stage, precision, folder)
     succeed(run, timeout=300)  # compiles into the cache, which the sanitizer's run reads
     for only in [ONLY_OURS[tool], []] if ONLY_OURS[tool] else [[]]:  # a sanitizer that does not know the filter checks all
-        done = execute([program, "--tool", tool, *only, "--print-limit", 20, "--error-exitcode", 99, "--target-processes", "application-only", Settings.tools / run[0], *run[1:]], timeout=300)
+        done = execute([program, "--tool", tool, *only, "--print-limit", 20, "--error-exitcode", 99, "--target-processes", "all", Settings.tools / run[0], *run[1:]],
+                       timeout=300, ZOPT_CUDA_GRAPH="0")  # zrun launches its ranks as processes: a sanitizer that follows the application alone waits forever
         text = done.stdout + done.stderr
         summary = re.search(r"(?:ERROR|RACECHECK) SUMMARY: (.*)", text)
         if summary:
