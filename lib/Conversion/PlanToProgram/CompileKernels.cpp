@@ -6,12 +6,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "LowerKernels.h"
+#include "OptimizeModule.h"
 #include "zopt/Conversion/PlanToProgram.h"
 #include "zopt/Dialect/Plan/Plan.h"
 #include "mlir/IR/Threading.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/Analysis/CGSCCPassManager.h"
-#include "llvm/Analysis/LoopAnalysisManager.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
@@ -60,21 +59,11 @@ static std::unique_ptr<llvm::TargetMachine> makeMachine(plan::TargetOp target, s
 }
 
 /// What pays for kernels that are already vectors: redundancy, loop invariants, address arithmetic. Nothing that vectorizes again.
-static void optimizeModule(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager components;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
+static llvm::ModulePassManager makePipeline(llvm::PassBuilder &builder) {
   llvm::ModulePassManager passes;
   llvm::cantFail(builder.parsePassPipeline(
       passes, "function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(loop-rotate,licm),early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)"));
-  passes.run(module, modules);
+  return passes;
 }
 
 /// Lowers, optimizes and emits some of the kernels. `error` is set where LLVM fails; MLIR reports by itself.
@@ -93,7 +82,7 @@ static LogicalResult emitObject(ArrayRef<plan::KernelOp> kernels, plan::TargetOp
     return failure();
   module->setTargetTriple(machine->getTargetTriple());
   module->setDataLayout(machine->createDataLayout());
-  optimizeModule(*module, *machine);
+  optimizeModule(*module, *machine, makePipeline);
   llvm::raw_svector_ostream stream(object);
   llvm::legacy::PassManager passes;
   if (machine->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile)) {

@@ -10,10 +10,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "LowerKernels.h"
+#include "OptimizeModule.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/Analysis/CGSCCPassManager.h"
-#include "llvm/Analysis/LoopAnalysisManager.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
@@ -22,20 +21,6 @@
 
 using namespace mlir;
 using namespace zopt;
-
-static void optimizeModule(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager components;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
-}
 
 LogicalResult zopt::emitPtx(ArrayRef<plan::KernelOp> kernels, plan::TargetOp target, std::string &ptx, std::string &error) {
   FailureOr<OwningOpRef<ModuleOp>> lowered = lowerGpuKernels(kernels);
@@ -61,7 +46,7 @@ LogicalResult zopt::emitPtx(ArrayRef<plan::KernelOp> kernels, plan::TargetOp tar
   }
   module->setTargetTriple(machine->getTargetTriple());
   module->setDataLayout(layout);
-  optimizeModule(*module, *machine);
+  optimizeModule(*module, *machine, [](llvm::PassBuilder &builder) { return builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3); });
   for (llvm::Function &function : *module)
     if (function.isDeclaration() && !function.isIntrinsic()) {
       error = ("a kernel calls '" + function.getName() + "', which no GPU has").str();

@@ -111,6 +111,25 @@ static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &c
   return success();
 }
 
+LogicalResult zopt::lowerStructuredControlFlow(ModuleOp module) {
+  MLIRContext *context = module.getContext();
+  RewritePatternSet patterns(context);
+  populateSCFToControlFlowConversionPatterns(patterns);
+  ConversionTarget target(*context);
+  target.addIllegalDialect<scf::SCFDialect>();
+  target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
+  return applyPartialConversion(module, target, std::move(patterns));
+}
+
+void zopt::populateKernelToLLVMPatterns(const LLVMTypeConverter &converter, RewritePatternSet &patterns) {
+  arith::populateArithToLLVMConversionPatterns(converter, patterns);
+  index::populateIndexToLLVMConversionPatterns(converter, patterns);
+  cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
+  populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
+  populateVectorToLLVMConversionPatterns(converter, patterns);
+  ub::populateUBToLLVMConversionPatterns(converter, patterns);
+}
+
 FailureOr<OwningOpRef<ModuleOp>> zopt::lowerKernels(ArrayRef<plan::KernelOp> kernels) {
   MLIRContext *context = kernels.front()->getContext();
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
@@ -126,23 +145,11 @@ FailureOr<OwningOpRef<ModuleOp>> zopt::lowerKernels(ArrayRef<plan::KernelOp> ker
     populateMathExpansionPatterns(patterns);
     walkAndApplyPatterns(*module, std::move(patterns));
   }
-  {
-    RewritePatternSet patterns(context);
-    populateSCFToControlFlowConversionPatterns(patterns);
-    ConversionTarget target(*context);
-    target.addIllegalDialect<scf::SCFDialect>();
-    target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
-    if (failed(applyPartialConversion(*module, target, std::move(patterns))))
-      return failure();
-  }
+  if (failed(lowerStructuredControlFlow(*module)))
+    return failure();
   RewritePatternSet patterns(context);
-  arith::populateArithToLLVMConversionPatterns(converter, patterns);
-  index::populateIndexToLLVMConversionPatterns(converter, patterns);
-  cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
+  populateKernelToLLVMPatterns(converter, patterns);
   populateMathToLLVMConversionPatterns(converter, patterns);
-  populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
-  populateVectorToLLVMConversionPatterns(converter, patterns);
-  ub::populateUBToLLVMConversionPatterns(converter, patterns);
   LLVMConversionTarget target(*context);
   target.addLegalOp<ModuleOp, UnrealizedConversionCastOp>();
   if (failed(applyFullConversion(*module, target, std::move(patterns))))

@@ -39,6 +39,12 @@ void registerLoweringDialects(mlir::DialectRegistry &registry);
 /// Registers and loads them. Before any `lowerKernels` in this context.
 void loadLoweringDialects(mlir::MLIRContext *context);
 
+/// Blocks and branches instead of scf, of which nothing is left.
+mlir::LogicalResult lowerStructuredControlFlow(mlir::ModuleOp module);
+
+/// What every target lowers to the LLVM dialect by. Math is the target's own.
+void populateKernelToLLVMPatterns(const mlir::LLVMTypeConverter &converter, mlir::RewritePatternSet &patterns);
+
 /// A module in the LLVM dialect with one function `void symbol(ptr arguments, i64 begin, i64 end)` for each kernel, named by getKernelSymbol. Thread-safe.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerKernels(llvm::ArrayRef<plan::KernelOp> kernels);
 
