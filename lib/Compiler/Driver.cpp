@@ -88,6 +88,7 @@ struct Flags {
   Opt<std::string> decay{ownName("decay"), cl::desc("all | matrices: what weight decay applies to (all)"), cl::init("all"), cl::cat(category)};
   Opt<std::string> noDecay{ownName("no-decay"), cl::desc("parameters without weight decay, by REGEX"), cl::cat(category)};
   Opt<std::string> bucketBytes{ownName("bucket-bytes"), cl::desc("ZeRO bucket size: N | auto (auto)"), cl::init("auto"), cl::cat(category)};
+  Opt<std::string> recompute{ownName("recompute"), cl::desc("what backward computes again instead of keeping it: none, selective or full (none)"), cl::init("none"), cl::cat(category)};
   Opt<int64_t> persistBytes{ownName("persist-bytes"), cl::desc("parameters up to this size stay replicated (0)"), cl::init(0), cl::cat(category)};
   Opt<int64_t> nproc{ownName("nproc"), cl::desc("specialize to a final plan for N ranks"), cl::init(0), cl::cat(category)};
   Opt<std::string> target{ownName("target"), cl::desc("cpu | cuda (cpu)"), cl::init("cpu"), cl::cat(category)};
@@ -179,6 +180,9 @@ int Driver::readFlags() {
     return usageError("--bucket-bytes is a positive number or auto, but got '" + flags.bucketBytes + "'");
   step.bucketBytes = flags.bucketBytes;
   step.persistBytes = flags.persistBytes;
+  if (!llvm::is_contained({"none", "selective", "full"}, StringRef(flags.recompute)))
+    return usageError("--recompute is none, selective or full, but got '" + flags.recompute + "'");
+  step.recompute = flags.recompute;
   StringRef loss = StringRef(flags.loss).split(':').first;
   if (!llvm::is_contained({"cross_entropy", "mse", "bce_with_logits", "l1", "output"}, loss))
     return usageError("--loss is cross_entropy, mse, bce_with_logits, l1 or output[:NAME], but got '" + flags.loss + "'");

@@ -63,6 +63,8 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
     pipeline.add("zopt-add-optimizer",
                  {option("optimizer", options.mode == Mode::Gradient ? "none" : options.optimizer), option("lr", options.learningRate), option("betas", options.betas), option("eps", options.epsilon),
                   option("weight-decay", options.weightDecay), option("momentum", options.momentum), option("clip", options.clip), option("decay", options.decay), option("no-decay", options.noDecay)});
+    if (options.recompute != "none")
+      pipeline.add("zopt-recompute", {option("policy", options.recompute)});
     pipeline.add("zopt-verify-step");
   }
 

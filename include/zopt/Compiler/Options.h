@@ -35,6 +35,7 @@ struct StepOptions {
   std::string betas = "0.9,0.999";
   double epsilon = 1e-8, weightDecay = 0.01, momentum = 0, clip = 0;
   std::string decay = "all", noDecay;
+  std::string recompute = "none"; // none | selective | full
   bool raise = true; ///< raise expansions (attention, norms, ...) to one op
 };
 

@@ -10,6 +10,25 @@
 
 include "mlir/Pass/PassBase.td"
 
+def Recompute : Pass<"zopt-recompute", "mlir::ModuleOp"> {
+  let summary = "Compute values again in backward instead of keeping them";
+  let description = [{
+    Expects the step level and keeps it. Backward reads clones of forward ops, marked `train.recomputed` and placed right before their first reader, instead of values that would have to be kept from
+    forward. It stands in front of placement, so that what clones read of parameters is gathered as backward's other reads are.
+
+    | policy | computed again | kept |
+    |---|---|---|
+    | none | nothing | all that backward reads |
+    | selective | what moves bytes only: elementwise ops, norms, softmax, movement | the fewest bytes from which those give what backward reads: a minimum cut |
+    | full | products and attention too, in segments | what crosses the ends of segments, and the last segment |
+
+    Table lookups, statistics of rows (results at least 8 times smaller than an operand) and what depends on states and constants alone are never computed again. A remark says how many ops are, their
+    flops, and the bytes kept before and after. Never changes @apply_step or what forward computes. Numerics: bitwise.
+  }];
+  let options = [Option<"policy", "policy", "std::string", "\"none\"", "none, selective or full">];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 def AssignPlacement : Pass<"zopt-assign-placement", "mlir::ModuleOp"> {
   let summary = "Group parameters into buckets and decide where they, their gradients and their optimizer state live";
   let description = [{
