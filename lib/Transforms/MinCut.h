@@ -17,8 +17,9 @@
 
 namespace zopt {
 
-/// A network with capacities, and its minimum cut by Dinic's algorithm (Dinitz, Soviet Math. Doklady 11, 1970): levels by breadth-first search, then a blocking flow; O(V^2 E) at worst, near
-/// linear in the long and narrow networks of training graphs.
+/// A network with capacities, and its minimum cut by Dinic's algorithm (Dinitz, Soviet Math. Doklady 11, 1970): levels
+/// by breadth-first search, then a blocking flow; O(V^2 E) at worst, near linear in the long and narrow networks of
+/// training graphs.
 class MinCut {
 public:
   static constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max() / 4;
@@ -27,7 +28,8 @@ public:
 
   void addEdge(int64_t from, int64_t to, int64_t capacity);
 
-  /// The nodes on the sink's side of the minimum cut that is nearest to the sink. No path of unlimited edges may lead from source to sink.
+  /// The nodes on the sink's side of the minimum cut that is nearest to the sink. No path of unlimited edges may lead
+  /// from source to sink.
   llvm::BitVector findSinkSide(int64_t source, int64_t sink);
 
 private:

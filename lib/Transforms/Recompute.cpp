@@ -5,9 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Which values are kept is a minimum cut of the forward graph, between what cannot be computed again and what backward reads, with bytes as capacities (as PyTorch's partitioner has it; Jain et al.,
-// "Checkmate", 2020, give the exact problem). With `full` everything can be computed again, but in segments (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016): what crosses a
-// segment's end is kept, and so is the last segment, which backward begins with.
+// Which values are kept is a minimum cut of the forward graph, between what cannot be computed again and what backward
+// reads, with bytes as capacities (as PyTorch's partitioner has it; Jain et al., "Checkmate", 2020, give the exact
+// problem). With `full` everything can be computed again, but in segments (Chen et al., "Training Deep Nets with
+// Sublinear Memory Cost", 2016): what crosses a segment's end is kept, and so is the last segment, which backward
+// begins with.
 //
 // Clones carry `train.recomputed`, without which CSE would see that they are what they repeat.
 //
@@ -16,9 +18,9 @@
 #include "MinCut.h"
 #include "Residuals.h"
 #include "StepStates.h"
-#include "zopt/Dialect/Train/TrainBuilders.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
 
 namespace zopt {
@@ -33,7 +35,8 @@ namespace {
 
 constexpr llvm::StringLiteral kRecomputed = "train.recomputed";
 
-/// A result this many times smaller than an operand is a statistic: kept, because a pass over the operand costs more than its bytes.
+/// A result this many times smaller than an operand is a statistic: kept, because a pass over the operand costs more
+/// than its bytes.
 constexpr int64_t kStatisticRatio = 8;
 
 int64_t getBytes(Value value) {
@@ -103,7 +106,8 @@ class ResidualSolver {
 public:
   ResidualSolver(const ForwardGraph &graph, bool contractions) : graph(graph), contractions(contractions) {}
 
-  /// The values to keep: `sunk` ones, which are kept in any case and cost nothing more, and the cheapest others from which backward can have all that it reads.
+  /// The values to keep: `sunk` ones, which are kept in any case and cost nothing more, and the cheapest others from
+  /// which backward can have all that it reads.
   DenseSet<Value> solve(const DenseSet<Value> &sunk) {
     ArrayRef<Value> values = graph.getValues();
     const int64_t source = 2 * values.size(), sink = source + 1;
@@ -136,21 +140,25 @@ public:
 private:
   /// A lookup is cheap, but at stage 3 its whole table would be gathered once more.
   bool isRepeatable(Operation *op) const {
-    return isPure(op) && op->getNumRegions() == 0 && !graph.isFixedOp(op) && !isa<train::GatherOp>(op) && (contractions || !isa<train::CostOpInterface>(op));
+    return isPure(op) && op->getNumRegions() == 0 && !graph.isFixedOp(op) && !isa<train::GatherOp>(op) &&
+           (contractions || !isa<train::CostOpInterface>(op));
   }
 
   static bool isStatistic(Value value) {
-    return llvm::any_of(value.getDefiningOp()->getOperands(), [&](Value operand) { return getBytes(operand) >= kStatisticRatio * getBytes(value); });
+    return llvm::any_of(value.getDefiningOp()->getOperands(),
+                        [&](Value operand) { return getBytes(operand) >= kStatisticRatio * getBytes(value); });
   }
 
   const ForwardGraph &graph;
   bool contractions; ///< whether products and attention are computed again too
 };
 
-/// Cuts the forward ops into segments and returns what is kept without a choice: values that cross a segment's end, and those of the last segment.
+/// Cuts the forward ops into segments and returns what is kept without a choice: values that cross a segment's end, and
+/// those of the last segment.
 class Segmentation {
 public:
-  explicit Segmentation(const ForwardGraph &graph) : graph(graph), crossing(graph.getOps().size() + 1), residual(graph.getOps().size() + 1) {
+  explicit Segmentation(const ForwardGraph &graph)
+      : graph(graph), crossing(graph.getOps().size() + 1), residual(graph.getOps().size() + 1) {
     const int64_t end = graph.getOps().size();
     SmallVector<int64_t> change(end + 2);
     for (Value value : graph.getValues()) {
@@ -173,8 +181,10 @@ public:
   DenseSet<Value> getKept() const {
     SmallVector<int64_t> best;
     int64_t bestBytes = residual.back();
-    // The bound on a segment's residuals is swept geometrically; what counts is what the cuts keep plus the largest segment.
-    for (int64_t bound = residual.back(); bound >= std::max<int64_t>(1, residual.back() / 4096); bound -= std::max<int64_t>(1, bound / 6)) {
+    // The bound on a segment's residuals is swept geometrically; what counts is what the cuts keep plus the largest
+    // segment.
+    for (int64_t bound = residual.back(); bound >= std::max<int64_t>(1, residual.back() / 4096);
+         bound -= std::max<int64_t>(1, bound / 6)) {
       SmallVector<int64_t> cuts = cutAt(bound);
       int64_t bytes = getPeak(cuts);
       if (bytes < bestBytes) {
@@ -203,7 +213,8 @@ private:
     return last;
   }
 
-  /// Greedily: each segment goes on while its residuals are within `bound`, and ends at the place, in its second half, that the fewest bytes cross.
+  /// Greedily: each segment goes on while its residuals are within `bound`, and ends at the place, in its second half,
+  /// that the fewest bytes cross.
   SmallVector<int64_t> cutAt(int64_t bound) const {
     SmallVector<int64_t> cuts;
     const int64_t end = crossing.size() - 1;
@@ -322,8 +333,9 @@ struct RecomputePass : zopt::impl::RecomputeBase<RecomputePass> {
     DenseSet<Value> kept = ResidualSolver(graph, full).solve(full ? Segmentation(graph).getKept() : DenseSet<Value>());
     Materializer materializer(graph, kept);
     materializer.run(backward);
-    step.emitRemark() << "recompute=" << policy << ": " << materializer.getClones() << " ops run again in backward (" << materializer.getFlops() << " flops in products); bytes kept for backward "
-                      << before << " -> " << getResidualBytes(step);
+    step.emitRemark() << "recompute=" << policy << ": " << materializer.getClones() << " ops run again in backward ("
+                      << materializer.getFlops() << " flops in products); bytes kept for backward " << before << " -> "
+                      << getResidualBytes(step);
   }
 
 private:
