@@ -28,3 +28,7 @@ if shutil.which("mpirun"):
     config.available_features.add("mpi")
 if shutil.which("mlir-tblgen", path=config.llvm_tools_dir):
     config.available_features.add("mlir-tblgen")
+
+# A python that is not instrumented cannot load our library that is.
+if config.sanitized:
+    config.available_features.add("sanitized")

@@ -15,6 +15,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cublasLt.h>
+#include <cuda.h>
 #include <dlfcn.h>
 #include <functional>
 #include <map>
@@ -58,7 +59,7 @@ Function driverFunction(const char *name) {
 /// Now, or when the driver comes to it.
 cublasStatus_t queue(cudaStream_t stream, double microseconds, std::function<void()> body) {
   static const auto spend = driverFunction<void (*)(double)>("fakeCudaSpend");
-  static const auto enqueue = driverFunction<int (*)(cudaStream_t, const std::function<bool()> *)>("fakeCudaEnqueue");
+  static const auto enqueue = driverFunction<CUresult (*)(CUstream, const std::function<bool()> *)>("fakeCudaEnqueue");
   std::function<bool()> all = [=] {
     body();
     if (spend)

@@ -9,12 +9,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include <cuda.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
 namespace {
-constexpr int kInvalid = 1, kOutOfMemory = 2;
 int64_t ticks = 0; // microseconds
 } // namespace
 
@@ -23,77 +24,77 @@ extern "C" {
 /// For a fake library: the device has been busy for so long.
 void fakeCudaSpend(double microseconds) { ticks += int64_t(microseconds); }
 
-int cuInit(unsigned) { return 0; }
-int cuDeviceGet(int *device, int ordinal) {
+CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
+CUresult cuDeviceGet(CUdevice *device, int ordinal) {
   *device = 0;
-  return ordinal == 0 ? 0 : 101;
+  return ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
-int cuDeviceGetName(char *name, int length, int) {
+CUresult cuDeviceGetName(char *name, int length, CUdevice) {
   std::strncpy(name, "a fake device", size_t(length));
-  return 0;
+  return CUDA_SUCCESS;
 }
-int cuDevicePrimaryCtxRetain(void **context, int) {
-  *context = &ticks;
-  return 0;
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice) {
+  *context = reinterpret_cast<CUcontext>(&ticks);
+  return CUDA_SUCCESS;
 }
-int cuCtxSetCurrent(void *) { return 0; }
-int cuCtxSynchronize() { return 0; }
-int cuStreamCreate(void **stream, unsigned) {
-  *stream = &ticks;
-  return 0;
+CUresult cuCtxSetCurrent(CUcontext) { return CUDA_SUCCESS; }
+CUresult cuCtxSynchronize() { return CUDA_SUCCESS; }
+CUresult cuStreamCreate(CUstream *stream, unsigned) {
+  *stream = reinterpret_cast<CUstream>(&ticks);
+  return CUDA_SUCCESS;
 }
-int cuMemAlloc_v2(unsigned long long *address, size_t bytes) {
+CUresult cuMemAlloc(CUdeviceptr *address, size_t bytes) {
   void *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  *address = reinterpret_cast<unsigned long long>(memory);
-  return memory ? 0 : kOutOfMemory;
+  *address = reinterpret_cast<CUdeviceptr>(memory);
+  return memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
-int cuMemFree_v2(unsigned long long address) {
+CUresult cuMemFree(CUdeviceptr address) {
   std::free(reinterpret_cast<void *>(address));
-  return 0;
+  return CUDA_SUCCESS;
 }
-int cuMemcpyHtoD_v2(unsigned long long to, const void *from, size_t bytes) {
+CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t bytes) {
   std::memcpy(reinterpret_cast<void *>(to), from, bytes);
-  return 0;
+  return CUDA_SUCCESS;
 }
-int cuMemcpyDtoH_v2(void *to, unsigned long long from, size_t bytes) {
+CUresult cuMemcpyDtoH(void *to, CUdeviceptr from, size_t bytes) {
   std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
-  return 0;
+  return CUDA_SUCCESS;
 }
-int cuMemcpyDtoD_v2(unsigned long long to, unsigned long long from, size_t bytes) {
+CUresult cuMemcpyDtoD(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
   std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
-  return 0;
+  return CUDA_SUCCESS;
 }
-int cuMemsetD8_v2(unsigned long long to, unsigned char byte, size_t bytes) {
+CUresult cuMemsetD8(CUdeviceptr to, unsigned char byte, size_t bytes) {
   std::memset(reinterpret_cast<void *>(to), byte, bytes);
-  return 0;
+  return CUDA_SUCCESS;
 }
-int cuEventCreate(void **event, unsigned) {
-  *event = new int64_t(0);
-  return 0;
+CUresult cuEventCreate(CUevent *event, unsigned) {
+  *event = reinterpret_cast<CUevent>(new int64_t(0));
+  return CUDA_SUCCESS;
 }
-int cuEventDestroy_v2(void *event) {
-  delete static_cast<int64_t *>(event);
-  return 0;
+CUresult cuEventDestroy(CUevent event) {
+  delete reinterpret_cast<int64_t *>(event);
+  return CUDA_SUCCESS;
 }
-int cuEventRecord(void *event, void *) {
-  *static_cast<int64_t *>(event) = ++ticks;
-  return 0;
+CUresult cuEventRecord(CUevent event, CUstream) {
+  *reinterpret_cast<int64_t *>(event) = ++ticks;
+  return CUDA_SUCCESS;
 }
-int cuEventSynchronize(void *) { return 0; }
-int cuEventElapsedTime(float *milliseconds, void *begin, void *end) {
-  *milliseconds = float(*static_cast<int64_t *>(end) - *static_cast<int64_t *>(begin)) * 1e-3f;
-  return 0;
+CUresult cuEventSynchronize(CUevent) { return CUDA_SUCCESS; }
+CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end) {
+  *milliseconds = float(*reinterpret_cast<int64_t *>(end) - *reinterpret_cast<int64_t *>(begin)) * 1e-3f;
+  return CUDA_SUCCESS;
 }
-int cuGetErrorString(int error, const char **text) {
-  *text = error == kOutOfMemory ? "out of memory" : "invalid value";
-  return 0;
+CUresult cuGetErrorString(CUresult error, const char **text) {
+  *text = error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "invalid value";
+  return CUDA_SUCCESS;
 }
 // No graphs here.
-int cuStreamBeginCapture_v2(void *, int) { return kInvalid; }
-int cuStreamEndCapture(void *, void **) { return kInvalid; }
-int cuGraphInstantiateWithFlags(void **, void *, unsigned long long) { return kInvalid; }
-int cuGraphLaunch(void *, void *) { return kInvalid; }
-int cuGraphExecDestroy(void *) { return kInvalid; }
-int cuGraphDestroy(void *) { return kInvalid; }
+CUresult cuStreamBeginCapture(CUstream, CUstreamCaptureMode) { return CUDA_ERROR_INVALID_VALUE; }
+CUresult cuStreamEndCapture(CUstream, CUgraph *) { return CUDA_ERROR_INVALID_VALUE; }
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *, CUgraph, unsigned long long) { return CUDA_ERROR_INVALID_VALUE; }
+CUresult cuGraphLaunch(CUgraphExec, CUstream) { return CUDA_ERROR_INVALID_VALUE; }
+CUresult cuGraphExecDestroy(CUgraphExec) { return CUDA_ERROR_INVALID_VALUE; }
+CUresult cuGraphDestroy(CUgraph) { return CUDA_ERROR_INVALID_VALUE; }
 
 } // extern "C"
