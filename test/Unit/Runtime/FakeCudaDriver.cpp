@@ -15,6 +15,9 @@
 #include <cstdlib>
 #include <cstring>
 
+// The header renames it to a newer version; we call the first.
+#undef cuEventElapsedTime
+
 namespace {
 int64_t ticks = 0; // microseconds
 } // namespace
