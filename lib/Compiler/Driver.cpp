@@ -15,6 +15,7 @@
 #include "zopt/Compiler/Pipelines.h"
 #include "zopt/Dialect/Plan/Plan.h"
 #include "zopt/Import/ImportOnnx.h"
+#include "zopt/Runtime/Core/Schedule.h"
 #include "mlir/Debug/Counter.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/MLIRContext.h"
@@ -60,8 +61,15 @@ struct Flags {
   Opt<std::string> mode{ownName("mode"), cl::desc("train | gradient | forward (train)"), cl::init("train"), cl::cat(category)};
   Opt<int64_t> zeroStage{ownName("zero-stage"), cl::desc("placement of optimizer state, gradients, parameters: 0..3 (0)"), cl::init(0), cl::cat(category)};
   Opt<bool> bf16{ownName("bf16"), cl::desc("compute in bf16 with fp32 masters"), cl::cat(category)};
+  Opt<bool> fp16{ownName("fp16"), cl::desc("compute in fp16 with fp32 masters and a scaled loss"), cl::cat(category)};
+  Opt<std::string> lossScale{ownName("loss-scale"), cl::desc("of fp16: dynamic, or the scale itself (dynamic)"), cl::init("dynamic"), cl::cat(category)};
+  Opt<int64_t> lossScaleInitPower{ownName("loss-scale-init-power"), cl::desc("a dynamic scale begins at 2 to this power (16)"), cl::init(16), cl::cat(category)};
+  Opt<int64_t> lossScaleWindow{ownName("loss-scale-window"), cl::desc("finite steps until it doubles (1000)"), cl::init(1000), cl::cat(category)};
+  Opt<int64_t> lossScaleHysteresis{ownName("loss-scale-hysteresis"), cl::desc("overflows until it halves (2)"), cl::init(2), cl::cat(category)};
+  Opt<bool> lossScaleConsecutiveHysteresis{ownName("loss-scale-consecutive-hysteresis"), cl::desc("a finite step restores the hysteresis"), cl::cat(category)};
+  Opt<double> lossScaleMin{ownName("loss-scale-min"), cl::desc("the least scale (1)"), cl::init(1), cl::cat(category)};
   Opt<bool> fp64{ownName("fp64"), cl::desc("everything in f64, for tests"), cl::cat(category)};
-  Opt<std::string> gradDtype{ownName("grad-dtype"), cl::desc("bf16 | fp32: type in which gradients are produced and travel (the compute precision)"), cl::cat(category)};
+  Opt<std::string> gradDtype{ownName("grad-dtype"), cl::desc("bf16 | fp16 | fp32: type in which gradients are produced and travel (the compute precision)"), cl::cat(category)};
   Opt<int64_t> microBatch{ownName("micro-batch"), cl::desc("samples a rank and micro-step (1)"), cl::init(0), cl::cat(category)};
   Opt<int64_t> gradAccum{ownName("grad-accum"), cl::desc("micro-steps a step (1)"), cl::init(0), cl::cat(category)};
   Opt<int64_t> globalBatch{ownName("global-batch"), cl::desc("samples a step, over all ranks"), cl::init(0), cl::cat(category)};
@@ -78,12 +86,16 @@ struct Flags {
   cl::list<std::string> freeze{ownName("freeze"), cl::desc("do not train the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   Opt<bool> tieWeights{ownName("tie-weights"), cl::desc("train initializers of equal content as one parameter"), cl::cat(category)};
   Opt<std::string> trainingMode{ownName("training-mode"), cl::desc("keep | train | eval (keep)"), cl::init("keep"), cl::cat(category)};
-  Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd (adamw)"), cl::init("adamw"), cl::cat(category)};
+  Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd | adagrad | lion (adamw)"), cl::init("adamw"), cl::cat(category)};
   Opt<double> lr{ownName("lr"), cl::desc("learning rate (1e-3)"), cl::init(1e-3), cl::cat(category)};
   Opt<std::string> betas{ownName("betas"), cl::desc("Adam's coefficients (0.9,0.999)"), cl::init("0.9,0.999"), cl::cat(category)};
   Opt<double> eps{ownName("eps"), cl::desc("Adam's epsilon (1e-8)"), cl::init(1e-8), cl::cat(category)};
   Opt<double> weightDecay{ownName("weight-decay"), cl::desc("weight decay (0.01)"), cl::init(0.01), cl::cat(category)};
   Opt<double> momentum{ownName("momentum"), cl::desc("SGD's momentum (0)"), cl::init(0), cl::cat(category)};
+  Opt<bool> nesterov{ownName("nesterov"), cl::desc("Nesterov's momentum, of SGD"), cl::cat(category)};
+  cl::list<std::string> parameterGroups{ownName("param-group"), cl::desc("REGEX:lr=X,weight-decay=Y: parameters with a rate or decay of their own; the first that matches counts"), cl::cat(category)};
+  Opt<double> averageDecay{ownName("ema"), cl::desc("decay of a moving average of the parameters; 0: none (0)"), cl::init(0), cl::cat(category)};
+  Opt<std::string> schedule{ownName("schedule"), cl::desc("of the learning rate: TYPE[,key=value...], TYPE WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest, constant, linear or cosine (constant)"), cl::cat(category)};
   Opt<double> clip{ownName("clip"), cl::desc("largest global gradient norm; 0: no clipping (0)"), cl::init(0), cl::cat(category)};
   Opt<std::string> decay{ownName("decay"), cl::desc("all | matrices: what weight decay applies to (all)"), cl::init("all"), cl::cat(category)};
   Opt<std::string> noDecay{ownName("no-decay"), cl::desc("parameters without weight decay, by REGEX"), cl::cat(category)};
@@ -142,6 +154,7 @@ public:
 
   /// Turns flags into options; an exit code where they contradict one another.
   int readFlags();
+  int readLossScale();
   int compile(DialectRegistry &registry);
   int runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &config);
 
@@ -160,17 +173,35 @@ private:
 
 } // namespace
 
+int Driver::readLossScale() {
+  for (llvm::cl::Option *option : std::initializer_list<llvm::cl::Option *>{&flags.lossScale, &flags.lossScaleInitPower, &flags.lossScaleWindow, &flags.lossScaleHysteresis, &flags.lossScaleConsecutiveHysteresis, &flags.lossScaleMin}) {
+    if (option->getNumOccurrences() && !flags.fp16)
+      return usageError("--" + option->ArgStr + " is a setting of --fp16, which is not given");
+    if (option != &flags.lossScale && option->getNumOccurrences() && StringRef(flags.lossScale) != "dynamic")
+      return usageError("--" + option->ArgStr + " is a setting of a dynamic scale, but --loss-scale is " + flags.lossScale);
+  }
+  step.lossScale = flags.lossScale;
+  step.lossScaleInitPower = flags.lossScaleInitPower;
+  step.lossScaleWindow = flags.lossScaleWindow;
+  step.lossScaleHysteresis = flags.lossScaleHysteresis;
+  step.lossScaleConsecutiveHysteresis = flags.lossScaleConsecutiveHysteresis;
+  step.lossScaleMin = flags.lossScaleMin;
+  return 0;
+}
+
 int Driver::readFlags() {
   if (flags.mode != "train" && flags.mode != "gradient" && flags.mode != "forward")
     return usageError("--mode is train, gradient or forward, but got '" + flags.mode + "'");
   step.mode = flags.mode == "train" ? Mode::Train : flags.mode == "gradient" ? Mode::Gradient : Mode::Forward;
-  if (flags.bf16 && flags.fp64)
-    return usageError("--bf16 and --fp64 exclude each other");
-  step.precision = flags.bf16 ? "bf16" : flags.fp64 ? "f64" : "f32";
+  if (flags.bf16 + flags.fp16 + flags.fp64 > 1)
+    return usageError("--bf16, --fp16 and --fp64 exclude one another");
+  step.precision = flags.bf16 ? "bf16" : flags.fp16 ? "f16" : flags.fp64 ? "f64" : "f32";
+  if (int code = readLossScale())
+    return code;
   if (!flags.gradDtype.empty()) {
-    if (flags.gradDtype != "bf16" && flags.gradDtype != "fp32")
-      return usageError("--grad-dtype is bf16 or fp32, but got '" + flags.gradDtype + "'");
-    step.gradientType = flags.gradDtype == "fp32" ? "f32" : "bf16";
+    if (!llvm::is_contained({"bf16", "fp16", "fp32"}, StringRef(flags.gradDtype)))
+      return usageError("--grad-dtype is bf16, fp16 or fp32, but got '" + flags.gradDtype + "'");
+    step.gradientType = flags.gradDtype == "fp32" ? "f32" : flags.gradDtype == "fp16" ? "f16" : "bf16";
   }
   if (flags.zeroStage < 0 || flags.zeroStage > 3)
     return usageError("--zero-stage is 0, 1, 2 or 3, but got " + llvm::Twine(flags.zeroStage));
@@ -197,8 +228,10 @@ int Driver::readFlags() {
   if (flags.lossAverage != "global" && flags.lossAverage != "micro-batch")
     return usageError("--loss-average is global or micro-batch, but got '" + flags.lossAverage + "'");
   step.lossAverage = flags.lossAverage;
-  if (!llvm::is_contained({"adamw", "adam", "sgd"}, StringRef(flags.optimizer)))
-    return usageError("--optimizer is adamw, adam or sgd, but got '" + flags.optimizer + "'");
+  if (StringRef(flags.optimizer) == "muon" || StringRef(flags.optimizer) == "lamb")
+    return usageError("--optimizer=" + flags.optimizer + " is not built: it needs whole matrices or norms of single tensors; adamw, adam, sgd, adagrad and lion are");
+  if (!llvm::is_contained({"adamw", "adam", "sgd", "adagrad", "lion"}, StringRef(flags.optimizer)))
+    return usageError("--optimizer is adamw, adam, sgd, adagrad or lion, but got '" + flags.optimizer + "'");
   step.optimizer = flags.optimizer;
   step.learningRate = flags.lr;
   step.betas = flags.betas;
@@ -210,6 +243,16 @@ int Driver::readFlags() {
     return usageError("--decay is all or matrices, but got '" + flags.decay + "'");
   step.decay = flags.decay;
   step.noDecay = flags.noDecay;
+  step.nesterov = flags.nesterov;
+  for (const std::string &group : flags.parameterGroups) {
+    if (StringRef(group).contains(';'))
+      return usageError("--param-group '" + group + "' has a ';', which separates groups; '.' matches it too");
+    step.parameterGroups += (step.parameterGroups.empty() ? "" : ";") + group;
+  }
+  step.averageDecay = flags.averageDecay;
+  if (auto schedule = runtime::Schedule::parse(flags.schedule); schedule.failed())
+    return usageError("--schedule: " + schedule.getStatus().message());
+  step.schedule = flags.schedule;
   step.raise = !flags.noRaise;
 
   if (!llvm::is_contained({"keep", "train", "eval"}, StringRef(flags.trainingMode)))

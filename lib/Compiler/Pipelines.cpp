@@ -55,14 +55,26 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
     pipeline.add("zopt-add-loss", {option("loss", options.loss), option("logits", options.logits), option("labels", options.labels), option("ignore-index", options.ignoreIndex),
                                    option("label-smoothing", options.labelSmoothing), option("class-axis", options.classAxis), option("loss-average", options.lossAverage)});
   // Before autodiff, so that the backward graph is derived from the ops that really run.
-  if (options.precision != "f32")
+  if (options.precision == "f16")
+    pipeline.add("zopt-mixed-precision", {option("compute", options.precision), option("loss-scale", options.lossScale), option("loss-scale-init-power", options.lossScaleInitPower),
+                                          option("loss-scale-window", options.lossScaleWindow), option("loss-scale-hysteresis", options.lossScaleHysteresis),
+                                          option("loss-scale-consecutive-hysteresis", int64_t(options.lossScaleConsecutiveHysteresis)), option("loss-scale-min", options.lossScaleMin)});
+  else if (options.precision != "f32")
     pipeline.add("zopt-mixed-precision", {option("compute", options.precision)});
   if (options.mode != Mode::Forward) {
     pipeline.add("zopt-autodiff", options.gradientType.empty() ? llvm::ArrayRef<std::string>{} : llvm::ArrayRef<std::string>{option("grad-dtype", options.gradientType)});
     pipeline.onFunctions({"canonicalize", "cse"});
-    pipeline.add("zopt-add-optimizer",
-                 {option("optimizer", options.mode == Mode::Gradient ? "none" : options.optimizer), option("lr", options.learningRate), option("betas", options.betas), option("eps", options.epsilon),
-                  option("weight-decay", options.weightDecay), option("momentum", options.momentum), option("clip", options.clip), option("decay", options.decay), option("no-decay", options.noDecay)});
+    llvm::SmallVector<std::string> optimizer = {option("optimizer", options.mode == Mode::Gradient ? "none" : options.optimizer), option("lr", options.learningRate), option("betas", options.betas), option("eps", options.epsilon),
+                                                option("weight-decay", options.weightDecay), option("momentum", options.momentum), option("clip", options.clip), option("decay", options.decay), option("no-decay", options.noDecay)};
+    if (options.nesterov)
+      optimizer.push_back(option("nesterov", int64_t(1)));
+    if (!options.parameterGroups.empty())
+      optimizer.push_back(option("param-groups", options.parameterGroups));
+    if (options.averageDecay != 0)
+      optimizer.push_back(option("ema", options.averageDecay));
+    if (!options.schedule.empty())
+      optimizer.push_back(option("schedule", options.schedule));
+    pipeline.add("zopt-add-optimizer", optimizer);
     if (options.recompute != "none")
       pipeline.add("zopt-recompute", {option("policy", options.recompute)});
     pipeline.add("zopt-verify-step");
@@ -83,6 +95,8 @@ std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
   const bool onGpu = options.target == "cuda";
   pipeline.add(onGpu ? "func.func(zopt-decompose-attention{library=cudnn})" : "func.func(zopt-decompose-attention)");
   pipeline.onFunctions({"canonicalize", "cse"});
+  if (!onGpu)
+    pipeline.onFunctions({"zopt-widen-products"});
   // Whatever `fuse` says, which promises the same bits. Sums beside a product cost more than a kernel of their own: measured.
   if (onGpu)
     pipeline.add("func.func(zopt-fuse-cross-entropy,zopt-fuse-norm-residuals,zopt-fuse-matmul-epilogues{bias-gradients=false})");

@@ -412,6 +412,8 @@ private:
       return op.emitOpError("updates ") << op.getBucketAttr() << ", which has no optimizer";
     if (op.getDecays().size() != bucket.getSegments().size())
       return op.emitOpError("has ") << op.getDecays().size() << " decays for " << bucket.getSegments().size() << " segments";
+    if (op.getRates() && op.getRates()->size() != bucket.getSegments().size())
+      return op.emitOpError("has ") << op.getRates()->size() << " rates for " << bucket.getSegments().size() << " segments";
     bool updatesWhole = bucket.getOptimizerPlacement() == zero::Placement::replicated;
     if (op.getGradient()) {
       if (failed(expectBuffer(op, op.getGradientAttr(), placed.getPadded() * getBytes(*placed.getGradientType()), "the gathered gradient", /*persistent=*/false)))
@@ -423,10 +425,13 @@ private:
     SmallVector<Type> expected = {*placed.getGradientType(), bucket.getComputeType()};
     expected.append(placed.getSlots().size() + (placed.getMaster() ? 1 : 0), stateType);
     ArrayRef<Type> types = symbols.kernels.lookup(op.getKernelAttr().getAttr()).getFunctionType().getInputs();
-    if (types.size() != expected.size() + 7)
-      return op.emitOpError("runs ") << op.getKernelAttr() << " of " << types.size() << " arguments, but expects " << expected.size() + 7;
-    if (isa<FloatType>(types[types.size() - 3]) != isOnGpu())
-      return op.emitOpError("runs ") << op.getKernelAttr() << ", which takes the decay as " << types[types.size() - 3];
+    // Behind the arrays: scale, lr, step, finite, decay, the rate where there is one, and the range of blocks.
+    const size_t count = expected.size() + (op.getRates() ? 8 : 7);
+    if (types.size() != count)
+      return op.emitOpError("runs ") << op.getKernelAttr() << " of " << types.size() << " arguments, but expects " << count;
+    for (size_t index = expected.size() + 4; index + 2 < count; ++index)
+      if (isa<FloatType>(types[index]) != isOnGpu())
+        return op.emitOpError("runs ") << op.getKernelAttr() << ", which takes the decay as " << types[index];
     for (auto [index, type] : llvm::enumerate(expected))
       if (!isa<MemRefType>(types[index]) || cast<MemRefType>(types[index]).getElementType() != type)
         return op.emitOpError("gives ") << type << " as argument " << index << " to " << op.getKernelAttr() << ", which takes " << types[index];

@@ -5,11 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "LossScale.h"
 #include "OptimizerRules.h"
+#include "ParameterGroups.h"
 #include "StepStates.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
-#include "llvm/Support/Regex.h"
 
 namespace zopt {
 #define GEN_PASS_DEF_ADDOPTIMIZERPASS
@@ -41,12 +42,15 @@ public:
     for (StateOp state : module.getOps<StateOp>())
       if (state.getTrained())
         trained.push_back(state);
-    if (failed(exemptFromDecay(step, trained)))
+    FailureOr<SmallVector<ParameterGroup>> groups = parseParameterGroups(step.getLoc(), parameterGroups);
+    if (failed(groups) || failed(exemptFromDecay(step, trained)))
       return signalPassFailure();
 
     type = cast<FloatType>(lossSum.getTensorType().getElementType());
     Builder builder(&getContext());
     createScalarState(module, kRate, type, learningRate);
+    createScalarState(module, kRateIfSkipped, type, learningRate);
+    createScalarState(module, kClip, type, clip);
     createScalarState(module, kStep, type, 0.0);
     for (StringRef name : {kLoss, kNorm, kFinite})
       createScalarState(module, name, type, 0.0);
@@ -56,7 +60,7 @@ public:
     if (optimizer != "none") {
       rule = createOptimizer(*module.getOps<func::FuncOp>().begin(), optimizer, settings, type);
       if (!rule) {
-        step.emitError() << "optimizer is '" << optimizer << "', expected adamw, adam, sgd or none";
+        step.emitError() << "optimizer is '" << optimizer << "', expected " << kOptimizers << ", or none";
         return signalPassFailure();
       }
       // Slots in the type of the master, next to one another in the parameters' order.
@@ -64,13 +68,23 @@ public:
         for (StringAttr slot : rule.getSlots().getAsRange<StringAttr>())
           createState(module, (state.getSymName() + "." + slot.getValue()).str(), state.getTensorType(), Role::optimizer, 0.0);
     }
-    buildApplyStep(step.getLoc(), trained, rule);
+    SmallVector<Hyperparameters> each;
+    if (failed(chooseHyperparameters(step, trained, *groups, each)))
+      return signalPassFailure();
+    buildApplyStep(step.getLoc(), trained, each, rule);
     module->setAttr(kLearningRateAttribute, builder.getF64FloatAttr(learningRate));
+    if (!schedule.empty())
+      module->setAttr(kScheduleAttribute, builder.getStringAttr(schedule));
     module->setAttr(kMode, builder.getStringAttr(rule ? "train" : "gradient"));
     module->setAttr(kLevel, builder.getStringAttr("step"));
   }
 
 private:
+  /// Of one parameter: the factor of the learning rate, and the decay.
+  struct Hyperparameters {
+    double rate = 1, decay = 0;
+  };
+
   LogicalResult parseSettings(func::FuncOp step, OptimizerSettings &settings) {
     SmallVector<StringRef> parts;
     StringRef(betas).split(parts, ',');
@@ -85,10 +99,16 @@ private:
         return step.emitError() << name << " " << number << " is not a number of at least 0";
     if (momentum != 0 && optimizer != "sgd" && optimizer != "none")
       return step.emitError() << "momentum " << double(momentum) << " is a setting of sgd, but the optimizer is " << optimizer;
+    if (nesterov && momentum == 0)
+      return step.emitError() << "nesterov needs a momentum, but it is 0";
+    if (!(averageDecay >= 0.0 && averageDecay < 1.0))
+      return step.emitError() << "the decay of the moving average is " << double(averageDecay) << ", expected at least 0 and below 1";
     if (decay != "all" && decay != "matrices")
       return step.emitError() << "decay is '" << decay << "', expected all or matrices";
     settings.epsilon = epsilon;
     settings.momentum = momentum;
+    settings.nesterov = nesterov;
+    settings.averageDecay = averageDecay;
     return success();
   }
 
@@ -101,7 +121,7 @@ private:
     bool matched = noDecay.empty();
     for (StateOp state : trained) {
       bool exempt = decay == "matrices" && state.getTensorType().getRank() < 2;
-      if (!noDecay.empty() && (regex.match(state.getSymName()) || (state.getSourceName() && regex.match(*state.getSourceName()))))
+      if (!noDecay.empty() && matches(regex, state))
         matched = exempt = true;
       if (exempt)
         state.setNoDecay(true);
@@ -111,7 +131,31 @@ private:
     return success();
   }
 
-  void buildApplyStep(Location loc, ArrayRef<StateOp> trained, OptimizerOp rule) {
+  /// What each parameter's group says, or what all have. A decay of a group's own is exempt from the one that all have, and from what a run sets in its place.
+  LogicalResult chooseHyperparameters(func::FuncOp step, ArrayRef<StateOp> trained, MutableArrayRef<ParameterGroup> groups, SmallVectorImpl<Hyperparameters> &each) {
+    for (StateOp state : trained) {
+      Hyperparameters chosen{1.0, state.getNoDecay() ? 0.0 : double(weightDecay)};
+      if (ParameterGroup *group = groupOf(groups, state)) {
+        if (group->learningRate)
+          chosen.rate = *group->learningRate / learningRate;
+        if (group->weightDecay) {
+          chosen.decay = *group->weightDecay;
+          state.setNoDecay(true);
+        }
+      }
+      each.push_back(chosen);
+    }
+    LogicalResult result = success();
+    for (const ParameterGroup &group : groups) {
+      if (!group.matched)
+        result = step.emitError() << "parameter group '" << group.text << "' matches no trained parameter";
+      if (group.learningRate && learningRate == 0)
+        result = step.emitError() << "parameter group '" << group.text << "' has learning rate " << *group.learningRate << ", but the rate that it is a multiple of is 0";
+    }
+    return result;
+  }
+
+  void buildApplyStep(Location loc, ArrayRef<StateOp> trained, ArrayRef<Hyperparameters> each, OptimizerOp rule) {
     auto builder = OpBuilder::atBlockEnd(getOperation().getBody());
     auto function = func::FuncOp::create(builder, loc, kApplyStep, builder.getFunctionType({}, {}));
     builder.setInsertionPointToStart(function.addEntryBlock());
@@ -120,6 +164,10 @@ private:
     auto number = [&](double value) { return scalar(builder, loc, type, value); };
 
     Value lossSum = read(kLossSum), count = read(kCount);
+    // The runtime sets two rates where it does not know yet whether the step before was skipped: a skipped step moves no schedule.
+    Value lr;
+    if (rule)
+      lr = select(builder, loc, compare(builder, loc, ComparePredicate::ne, read(kFinite), number(0.0)), read(kRate), read(kRateIfSkipped));
     Value norm = GradientNormOp::create(builder, loc, scalarType);
     Value world = zero::WorldSizeOp::create(builder, loc, scalarType);
     Value steps = zero::AccumStepsOp::create(builder, loc, scalarType);
@@ -135,10 +183,16 @@ private:
 
     // Backward was seeded with 1 / positions; where labels are ignored, the mean is over fewer.
     Value ratio;
-    if (auto positions = getOperation()->getAttrOfType<IntegerAttr>(kLabelPositions)) {
+    if (auto positions = getOperation()->getAttrOfType<IntegerAttr>(kLabelPositions))
       ratio = div(builder, loc, mul(builder, loc, number(positions.getInt()), microSteps), counted);
-      norm = mul(builder, loc, norm, ratio);
+    // Out of the gradients goes the loss scale too.
+    Value lossScale;
+    if (getOperation().lookupSymbol<StateOp>(kLossScale)) {
+      lossScale = read(kLossScale);
+      ratio = div(builder, loc, ratio ? ratio : one, lossScale);
     }
+    if (ratio)
+      norm = mul(builder, loc, norm, ratio);
 
     // x - x is 0 for finite x alone.
     Value isFinite = compare(builder, loc, ComparePredicate::eq, sub(builder, loc, norm, norm), none);
@@ -153,18 +207,21 @@ private:
     write(kGradientScale, ratio ? ratio : one);
 
     if (rule) {
-      Value scale = ratio ? ratio : one;
-      if (clip > 0) {
-        Value limit = div(builder, loc, number(clip), add(builder, loc, norm, number(1e-6)));
-        Value factor = MinOp::create(builder, loc, scalarType, limit, one);
-        scale = ratio ? mul(builder, loc, ratio, factor) : factor;
-      }
+      if (lossScale)
+        updateLossScale(builder, getOperation(), lossScale, isFinite);
+      // A limit of 0 is none. It is a state, so that a run can set another.
+      Value limit = read(kClip);
+      Value factor = MinOp::create(builder, loc, scalarType, div(builder, loc, limit, add(builder, loc, norm, number(1e-6))), one);
+      factor = select(builder, loc, compare(builder, loc, ComparePredicate::gt, limit, none), factor, one);
+      Value scale = ratio ? mul(builder, loc, ratio, factor) : factor;
       // The number of applied steps is the plan's own: a skipped step does not count.
-      Value lr = read(kRate), applied = read(kStep), step = add(builder, loc, applied, one);
+      Value applied = read(kStep), step = add(builder, loc, applied, one);
       write(kStep, add(builder, loc, applied, finite));
-      for (StateOp state : trained)
-        UpdateOp::create(builder, state.getLoc(), state.getSymName(), rule.getSymName(), scale, lr, step, finite,
-                         APFloat(state.getNoDecay() ? 0.0 : double(weightDecay)));
+      for (auto [trainedState, parameter] : llvm::zip(trained, each)) {
+        StateOp state = trainedState;
+        UpdateOp::create(builder, state.getLoc(), state.getSymName(), rule.getSymName(), scale, lr, step, finite, APFloat(parameter.decay),
+                         parameter.rate == 1 ? FloatAttr() : builder.getF64FloatAttr(parameter.rate));
+      }
     }
     func::ReturnOp::create(builder, loc);
   }

@@ -270,7 +270,7 @@ private:
     }
     for (auto &[op, list] : updates) {
       auto bucket = cast<zero::BucketOp>(op);
-      SmallVector<double> decays;
+      SmallVector<double> decays, rates;
       train::UpdateOp last;
       for (auto [update, segment] : llvm::zip_equal(list, bucket.getSegments().getAsRange<zero::SegmentAttr>())) {
         if (!update)
@@ -278,12 +278,14 @@ private:
         if (!last || last->isBeforeInBlock(update))
           last = update;
         decays.push_back(update.getDecay().convertToDouble());
+        rates.push_back(update.getRate() ? update.getRate()->convertToDouble() : 1.0);
       }
       for (train::UpdateOp update : list)
         if (update.getOperands() != last.getOperands())
           return update.emitOpError("expects the scale, lr, step and finite of the other updates of bucket '") << bucket.getSymName() << "'";
       builder.setInsertionPoint(last);
-      zero::UpdateOp::create(builder, bucket.getLoc(), bucket.getSymName(), last.getScale(), last.getLr(), last.getStep(), last.getFinite(), decays);
+      zero::UpdateOp::create(builder, bucket.getLoc(), bucket.getSymName(), last.getScale(), last.getLr(), last.getStep(), last.getFinite(), decays,
+                             llvm::all_of(rates, [](double rate) { return rate == 1.0; }) ? DenseF64ArrayAttr() : builder.getDenseF64ArrayAttr(rates));
       if (bucket.getParameterPlacement() == zero::Placement::replicated && bucket.getOptimizerPlacement() == zero::Placement::sharded)
         zero::PublishOp::create(builder, bucket.getLoc(), bucket.getSymName());
       for (train::UpdateOp update : list)

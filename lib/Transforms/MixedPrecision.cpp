@@ -5,9 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "LossScale.h"
 #include "StepStates.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <cmath>
 
 namespace zopt {
 #define GEN_PASS_DEF_MIXEDPRECISIONPASS
@@ -232,12 +235,48 @@ public:
       for (func::FuncOp function : module.getOps<func::FuncOp>())
         if (failed(Lowering(symbols, type).run(function)))
           return signalPassFailure();
+      if (auto microStep = module.lookupSymbol<func::FuncOp>(kMicroStep); microStep && compute == "f16") {
+        FailureOr<LossScaleSettings> settings = parseLossScale(module);
+        if (failed(settings))
+          return signalPassFailure();
+        scaleLoss(module, microStep, *settings);
+      }
     } else if (compute != "f32") {
       module.emitError() << "compute type is '" << compute << "', expected f32, bf16, f16 or f64";
       return signalPassFailure();
     }
     // The loss is marked for this pass alone.
     module.walk([](Operation *op) { op->removeAttr(kLossMark); });
+  }
+
+private:
+  FailureOr<LossScaleSettings> parseLossScale(ModuleOp module) {
+    LossScaleSettings settings;
+    settings.dynamic = lossScale == "dynamic";
+    auto refuse = [&](const Twine &text) {
+      module.emitError() << text;
+      return failure();
+    };
+    if (!settings.dynamic) {
+      if (StringRef(lossScale).getAsDouble(settings.initial) || !std::isfinite(settings.initial) || settings.initial <= 0)
+        return refuse("loss scale is '" + lossScale + "', expected dynamic or a positive number");
+      return settings;
+    }
+    // Counts are kept in fp32, which holds whole numbers up to 2^24.
+    if (lossScaleInitPower < 0 || lossScaleInitPower > 64)
+      return refuse("loss scale begins at 2 to the power of " + Twine(int64_t(lossScaleInitPower)) + ", expected 0 to 64");
+    if (lossScaleWindow < 1 || lossScaleWindow > (1 << 24))
+      return refuse("loss scale has a window of " + Twine(int64_t(lossScaleWindow)) + " steps, expected 1 to 16777216");
+    if (lossScaleHysteresis < 1 || lossScaleHysteresis > (1 << 24))
+      return refuse("loss scale has a hysteresis of " + Twine(int64_t(lossScaleHysteresis)) + " overflows, expected 1 to 16777216");
+    settings.initial = std::ldexp(1.0, int(lossScaleInitPower));
+    if (!(lossScaleMin > 0) || lossScaleMin > settings.initial)
+      return refuse("least loss scale is " + llvm::formatv("{0}", double(lossScaleMin)).str() + ", expected more than 0 and at most the first, " + llvm::formatv("{0}", settings.initial).str());
+    settings.window = lossScaleWindow;
+    settings.hysteresis = lossScaleHysteresis;
+    settings.consecutiveHysteresis = lossScaleConsecutiveHysteresis;
+    settings.minimum = lossScaleMin;
+    return settings;
   }
 };
 

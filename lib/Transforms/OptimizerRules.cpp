@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// One rule a string, in the operation order of PyTorch's single-tensor implementations. `T` is the element type, `$name` a number of OptimizerSettings.
-// The arguments are those of train.optimizer: parameter, gradient, slots, learning rate, step (1, 2, ...) and weight decay.
+// One rule a table entry: its slots and its body as text, in the operation order of PyTorch's single-tensor implementations. `T` is the element type, `$name` a number of OptimizerSettings. A body
+// reads %p, %gradient, a value named after each slot, %lr, %step (1, 2, ...) and %decay, and defines %p1 and <slot>1: the block around it is made of that. docs/Optimizers.md has formulas and sources.
 //
 // What depends on scalars alone is taken in double and rounded once, as PyTorch does: in fp32, 1 - 0.999^step would be off by 1.3e-5 at the first steps, where the correction
 // matters most. Values named `_wide` are double; where T is double, the lines marked `$convert` go and the names lose the mark.
@@ -23,35 +23,24 @@ using namespace mlir;
 using namespace zopt;
 using namespace zopt::train;
 
-// p *= 1 - lr * decay; then Adam's update.
-static constexpr StringLiteral kAdamW = R"mlir(
-train.optimizer @adamw slots ["exp_avg", "exp_avg_sq"] {
-^bb0(%p: T, %g: T, %m: T, %v: T, %lr: T, %step: T, %decay: T):
-  %one = arith.constant 1.0 : T
+namespace {
+struct Rule {
+  SmallVector<StringRef> slots;
+  StringRef body;
+};
+} // namespace
+
+// Decoupled decay (AdamW, Lion): %p0 = p - lr decay p. As a factor 1 - lr decay, it would be rounded alike in every step: an error of up to 3e-8 that adds up.
+static constexpr StringLiteral kShrink = R"mlir(
   %shrink = arith.mulf %lr, %decay : T
-  %keep = arith.subf %one, %shrink : T
-  %p0 = arith.mulf %p, %keep : T
-  $moments
-  %numerator = arith.mulf %step_size, %m1 : T
-  %change = arith.divf %numerator, %denominator : T
-  %p1 = arith.subf %p0, %change : T
-  train.yield %p1, %m1, %v1 : T, T, T
-}
+  %lost = arith.mulf %shrink, %p : T
+  %p0 = arith.subf %p, %lost : T
 )mlir";
 
-// g += decay * p; then Adam's update.
-static constexpr StringLiteral kAdam = R"mlir(
-train.optimizer @adam slots ["exp_avg", "exp_avg_sq"] {
-^bb0(%p: T, %gradient: T, %m: T, %v: T, %lr: T, %step: T, %decay: T):
-  %one = arith.constant 1.0 : T
+// An L2 penalty: %g = gradient + decay p. `$g` is that where a body has one, otherwise the gradient itself.
+static constexpr StringLiteral kPenalty = R"mlir(
   %penalty = arith.mulf %decay, %p : T
   %g = arith.addf %gradient, %penalty : T
-  $moments
-  %numerator = arith.mulf %step_size, %m1 : T
-  %change = arith.divf %numerator, %denominator : T
-  %p1 = arith.subf %p, %change : T
-  train.yield %p1, %m1, %v1 : T, T, T
-}
 )mlir";
 
 // m += (g - m) (1 - beta1); v = v beta2 + (1 - beta2) g g; step_size = lr / (1 - beta1^step); denominator = sqrt(v) / sqrt(1 - beta2^step) + eps.
@@ -75,75 +64,168 @@ static constexpr StringLiteral kMoments = R"mlir(
   %rate2 = arith.constant $one_minus_beta2 : T
   %beta2 = arith.constant $beta2 : T
   %eps = arith.constant $eps : T
-  %towards = arith.subf %g, %m : T
+  %towards = arith.subf $g, %exp_avg : T
   %towards1 = arith.mulf %towards, %rate1 : T
-  %m1 = arith.addf %m, %towards1 : T
-  %v0 = arith.mulf %v, %beta2 : T
-  %g2 = arith.mulf %rate2, %g : T
-  %g3 = arith.mulf %g2, %g : T
-  %v1 = arith.addf %v0, %g3 : T
-  %root = math.sqrt %v1 : T
+  %exp_avg1 = arith.addf %exp_avg, %towards1 : T
+  %v0 = arith.mulf %exp_avg_sq, %beta2 : T
+  %g2 = arith.mulf %rate2, $g : T
+  %g3 = arith.mulf %g2, $g : T
+  %exp_avg_sq1 = arith.addf %v0, %g3 : T
+  %root = math.sqrt %exp_avg_sq1 : T
   %corrected = arith.divf %root, %bias2_root : T
   %denominator = arith.addf %corrected, %eps : T
+  %numerator = arith.mulf %step_size, %exp_avg1 : T
+  %change = arith.divf %numerator, %denominator : T
+)mlir";
+
+// p -= lr * decay * p; then Adam's update.
+static constexpr StringLiteral kAdamW = R"mlir(
+  $shrink
+  $moments
+  %p1 = arith.subf %p0, %change : T
+)mlir";
+
+// g += decay * p; then Adam's update.
+static constexpr StringLiteral kAdam = R"mlir(
+  $penalty
+  $moments
+  %p1 = arith.subf %p, %change : T
 )mlir";
 
 // g += decay * p; p -= lr * g.
 static constexpr StringLiteral kSgd = R"mlir(
-train.optimizer @sgd slots [] {
-^bb0(%p: T, %gradient: T, %lr: T, %step: T, %decay: T):
-  %penalty = arith.mulf %decay, %p : T
-  %g = arith.addf %gradient, %penalty : T
+  $penalty
   %change = arith.mulf %lr, %g : T
   %p1 = arith.subf %p, %change : T
-  train.yield %p1 : T
-}
 )mlir";
 
 // g += decay * p; m = momentum * m + g; p -= lr * m. From m = 0 the first step sets m = g, as PyTorch does.
 static constexpr StringLiteral kSgdMomentum = R"mlir(
-train.optimizer @sgd slots ["momentum"] {
-^bb0(%p: T, %gradient: T, %m: T, %lr: T, %step: T, %decay: T):
-  %momentum = arith.constant $momentum : T
-  %penalty = arith.mulf %decay, %p : T
-  %g = arith.addf %gradient, %penalty : T
-  %m0 = arith.mulf %momentum, %m : T
-  %m1 = arith.addf %m0, %g : T
-  %change = arith.mulf %lr, %m1 : T
+  %rate = arith.constant $momentum : T
+  $penalty
+  %m0 = arith.mulf %rate, %momentum : T
+  %momentum1 = arith.addf %m0, %g : T
+  %change = arith.mulf %lr, %momentum1 : T
   %p1 = arith.subf %p, %change : T
-  train.yield %p1, %m1 : T, T
-}
 )mlir";
+
+// The same, but p -= lr * (g + momentum * m).
+static constexpr StringLiteral kSgdNesterov = R"mlir(
+  %rate = arith.constant $momentum : T
+  $penalty
+  %m0 = arith.mulf %rate, %momentum : T
+  %momentum1 = arith.addf %m0, %g : T
+  %ahead = arith.mulf %rate, %momentum1 : T
+  %direction = arith.addf %g, %ahead : T
+  %change = arith.mulf %lr, %direction : T
+  %p1 = arith.subf %p, %change : T
+)mlir";
+
+// g += decay * p; s += g g; p -= lr * g / (sqrt(s) + eps).
+static constexpr StringLiteral kAdagrad = R"mlir(
+  %eps = arith.constant $eps : T
+  $penalty
+  %g2 = arith.mulf %g, %g : T
+  %sum1 = arith.addf %sum, %g2 : T
+  %root = math.sqrt %sum1 : T
+  %denominator = arith.addf %root, %eps : T
+  %numerator = arith.mulf %lr, %g : T
+  %change = arith.divf %numerator, %denominator : T
+  %p1 = arith.subf %p, %change : T
+)mlir";
+
+// p -= lr * decay * p; p -= lr * sign(beta1 m + (1 - beta1) g); m = beta2 m + (1 - beta2) g.
+static constexpr StringLiteral kLion = R"mlir(
+  $shrink
+  %zero = arith.constant 0.0 : T
+  %beta1 = arith.constant $beta1 : T
+  %rate1 = arith.constant $one_minus_beta1 : T
+  %beta2 = arith.constant $beta2 : T
+  %rate2 = arith.constant $one_minus_beta2 : T
+  %c0 = arith.mulf %beta1, %exp_avg : T
+  %c1 = arith.mulf %rate1, $g : T
+  %c = arith.addf %c0, %c1 : T
+  %minus_lr = arith.negf %lr : T
+  %is_positive = arith.cmpf ogt, %c, %zero : T
+  %is_negative = arith.cmpf olt, %c, %zero : T
+  %down = arith.select %is_negative, %minus_lr, %zero : T
+  %change = arith.select %is_positive, %lr, %down : T
+  %p1 = arith.subf %p0, %change : T
+  %m0 = arith.mulf %beta2, %exp_avg : T
+  %m1 = arith.mulf %rate2, $g : T
+  %exp_avg1 = arith.addf %m0, %m1 : T
+)mlir";
+
+// e = d e + (1 - d) p, from the parameter's first value: in step 1, which alone meets e = 0, e is the parameter before its update.
+static constexpr StringLiteral kAverage = R"mlir(
+  %average_one = arith.constant 1.0 : T
+  %average_none = arith.constant 0.0 : T
+  %average_keep = arith.constant $ema : T
+  %average_take = arith.constant $one_minus_ema : T
+  %average_left = arith.subf %average_one, %step : T
+  %average_first0 = arith.addf %average_left, %average_one : T
+  %average_first = arith.maximumf %average_first0, %average_none : T
+  %average_start = arith.mulf %average_first, %p : T
+  %average_before = arith.addf %ema, %average_start : T
+  %average_kept = arith.mulf %average_keep, %average_before : T
+  %average_taken = arith.mulf %average_take, %p1 : T
+  %ema1 = arith.addf %average_kept, %average_taken : T
+)mlir";
+
+static Rule ruleOf(StringRef name, const OptimizerSettings &settings) {
+  StringRef sgd = settings.momentum == 0 ? kSgd : settings.nesterov ? kSgdNesterov : kSgdMomentum;
+  return llvm::StringSwitch<Rule>(name)
+      .Case("adamw", Rule{{"exp_avg", "exp_avg_sq"}, kAdamW})
+      .Case("adam", Rule{{"exp_avg", "exp_avg_sq"}, kAdam})
+      .Case("sgd", settings.momentum == 0 ? Rule{{}, sgd} : Rule{{"momentum"}, sgd})
+      .Case("adagrad", Rule{{"sum"}, kAdagrad})
+      .Case("lion", Rule{{"exp_avg"}, kLion})
+      .Default(Rule{});
+}
 
 static void replaceAll(std::string &text, StringRef from, StringRef to) {
   for (size_t at = text.find(from.str()); at != std::string::npos; at = text.find(from.str(), at + to.size()))
     text.replace(at, from.size(), to.str());
 }
 
+/// The op around a rule's body.
+static std::string writeOp(StringRef name, const Rule &rule, bool average) {
+  SmallVector<StringRef> slots = rule.slots;
+  std::string body = rule.body.str();
+  if (average) {
+    slots.push_back("ema");
+    body += kAverage;
+  }
+  std::string text = ("train.optimizer @" + name + " slots [").str(), arguments, results = "%p1", types = "T";
+  for (StringRef slot : slots) {
+    text += (slot == slots.front() ? "\"" : ", \"") + slot.str() + "\"";
+    arguments += ", %" + slot.str() + ": T";
+    results += ", %" + slot.str() + "1";
+    types += ", T";
+  }
+  return text + "] {\n^bb0(%p: T, %gradient: T" + arguments + ", %lr: T, %step: T, %decay: T):\n" + body + "  train.yield " + results + " : " + types + "\n}\n";
+}
+
 OptimizerOp zopt::createOptimizer(Operation *before, StringRef name, const OptimizerSettings &settings, FloatType elementType) {
-  StringRef rule = llvm::StringSwitch<StringRef>(name)
-                       .Case("adamw", kAdamW)
-                       .Case("adam", kAdam)
-                       .Case("sgd", settings.momentum == 0 ? kSgd : kSgdMomentum)
-                       .Default("");
-  if (rule.empty())
+  Rule rule = ruleOf(name, settings);
+  if (rule.body.empty())
     return {};
 
-  std::string text = rule.str();
-  replaceAll(text, "$moments", kMoments);
+  std::string text = writeOp(name, rule, settings.averageDecay > 0);
+  for (auto [placeholder, part] : {std::pair<StringRef, StringRef>("$moments", kMoments), {"$shrink", kShrink}, {"$penalty", kPenalty}})
+    replaceAll(text, placeholder, part);
+  replaceAll(text, "$g", rule.body.contains("$penalty") ? "%g" : "%gradient");
   std::pair<StringRef, double> numbers[] = {
-      {"$one_minus_beta1", 1.0 - settings.beta1}, {"$one_minus_beta2", 1.0 - settings.beta2}, {"$beta2", settings.beta2},
-      {"$log_beta1", std::log(settings.beta1)},   {"$log_beta2", std::log(settings.beta2)},   {"$eps", settings.epsilon},
-      {"$momentum", settings.momentum}};
+      {"$one_minus_beta1", 1.0 - settings.beta1}, {"$one_minus_beta2", 1.0 - settings.beta2}, {"$beta1", settings.beta1}, {"$beta2", settings.beta2},
+      {"$log_beta1", std::log(settings.beta1)},   {"$log_beta2", std::log(settings.beta2)},   {"$eps", settings.epsilon}, {"$momentum", settings.momentum},
+      {"$one_minus_ema", 1.0 - settings.averageDecay}, {"$ema", settings.averageDecay}};
   for (auto [placeholder, number] : numbers)
     replaceAll(text, placeholder, llvm::formatv("{0:e17}", number).str());
   bool isDouble = elementType.isF64();
   for (size_t at = text.find("$convert "); at != std::string::npos; at = text.find("$convert ", at))
     text.erase(at, isDouble ? text.find('\n', at) - at : StringRef("$convert ").size());
-  // The constant 1 of the parameter's type may stand beside the double one.
-  if (isDouble) {
-    replaceAll(text, "%one_wide", "%one_double");
+  if (isDouble)
     replaceAll(text, "_wide", "");
-  }
   std::string type;
   llvm::raw_string_ostream(type) << elementType;
   for (StringRef before : {": ", ", ", "to "})

@@ -13,14 +13,19 @@
 
 namespace zopt {
 
+/// Names of all rules, for messages.
+constexpr llvm::StringLiteral kOptimizers = "adamw, adam, sgd, adagrad or lion";
+
 /// The numbers that a rule is made with; what a rule does not use is ignored.
 struct OptimizerSettings {
   double beta1 = 0.9, beta2 = 0.999;
   double epsilon = 1e-8;
   double momentum = 0;
+  bool nesterov = false;
+  double averageDecay = 0; ///< of the moving average of parameters, a last slot `ema`; 0: none
 };
 
-/// Adds the rule `name` (adamw, adam or sgd) in front of `before`, as scalar arithmetic of `elementType` (f32 or f64). Null, without a message, where there is no such rule.
+/// Adds the rule `name` (kOptimizers) in front of `before`, as scalar arithmetic of `elementType` (f32 or f64). Null, without a message, where there is no such rule.
 train::OptimizerOp createOptimizer(mlir::Operation *before, llvm::StringRef name, const OptimizerSettings &settings, mlir::FloatType elementType);
 
 } // namespace zopt

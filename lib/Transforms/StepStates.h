@@ -28,6 +28,8 @@ constexpr llvm::StringLiteral kLossSum = "zopt.loss_sum";
 constexpr llvm::StringLiteral kCount = "zopt.count";
 // set by the runtime before a step:
 constexpr llvm::StringLiteral kRate = "zopt.lr";
+constexpr llvm::StringLiteral kRateIfSkipped = "zopt.lr_if_skipped"; // in place of the rate where the step before was skipped
+constexpr llvm::StringLiteral kClip = "zopt.clip";                  // largest gradient norm, 0: no clipping
 constexpr llvm::StringLiteral kStep = "zopt.step";
 // set by @apply_step and read by the runtime:
 constexpr llvm::StringLiteral kLoss = "zopt.loss";
@@ -45,6 +47,7 @@ constexpr llvm::StringLiteral kIgnoreIndex = "train.ignore_index";
 constexpr llvm::StringLiteral kLossAverage = "train.loss_average";
 constexpr llvm::StringLiteral kLabelPositions = "train.label_positions";
 constexpr llvm::StringLiteral kLearningRateAttribute = "train.learning_rate";
+constexpr llvm::StringLiteral kScheduleAttribute = "train.schedule";
 constexpr llvm::StringLiteral kLossMark = "train.loss"; // on ops that compute the loss, between zopt-add-loss and zopt-mixed-precision
 
 /// Adds a state in front of the module's first function.

@@ -220,7 +220,7 @@ class Config:
     """One training run. Batches: micro-batch a rank, micro-steps a step, ranks."""
     model: str
     stage: int = 0
-    precision: str = "fp32"  # fp32 | bf16 | fp64
+    precision: str = "fp32"  # fp32 | bf16 | fp16 | fp64
     micro: int = 1
     accum: int = 1
     ranks: int = 1

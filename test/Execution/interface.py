@@ -270,7 +270,8 @@ def help_text():
     text = succeed(["zopt", "--help"]).stdout
     for flag in ("mode", "zero-stage", "bf16", "fp64", "grad-dtype", "micro-batch", "grad-accum", "global-batch", "bind", "loss", "logits", "labels", "ignore-index", "label-smoothing",
                  "class-axis", "loss-average", "train-only", "freeze", "list-parameters", "tie-weights", "optimizer", "lr", "betas", "eps", "weight-decay", "momentum", "clip", "decay",
-                 "no-decay", "bucket-bytes", "persist-bytes", "nproc", "target", "threads", "memory-report", "verify-plan", "list-ops", "print-pipeline"):
+                 "no-decay", "nesterov", "param-group", "ema", "schedule", "fp16", "loss-scale", "loss-scale-init-power", "loss-scale-window", "loss-scale-hysteresis",
+                 "loss-scale-consecutive-hysteresis", "loss-scale-min", "bucket-bytes", "persist-bytes", "nproc", "target", "threads", "memory-report", "verify-plan", "list-ops", "print-pipeline"):
         assert f"--{flag}" in text, f"--{flag} is not in zopt --help"
 
 

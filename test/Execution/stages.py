@@ -46,6 +46,18 @@ for model in GLOBAL_BATCH:
                 for label, changes in variants.items():
                     add(f"{name}/{label}", check, base, dataclasses.replace(base, **changes))
 
+# fp16, whose loss is scaled, by a scale that grows on the way.
+for model in GLOBAL_BATCH:
+    for accum, ranks in ((1, 4), (2, 3)) if not Settings.full else ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (2, 3)):
+        base = dataclasses.replace(group(model, "fp16", accum, ranks), flags=("--clip=1", "--loss-scale-window=6", "--loss-scale-init-power=12"))
+        variants = {f"stage{stage}": dict(stage=stage) for stage in (1, 2, 3)}
+        variants["stage3-small-buckets"] = dict(stage=3, bucket=SMALL_BUCKETS[model])
+        variants["stage3-no-fusion"] = dict(stage=3, fuse=False)
+        if accum == 1:
+            variants["stage2-mpi"] = dict(stage=2, comm="mpi")
+        for label, changes in variants.items():
+            add(f"I1/{model}/fp16/accum{accum}/ranks{ranks}/{label}", check, base, dataclasses.replace(base, **changes))
+
 # Eight ranks: more than gpt2-tiny's batch of the other groups has samples a micro-step for, so one sample a rank; padding is uneven.
 for comm in ("local", "mpi"):
     base = Config("gpt2-tiny", ranks=8, steps=5)

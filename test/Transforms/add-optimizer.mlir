@@ -5,7 +5,17 @@
 // RUN: zopt %s --zopt-add-optimizer=optimizer=none | FileCheck %s --check-prefix=NONE
 // RUN: zopt %s --zopt-add-optimizer=decay=matrices | FileCheck %s --check-prefix=MATRICES
 // RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{no-decay="wei.*t"})' | FileCheck %s --check-prefix=EXEMPT
-// RUN: not zopt %s --zopt-add-optimizer=optimizer=lion 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: zopt %s --zopt-add-optimizer=optimizer=adagrad | FileCheck %s --check-prefix=ADAGRAD
+// RUN: zopt %s --zopt-add-optimizer=optimizer=lion | FileCheck %s --check-prefix=LION
+// RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=sgd momentum=0.9 nesterov=1})' | FileCheck %s --check-prefix=NESTEROV
+// RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=sgd ema=0.75 schedule="linear,total_steps=8"})' | FileCheck %s --check-prefix=AVERAGE
+// RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{lr=0.5 param-groups="^b.*s$:lr=1.5;[a-z:]:weight-decay=0.25,lr=1"})' | FileCheck %s --check-prefix=GROUPS
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{param-groups="(:lr=1;x;weight:rate=1,lr=-2"})' 2>&1 | FileCheck %s --check-prefix=BADGROUPS
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{param-groups="wight:lr=1"})' 2>&1 | FileCheck %s --check-prefix=NOGROUP
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{lr=0 param-groups="weight:lr=1"})' 2>&1 | FileCheck %s --check-prefix=NORATE
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=sgd nesterov=1})' 2>&1 | FileCheck %s --check-prefix=NOMOMENTUM
+// RUN: not zopt %s --zopt-add-optimizer=ema=1 2>&1 | FileCheck %s --check-prefix=NOAVERAGE
+// RUN: not zopt %s --zopt-add-optimizer=optimizer=lamb 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not zopt %s --zopt-add-optimizer=no-decay=norm 2>&1 | FileCheck %s --check-prefix=NOTHING
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{betas="0.9,1.0"})' 2>&1 | FileCheck %s --check-prefix=BETA
 // RUN: not zopt %s --zopt-add-optimizer=momentum=0.9 2>&1 | FileCheck %s --check-prefix=SETTING
@@ -14,14 +24,16 @@
 // CHECK: train.learning_rate = 1.000000e-03 : f64, train.level = "step"
 // CHECK-SAME: train.mode = "train"
 // CHECK: train.state @zopt.lr : tensor<f32> {init = 1.000000e-03 : f32
+// CHECK: train.state @zopt.lr_if_skipped : tensor<f32> {init = 1.000000e-03 : f32
+// CHECK: train.state @zopt.clip : tensor<f32> {init = 1.000000e+00 : f32
 // CHECK: train.state @zopt.gradient_scale : tensor<f32> {init = 1.000000e+00 : f32
 
 // AdamW: decay first, on the parameter alone; the corrections in double, from the step alone.
 // CHECK: train.optimizer @adamw slots ["exp_avg", "exp_avg_sq"] {
 // CHECK-NEXT: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[V:.*]]: f32, %[[LR:.*]]: f32, %[[STEP:.*]]: f32, %[[DECAY:.*]]: f32):
 // CHECK: %[[SHRINK:.*]] = arith.mulf %[[LR]], %[[DECAY]]
-// CHECK: %[[KEEP:.*]] = arith.subf %{{.*}}, %[[SHRINK]]
-// CHECK: %[[P0:.*]] = arith.mulf %[[P]], %[[KEEP]]
+// CHECK: %[[LOST:.*]] = arith.mulf %[[SHRINK]], %[[P]]
+// CHECK: %[[P0:.*]] = arith.subf %[[P]], %[[LOST]]
 // CHECK: %[[STEP64:.*]] = arith.extf %[[STEP]] : f32 to f64
 // CHECK: %[[LR64:.*]] = arith.extf %[[LR]] : f32 to f64
 // CHECK: arith.constant -0.10536051565782628 : f64
@@ -59,6 +71,8 @@
 // CHECK-DAG: %[[NORM0:.*]] = train.gradient_norm
 // CHECK-DAG: %[[WORLD:.*]] = zero.world_size
 // CHECK-DAG: %[[STEPS:.*]] = zero.accum_steps
+// CHECK-DAG: %[[APPLIED_BEFORE:.*]] = train.compare ne %{{.*}}, %{{.*}}
+// CHECK-DAG: %[[LR:.*]] = train.select %[[APPLIED_BEFORE]], %{{.*}}, %{{.*}} : tensor<i1>, tensor<f32>, tensor<f32>
 // CHECK: %[[MICRO:.*]] = train.mul %[[WORLD]], %[[STEPS]]
 // CHECK: %[[COUNTED:.*]] = train.max %[[COUNT]], %{{.*}}
 // CHECK: %[[LOSS:.*]] = train.div %[[SUM]], %[[COUNTED]]
@@ -77,9 +91,11 @@
 // CHECK: train.write_state @zopt.gradient_scale, %[[RATIO]]
 // CHECK: %[[MARGIN:.*]] = train.add %[[NORM]], %{{.*}}
 // CHECK: %[[LIMIT:.*]] = train.div %{{.*}}, %[[MARGIN]]
-// CHECK: %[[FACTOR:.*]] = train.min %[[LIMIT]], %{{.*}}
+// CHECK: %[[CLIPPED:.*]] = train.min %[[LIMIT]], %{{.*}}
+// CHECK: %[[LIMITED:.*]] = train.compare gt %{{.*}}, %{{.*}}
+// CHECK: %[[FACTOR:.*]] = train.select %[[LIMITED]], %[[CLIPPED]], %{{.*}}
 // CHECK: %[[SCALE:.*]] = train.mul %[[RATIO]], %[[FACTOR]]
-// CHECK: train.update @weight using @adamw scale %[[SCALE]] lr %{{.*}} step %{{.*}} finite %[[FINITE]] decay 1.000000e-02
+// CHECK: train.update @weight using @adamw scale %[[SCALE]] lr %[[LR]] step %{{.*}} finite %[[FINITE]] decay 1.000000e-02
 // CHECK: train.update @bias using @adamw scale %[[SCALE]]
 // CHECK-NOT: train.update
 
@@ -104,6 +120,45 @@
 // ADAM: %[[PENALTY:.*]] = arith.mulf %[[DECAY]], %[[P]]
 // ADAM: arith.addf %[[G]], %[[PENALTY]]
 
+// ADAGRAD: train.optimizer @adagrad slots ["sum"] {
+// ADAGRAD: ^bb0(%[[P:.*]]: f32, %[[GRADIENT:.*]]: f32, %[[SUM:.*]]: f32, %[[LR:.*]]: f32, %{{.*}}: f32, %[[DECAY:.*]]: f32):
+// ADAGRAD: %[[PENALTY:.*]] = arith.mulf %[[DECAY]], %[[P]]
+// ADAGRAD: %[[G:.*]] = arith.addf %[[GRADIENT]], %[[PENALTY]]
+// ADAGRAD: %[[SQUARE:.*]] = arith.mulf %[[G]], %[[G]]
+// ADAGRAD: %[[SUM1:.*]] = arith.addf %[[SUM]], %[[SQUARE]]
+// ADAGRAD: %[[ROOT:.*]] = math.sqrt %[[SUM1]]
+// ADAGRAD: train.yield %{{.*}}, %[[SUM1]]
+
+// LION: train.optimizer @lion slots ["exp_avg"] {
+// LION: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[LR:.*]]: f32, %{{.*}}: f32, %{{.*}}: f32):
+// LION: %[[C:.*]] = arith.addf
+// LION: %[[UP:.*]] = arith.cmpf ogt, %[[C]]
+// LION: %[[DOWN:.*]] = arith.cmpf olt, %[[C]]
+// LION: %[[STEP:.*]] = arith.select %[[UP]], %[[LR]]
+// LION: %[[P1:.*]] = arith.subf %{{.*}}, %[[STEP]]
+// LION: train.yield %[[P1]], %{{.*}}
+
+// NESTEROV: %[[G:.*]] = arith.addf
+// NESTEROV: %[[M1:.*]] = arith.addf %{{.*}}, %[[G]]
+// NESTEROV: %[[AHEAD:.*]] = arith.mulf %{{.*}}, %[[M1]]
+// NESTEROV: %[[DIRECTION:.*]] = arith.addf %[[G]], %[[AHEAD]]
+// NESTEROV: train.yield %{{.*}}, %[[M1]]
+
+// The average's slot is the last; it begins as the parameter.
+// AVERAGE: train.schedule = "linear,total_steps=8"
+// AVERAGE: train.optimizer @sgd slots ["ema"] {
+// AVERAGE: %[[P1:.*]] = arith.subf
+// AVERAGE: %[[TAKEN:.*]] = arith.mulf %{{.*}}, %[[P1]]
+// AVERAGE: %[[EMA:.*]] = arith.addf %{{.*}}, %[[TAKEN]]
+// AVERAGE: train.yield %[[P1]], %[[EMA]]
+// AVERAGE: train.state @weight.ema : tensor<4x2xf32>
+
+// The first group that matches counts; a rate is a multiple of the one that all have.
+// GROUPS: train.state @weight : tensor<4x2xf32> {no_decay
+// GROUPS-NOT: @bias : {{.*}}no_decay
+// GROUPS: train.update @weight {{.*}} decay 2.500000e-01 {rate = 2.000000e+00 : f64}
+// GROUPS: train.update @bias {{.*}} decay 1.000000e-02 {rate = 3.000000e+00 : f64}
+
 // NONE: train.mode = "gradient"
 // NONE-NOT: train.optimizer
 // NONE: train.write_state @zopt.gradient_scale
@@ -116,7 +171,15 @@
 // EXEMPT: train.update @weight {{.*}} decay 0.000000e+00
 // EXEMPT: train.update @bias {{.*}} decay 1.000000e-02
 
-// UNKNOWN: error: optimizer is 'lion', expected adamw, adam, sgd or none
+// BADGROUPS-DAG: error: parameter group '(:lr=1' has no regular expression: parentheses not balanced
+// BADGROUPS-DAG: error: parameter group 'x' is no REGEX:lr=X,weight-decay=Y
+// BADGROUPS-DAG: error: parameter group 'weight:rate=1,lr=-2' sets 'rate', expected lr or weight-decay
+// BADGROUPS-DAG: error: parameter group 'weight:rate=1,lr=-2' sets lr to '-2', which is not a number of at least 0
+// NOGROUP: error: parameter group 'wight' matches no trained parameter
+// NORATE: error: parameter group 'weight' has learning rate 1.000000e+00, but the rate that it is a multiple of is 0
+// NOMOMENTUM: error: nesterov needs a momentum, but it is 0
+// NOAVERAGE: error: the decay of the moving average is 1.000000e+00, expected at least 0 and below 1
+// UNKNOWN: error: optimizer is 'lamb', expected adamw, adam, sgd, adagrad or lion, or none
 // NOTHING: error: no-decay 'norm' matches no trained parameter
 // BETA: error: beta 1.000000e+00 is not between 0 and 1
 // SETTING: error: momentum 9.000000e-01 is a setting of sgd, but the optimizer is adamw

@@ -36,6 +36,14 @@ struct StepOptions {
   double epsilon = 1e-8, weightDecay = 0.01, momentum = 0, clip = 0;
   std::string decay = "all", noDecay;
   std::string recompute = "none"; // none | selective | full
+  bool nesterov = false;
+  std::string parameterGroups;       // REGEX:lr=X,weight-decay=Y, several separated by ';'
+  double averageDecay = 0;           // of the moving average of parameters; 0: none
+  std::string schedule;              // Runtime/Core/Schedule.h; empty: constant
+  std::string lossScale = "dynamic"; // of f16: dynamic, or a number
+  int64_t lossScaleInitPower = 16, lossScaleWindow = 1000, lossScaleHysteresis = 2;
+  bool lossScaleConsecutiveHysteresis = false;
+  double lossScaleMin = 1;
   bool raise = true; ///< raise expansions (attention, norms, ...) to one op
 };
 

@@ -66,7 +66,7 @@ public:
   mlir::FailureOr<KernelPlan> generate(mlir::Operation *op, llvm::ArrayRef<TensorLayout> layouts);
 
   /// The kernel of plan.update for an optimizer and a bucket's types; see PlanOps.td for its arguments.
-  mlir::FlatSymbolRefAttr getUpdateKernel(train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster);
+  mlir::FlatSymbolRefAttr getUpdateKernel(train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate = false);
 
   /// Sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);

@@ -83,9 +83,20 @@ def MixedPrecisionPass : Pass<"zopt-mixed-precision", "::mlir::ModuleOp"> {
     buffers and constants; that is cast where it meets an activation. Finite constants beyond the compute type's range become its largest finite value, so that an
     additive mask stays finite. Logits enter the loss in the compute type; cross_entropy computes in fp32 inside.
 
+    `compute=f16` also scales the loss: the seed of train.backward is multiplied by the state `@zopt.loss_scale`, and `train.loss_scale` on the module says how it changes. zopt-add-optimizer takes it out
+    again.
+
     `compute=f64`: every float tensor and state is f64 (weights are widened as they are read). `compute=f32` changes nothing. Numerics: changed, as the types say.
   }];
-  let options = [Option<"compute", "compute", "std::string", "\"f32\"", "f32, bf16, f16 or f64">];
+  let options = [
+    Option<"compute", "compute", "std::string", "\"f32\"", "f32, bf16, f16 or f64">,
+    Option<"lossScale", "loss-scale", "std::string", "\"dynamic\"", "f16: dynamic, or the scale itself">,
+    Option<"lossScaleInitPower", "loss-scale-init-power", "int64_t", "16", "dynamic: it begins at 2 to this power">,
+    Option<"lossScaleWindow", "loss-scale-window", "int64_t", "1000", "dynamic: finite steps until it doubles">,
+    Option<"lossScaleHysteresis", "loss-scale-hysteresis", "int64_t", "2", "dynamic: overflows until it halves">,
+    Option<"lossScaleConsecutiveHysteresis", "loss-scale-consecutive-hysteresis", "bool", "false", "dynamic: a finite step restores the hysteresis">,
+    Option<"lossScaleMin", "loss-scale-min", "double", "1.0", "dynamic: the least scale">,
+  ];
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 
@@ -116,21 +127,28 @@ def AddOptimizerPass : Pass<"zopt-add-optimizer", "::mlir::ModuleOp"> {
     - the loss: the sum over the counted labels, or the mean of micro-batch means;
     - ratio = label positions of the global batch / counted labels: exactly 1 where nothing is ignored, left out where nothing can be;
     - norm = gradient norm * ratio, before clipping; finite = 1 where it is and labels were counted, else 0: nothing changes then;
-    - scale = ratio * min(1, clip / (norm + 1e-6)) for the gradients.
+    - scale = ratio * min(1, clip / (norm + 1e-6)) for the gradients; the state `@zopt.clip` holds the limit, 0 for none.
 
+    Where the loss is scaled (`@zopt.loss_scale`, of zopt-mixed-precision), the ratio divides by the scale too, and a dynamic scale is changed as `train.loss_scale` says.
+    The learning rate is `@zopt.lr`, or `@zopt.lr_if_skipped` after a step that was skipped: a skipped step moves no schedule. `schedule` is written on the module for the runtime.
     `optimizer=none` leaves the updates out (`train.mode = "gradient"`). `@zopt.gradient_scale` is the ratio: what an exported gradient is multiplied with.
-    `decay=matrices` decays only parameters of rank 2 and more; `no-decay` exempts parameters by name or source name.
+    `decay=matrices` decays only parameters of rank 2 and more; `no-decay` exempts parameters by name or source name. `param-groups` gives parameters a rate or decay of their own, the first
+    group that matches counts. A state with `no_decay` does not take the decay that all have, nor another that a run sets in its place.
   }];
   let options = [
-    Option<"optimizer", "optimizer", "std::string", "\"adamw\"", "adamw, adam, sgd or none">,
+    Option<"optimizer", "optimizer", "std::string", "\"adamw\"", "adamw, adam, sgd, adagrad, lion or none">,
     Option<"learningRate", "lr", "double", "1e-3", "learning rate, until the runtime sets another">,
-    Option<"betas", "betas", "std::string", "\"0.9,0.999\"", "adamw and adam: decay of the averages">,
-    Option<"epsilon", "eps", "double", "1e-8", "adamw and adam: added to the denominator">,
-    Option<"weightDecay", "weight-decay", "double", "0.01", "decoupled for adamw, an L2 penalty for adam and sgd">,
+    Option<"betas", "betas", "std::string", "\"0.9,0.999\"", "adamw, adam and lion: decay of the averages">,
+    Option<"epsilon", "eps", "double", "1e-8", "adamw, adam and adagrad: added to the denominator">,
+    Option<"weightDecay", "weight-decay", "double", "0.01", "decoupled for adamw and lion, an L2 penalty for the others">,
     Option<"momentum", "momentum", "double", "0.0", "sgd">,
     Option<"clip", "clip", "double", "0.0", "largest global gradient norm (0: no clipping)">,
     Option<"decay", "decay", "std::string", "\"all\"", "all or matrices: parameters that decay">,
     Option<"noDecay", "no-decay", "std::string", "\"\"", "regular expression of parameters that do not decay">,
+    Option<"nesterov", "nesterov", "bool", "false", "sgd: Nesterov's momentum">,
+    Option<"parameterGroups", "param-groups", "std::string", "\"\"", "REGEX:lr=X,weight-decay=Y, several separated by ';'">,
+    Option<"averageDecay", "ema", "double", "0.0", "decay of a moving average of parameters, a slot `ema` (0: none)">,
+    Option<"schedule", "schedule", "std::string", "\"\"", "of the learning rate, for the runtime: TYPE[,key=value...]">,
   ];
   let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
@@ -144,6 +162,16 @@ def DecomposeAttentionPass : Pass<"zopt-decompose-attention", "::mlir::func::Fun
     train.attention defines, the probabilities rounded to the operands' type.
   }];
   let options = [Option<"library", "library", "std::string", "\"none\"", "Whose attention ops stay: none or cudnn">];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def WidenProductsPass : Pass<"zopt-widen-products", "::mlir::func::FuncOp"> {
+  let summary = "products of fp16 in fp32, where no library has them";
+  let description = [{
+    A `train.matmul` of f16 operands reads them, and its bias, through casts to f32, and its result is cast to the type that it had. A cast stands right before its product, so that none lives
+    from forward to backward; run it behind the last CSE. Leaves no matmul of f16. Never touches another type. Numerics: bitwise: products of f16 are exact in f32, in which
+    they were summed before, and the result is rounded once as before, up to the order of the sum, which is the library's.
+  }];
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 

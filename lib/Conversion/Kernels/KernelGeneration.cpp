@@ -157,9 +157,9 @@ FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLa
   return context.plan;
 }
 
-FlatSymbolRefAttr KernelGenerator::getUpdateKernel(train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster) {
+FlatSymbolRefAttr KernelGenerator::getUpdateKernel(train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate) {
   KernelBuilder kernel(module.getContext(), ("update_" + optimizer.getSymName()).str(), target);
-  writeUpdateKernel(kernel, optimizer, computeType, gradientType, hasMaster);
+  writeUpdateKernel(kernel, optimizer, computeType, gradientType, hasMaster, hasRate);
   return finish(kernel).kernel;
 }
 

@@ -34,12 +34,13 @@ struct Update {
   Type type; // of master and slots, and of the rule's arithmetic
   bool hasMaster;
   View gradient, parameters, master;
-  SmallVector<View> slots, scalars; // scale, lr, step, finite, and on a CPU decay
-  Value decay;                      // on a GPU
+  SmallVector<View> slots, scalars; // scale, lr, step, finite, and on a CPU decay and rate
+  SmallVector<Value> byValue;       // decay and rate, on a GPU
+  bool hasRate;                     // a factor of lr
   IRMapping map;
   SmallVector<Operation *> scalarOps, elementOps;
 
-  Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster);
+  Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate);
   void write();
   void writeGpu();
 
@@ -48,9 +49,10 @@ private:
   Value loadFinite() { return arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE, loadScalar(3), kernel.scalar(0, type)); }
   void mapScalars() {
     unsigned first = 2 + slots.size();
-    map.map(rule.getArgument(first), loadScalar(1));
+    auto ofSegment = [&](unsigned index) { return kernel.isGpu() ? byValue[index] : loadScalar(4 + index); };
+    map.map(rule.getArgument(first), hasRate ? kernel.mulF(loadScalar(1), ofSegment(1)) : loadScalar(1));
     map.map(rule.getArgument(first + 1), loadScalar(2));
-    map.map(rule.getArgument(first + 2), decay ? decay : loadScalar(4));
+    map.map(rule.getArgument(first + 2), ofSegment(0));
   }
   void shareScalars();
   void updateElements(ValueRange at, Value scale);
@@ -58,18 +60,19 @@ private:
 
 } // namespace
 
-Update::Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster)
-    : kernel(kernel), b(kernel.builder), rule(optimizer.getBody().front()), type(rule.getArgument(0).getType()), hasMaster(hasMaster) {
+Update::Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate)
+    : kernel(kernel), b(kernel.builder), rule(optimizer.getBody().front()), type(rule.getArgument(0).getType()), hasMaster(hasMaster), hasRate(hasRate) {
   unsigned next = 0;
   gradient = blocks(kernel, next++, gradientType, false);
   parameters = blocks(kernel, next++, computeType, true);
   master = hasMaster ? blocks(kernel, next++, type, true) : parameters;
   for (size_t slot = 0; slot < optimizer.getSlots().size(); ++slot)
     slots.push_back(blocks(kernel, next++, type, true));
-  for (int scalar = 0; scalar < (kernel.isGpu() ? 4 : 5); ++scalar)
+  const int ofSegments = hasRate ? 2 : 1;
+  for (int scalar = 0; scalar < (kernel.isGpu() ? 4 : 4 + ofSegments); ++scalar)
     scalars.push_back(kernel.linear(next++, type, 1));
-  if (kernel.isGpu())
-    decay = kernel.scalarArgument(next++, type);
+  for (int scalar = 0; scalar < (kernel.isGpu() ? ofSegments : 0); ++scalar)
+    byValue.push_back(kernel.scalarArgument(next++, type));
 
   DenseSet<Value> perElement(rule.args_begin(), rule.args_begin() + 2 + slots.size());
   for (Operation &op : rule.without_terminator()) {
@@ -163,8 +166,8 @@ void Update::updateElements(ValueRange at, Value scale) {
     kernel.store(lanesOf(yield->getOperand(1 + slot)), view, at);
 }
 
-void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster) {
-  Update update(kernel, optimizer, computeType, gradientType, hasMaster);
+void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate) {
+  Update update(kernel, optimizer, computeType, gradientType, hasMaster, hasRate);
   if (kernel.isGpu())
     update.writeGpu();
   else

@@ -124,6 +124,7 @@ LogicalResult Converter::convertTarget() {
   program.sequenceLength = integerAttribute("train.sequence_length", 0);
   if (auto rate = module->getAttrOfType<FloatAttr>("train.learning_rate"))
     program.learningRate = rate.getValueAsDouble();
+  program.schedule = stringAttribute("train.schedule", "");
   if (auto peak = module->getAttrOfType<DictionaryAttr>("plan.peak_by_class"))
     for (NamedAttribute entry : peak)
       program.peakByClass.push_back({entry.getName().str(), cast<IntegerAttr>(entry.getValue()).getInt()});
@@ -186,6 +187,7 @@ LogicalResult Converter::convertStates() {
     state.type = dataType(type.getElementType(), op);
     state.shape = type.getShape();
     state.trained = op.getTrained();
+    state.noDecay = op.getNoDecay();
     if (auto weight = dyn_cast_or_null<train::WeightAttr>(op.getInitAttr())) {
       state.init.file = lookUp(files, weight.getFile(), op, "train.weight_file");
       state.init.offset = weight.getOffset();
@@ -418,6 +420,8 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
         if (FlatSymbolRefAttr gradient = update.getGradientAttr())
           refs({gradient});
         command.decays = update.getDecays().vec();
+        if (std::optional<ArrayRef<double>> rates = update.getRates())
+          command.rates = rates->vec();
         return success();
       })
       .Default([&](Operation *) { return op->emitOpError("is no command of a sequence"); });

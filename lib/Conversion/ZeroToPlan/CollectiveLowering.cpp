@@ -150,8 +150,8 @@ LogicalResult FunctionLowering::lowerUpdate(zero::UpdateOp op) {
     gather(op.getLoc(), Collective::Kind::Gather, home, home.gradient, whole, home.slice * elementBytes, "gather gradient of");
     gradient = getRef(whole);
   }
-  FlatSymbolRefAttr kernel = context.kernels.getGenerator().getUpdateKernel(optimizer, home.op.getComputeType(), home.gradientType, home.master >= 0);
-  plan::UpdateOp::create(builder, op.getLoc(), op.getBucketAttr(), kernel, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), gradient);
+  FlatSymbolRefAttr kernel = context.kernels.getGenerator().getUpdateKernel(optimizer, home.op.getComputeType(), home.gradientType, home.master >= 0, op.getRates().has_value());
+  plan::UpdateOp::create(builder, op.getLoc(), op.getBucketAttr(), kernel, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), op.getRatesAttr(), gradient);
   return success();
 }
 

@@ -209,5 +209,7 @@ LogicalResult UpdateOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
     return emitOpError("updates ") << getBucketAttr() << ", which has no optimizer";
   if (bucket.getSegments().size() != getDecays().size())
     return emitOpError("expects one decay a segment: ") << getBucketAttr() << " has " << bucket.getSegments().size() << ", but got " << getDecays().size();
+  if (getRates() && bucket.getSegments().size() != getRates()->size())
+    return emitOpError("expects one rate a segment: ") << getBucketAttr() << " has " << bucket.getSegments().size() << ", but got " << getRates()->size();
   return success();
 }

@@ -18,6 +18,13 @@ constexpr int64_t kChunk = int64_t(1) << 16;
 
 DataType collectedType(const State &state) { return state.type == DataType::F64 ? DataType::F64 : DataType::F32; }
 
+BufferId averageOf(const Bucket &bucket) {
+  for (size_t i = 0; i < bucket.slotNames.size(); ++i)
+    if (bucket.slotNames[i] == "ema")
+      return bucket.slots[i];
+  return -1;
+}
+
 Status collectState(Executor &executor, const State &state, StateValue value, double scale, const std::function<Status(const void *data, int64_t elements)> &sink, const char *gradient) {
   const Program &program = executor.getProgram();
   Communicator &communicator = executor.getCommunicator();
@@ -41,6 +48,10 @@ Status collectState(Executor &executor, const State &state, StateValue value, do
       buffer = bucket.gradient;
       type = bucket.gradientType;
       sliced = !bucket.gradientWhole;
+    } else if (value == StateValue::Average) {
+      buffer = averageOf(bucket);
+      type = bucket.masterType;
+      sliced = bucket.optimizerSharded;
     } else if (bucket.master >= 0) {
       buffer = bucket.master;
       type = bucket.masterType;

@@ -60,6 +60,15 @@ Status Executor::read(const std::string &name, double &value) {
   return success();
 }
 
+std::vector<const State *> segmentsOf(const Program &program, int32_t bucket) {
+  std::vector<const State *> segments;
+  for (const State &state : program.states)
+    if (state.bucket == bucket && state.role == Role::Parameter)
+      segments.push_back(&state);
+  std::sort(segments.begin(), segments.end(), [](const State *a, const State *b) { return a->offset < b->offset; });
+  return segments;
+}
+
 UpdatePlan planUpdate(const Program &program, const Command &command, int rank) {
   UpdatePlan plan;
   const Bucket &bucket = program.buckets[command.buckets[0]];
@@ -75,19 +84,17 @@ UpdatePlan planUpdate(const Program &program, const Command &command, int rank) 
   for (BufferId slot : bucket.slots)
     plan.arrays.push_back({slot, 0});
 
-  std::vector<const State *> segments;
-  for (const State &state : program.states)
-    if (state.bucket == command.buckets[0] && state.role == Role::Parameter)
-      segments.push_back(&state);
-  std::sort(segments.begin(), segments.end(), [](const State *a, const State *b) { return a->offset < b->offset; });
+  const std::vector<const State *> segments = segmentsOf(program, command.buckets[0]);
   for (size_t i = 0; i < segments.size(); ++i) {
     int64_t from = segments[i]->offset, to = from + (elementCount(segments[i]->shape) + kUpdateBlock - 1) / kUpdateBlock * kUpdateBlock;
     from = std::max(from, begin);
     to = std::min(to, end);
     if (from >= to)
       continue;
-    UpdateRun run{(from - begin) / kUpdateBlock, (to - begin) / kUpdateBlock, command.decays[i]};
-    if (!plan.runs.empty() && plan.runs.back().decay == run.decay && plan.runs.back().end == run.begin)
+    UpdateRun run{(from - begin) / kUpdateBlock, (to - begin) / kUpdateBlock, {command.decays[i]}};
+    if (!command.rates.empty())
+      run.scalars.push_back(command.rates[i]);
+    if (!plan.runs.empty() && plan.runs.back().scalars == run.scalars && plan.runs.back().end == run.begin)
       plan.runs.back().end = run.end;
     else
       plan.runs.push_back(run);

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 namespace zopt::runtime {
 
@@ -52,7 +53,7 @@ private:
     const Command *command = nullptr;
     std::vector<char *> pointers; // Command::buffers, with their byte offsets
     std::vector<KernelCall> calls; // Launch: one. GradientNorm: one a bucket. Update: one a run of segments with equal decay
-    std::vector<double> decays;    // of `calls` of an Update, in the master type; never resized after preparation
+    std::vector<double> scalars;   // of `calls` of an Update, in the master type; never resized after preparation
     std::unique_ptr<MatmulPrimitive> matmul;
     Collective collective;
   };
@@ -139,11 +140,16 @@ Status HostExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     for (auto [buffer, offset] : plan.arrays)
       arguments.push_back(address(buffer) + offset);
     arguments.insert(arguments.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
-    prepared.decays.resize(plan.runs.size());
-    for (size_t i = 0; i < plan.runs.size(); ++i) {
-      storeDouble(program.buckets[command.buckets[0]].masterType, &prepared.decays[i], 0, plan.runs[i].decay);
-      KernelCall call{kernels->function(command.kernel), arguments, plan.runs[i].begin, plan.runs[i].end, kBlockGrain};
-      call.arguments.push_back(reinterpret_cast<char *>(&prepared.decays[i]));
+    size_t next = 0;
+    for (const UpdateRun &run : plan.runs)
+      next += run.scalars.size();
+    prepared.scalars.resize(std::exchange(next, 0));
+    for (const UpdateRun &run : plan.runs) {
+      KernelCall call{kernels->function(command.kernel), arguments, run.begin, run.end, kBlockGrain};
+      for (double scalar : run.scalars) {
+        storeDouble(program.buckets[command.buckets[0]].masterType, &prepared.scalars[next], 0, scalar);
+        call.arguments.push_back(reinterpret_cast<char *>(&prepared.scalars[next++]));
+      }
       prepared.calls.push_back(std::move(call));
     }
     break;
@@ -246,6 +252,8 @@ Status HostExecutor::finishStep(std::optional<StepResult> &result) {
   result.emplace();
   ZOPT_RETURN_IF_FAILED(read("zopt.loss", result->loss));
   ZOPT_RETURN_IF_FAILED(read("zopt.norm", result->norm));
+  ZOPT_RETURN_IF_FAILED(read("zopt.loss_scale", result->lossScale));
+  ZOPT_RETURN_IF_FAILED(read("zopt.loss_scale_exhausted", result->lossScaleExhausted));
   return read("zopt.finite", result->finite);
 }
 

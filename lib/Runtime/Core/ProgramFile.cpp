@@ -38,15 +38,15 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Arena, name, tier, bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Buffer, name, arena, offset, bytes, rankStride, memoryClass, persistent)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(InitialValue, file, offset, bytes, type, splat)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WeightFile, path, size, fingerprint)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(State, name, role, type, shape, trained, init, sourceName, sourcePermutation, tied, bucket, offset, buffer)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(State, name, role, type, shape, trained, noDecay, init, sourceName, sourcePermutation, tied, bucket, offset, buffer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bucket, name, paddedElements, sliceElements, computeType, masterType, gradientType, parametersSharded, optimizerSharded, gradientWhole, trained, parameters, master, gradient, slots, slotNames)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Input, name, kind, type, shape, buffer, limit, hasIgnoreIndex, ignoreIndex)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Output, name, type, shape, buffer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatmulOperand, type, shape, strides)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Kernel, symbol, blockThreads, blockIterations)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, rates, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Sequence, name, commands)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Program, version, planHash, model, mode, target, cpu, features, libraries, worldSize, threads, microBatch, accumSteps, sequenceLength, lossAverageGlobal, learningRate, arenas, buffers, weightFiles, states, buckets, inputs, outputs, kernels, sharedObject, sequences, peakByClass)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Program, version, planHash, model, mode, target, cpu, features, libraries, worldSize, threads, microBatch, accumSteps, sequenceLength, lossAverageGlobal, learningRate, schedule, arenas, buffers, weightFiles, states, buckets, inputs, outputs, kernels, sharedObject, sequences, peakByClass)
 
 namespace {
 

@@ -305,6 +305,8 @@ private:
         segments += state.bucket == command.buckets[0] && state.role == Role::Parameter;
       if (command.decays.size() != segments)
         return inputError(what, " has ", command.decays.size(), " decays for the ", segments, " segments of bucket '", bucket.name, "'");
+      if (!command.rates.empty() && command.rates.size() != segments)
+        return inputError(what, " has ", command.rates.size(), " rates for the ", segments, " segments of bucket '", bucket.name, "'");
       return success();
     }
     }

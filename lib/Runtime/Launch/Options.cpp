@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Launch/Options.h"
+#include "zopt/Runtime/Core/Schedule.h"
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <map>
@@ -51,12 +52,17 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_flag("--shuffle", options.data.shuffle, "Visit samples in random order");
   app.add_option("--seed", options.seed, "Of the shuffle and of --init (0)");
 
+  app.add_option("--lr", options.learningRate, "Learning rate, in place of the plan's")->check(CLI::NonNegativeNumber);
+  app.add_option("--schedule", options.schedule, "Schedule of the learning rate, in place of the plan's: TYPE[,key=value...]");
+  app.add_option("--clip", options.clip, "Largest gradient norm, in place of the plan's; 0: no clipping")->check(CLI::NonNegativeNumber);
+  app.add_option("--weight-decay", options.weightDecay, "Weight decay, in place of the plan's, of all parameters that have none of their own")->check(CLI::NonNegativeNumber);
   app.add_option("--weights", options.weights, "Initial weights, safetensors (those of the model file)");
   std::string initialization = "model", names = "onnx", report, nonFinite = "skip";
   app.add_option("--init", initialization, "Initial values: model, normal:STD or gpt2 (model)");
   app.add_option("--names", names, "Names in weights files: onnx or source (onnx)")->check(CLI::IsMember({"onnx", "source"}));
   app.add_option("--metrics", options.metrics, "Write metrics, a JSON object a line");
   app.add_option("--weights-out", options.weightsOut, "Write the final weights, safetensors");
+  app.add_option("--ema-out", options.averageOut, "Write the moving average of the weights, safetensors");
   app.add_option("--gradients-out", options.gradientsOut, "Write the gradients of the last step, safetensors");
   app.add_option("--outputs", options.outputs, "Write the outputs of a forward plan, safetensors");
   auto *reportOption = app.add_flag("--memory-report{text}", report, "Print planned and measured peak of each tier; =json as JSON")->check(CLI::IsMember({"json", "text"}));
@@ -83,6 +89,9 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError(text, " (zrun --help lists the flags)");
   }
 
+  if (options.schedule)
+    if (Result<Schedule> schedule = Schedule::parse(*options.schedule); schedule.failed())
+      return usageError("--schedule: ", schedule.getStatus().message());
   options.ranksGiven = ranks->count() > 0;
   options.data.format = formats.at(format);
   options.data.tokenType = tokenTypes.at(tokenType);

@@ -47,6 +47,8 @@ public:
     ZOPT_RETURN_IF_FAILED(together("metrics", untold));
     if (!options.weightsOut.empty() && program.mode != "forward")
       ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames)));
+    if (!options.averageOut.empty())
+      ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.averageOut, options.sourceNames, nullptr, 1, /*average=*/applied > 0))); // no average without a step
     if (gradients && done > 0) {
       double scale = 1;
       ZOPT_RETURN_IF_FAILED(executor->read("zopt.gradient_scale", scale));
@@ -176,6 +178,7 @@ private:
     // The first steps warm caches up: trace one behind them.
     const int64_t tracedStep = std::min<int64_t>(2, total - 1);
     lastTold = Clock::now();
+    ZOPT_RETURN_IF_FAILED(readScalars());
     for (int64_t step = 0; step < total; ++step) {
       auto stepStarted = Clock::now();
       int stop = 0;
@@ -191,10 +194,8 @@ private:
       if (gradients && last)
         executor->onGradients([this] { return gradients->take(); });
       executor->traceInto(!options.trace.empty() && step == tracedStep ? &trace : nullptr);
-      double learningRate = program.learningRate;
-      if (learningRate != writtenRate) // it stays where it was written
-        ZOPT_RETURN_IF_FAILED(executor->write("zopt.lr", learningRate));
-      writtenRate = learningRate;
+      const Rates rates = chooseRates();
+      ZOPT_RETURN_IF_FAILED(writeRates(rates));
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int ignored = 0; // a stop that comes now is seen before the next step
         if (microStep > 0)
@@ -206,7 +207,7 @@ private:
       executor->traceInto(nullptr);
       ++done;
 
-      running.push_back({step, learningRate, stepStarted});
+      running.push_back({step, rates, stepStarted});
       std::optional<StepResult> result;
       ZOPT_RETURN_IF_FAILED(executor->finishStep(result));
       if (result)
@@ -219,12 +220,46 @@ private:
     return result ? take(*result) : success();
   }
 
+  /// A step's learning rate depends on whether the one before it was skipped, which is not known while that is under way: the device chooses.
+  struct Rates {
+    double rate = NAN, ifSkipped = NAN;
+  };
+
   /// A step whose results are not known yet.
   struct RunningStep {
     int64_t step;
-    double learningRate;
+    Rates rates;
     Clock::time_point started;
   };
+
+  /// What the states say before the first step, and what the options say in place of the plan.
+  Status readScalars() {
+    double steps = 0;
+    ZOPT_RETURN_IF_FAILED(executor->read("zopt.step", steps));
+    applied = int64_t(steps);
+    ZOPT_RETURN_IF_FAILED(executor->read("zopt.loss_scale", lossScale));
+    for (const State &state : program.states) {
+      scalesLoss |= state.name == "zopt.loss_scale";
+      lossScaleFalls |= state.name == "zopt.loss_scale_exhausted";
+    }
+    return options.clip ? executor->write("zopt.clip", *options.clip) : success();
+  }
+
+  /// At most one step is under way here: executors tell of a step before the next but one.
+  Rates chooseRates() const {
+    double ifSkipped = run.schedule.rate(applied, run.learningRate);
+    return {running.empty() ? ifSkipped : run.schedule.rate(applied + 1, run.learningRate), ifSkipped};
+  }
+
+  /// They stay where they were written.
+  Status writeRates(const Rates &rates) {
+    if (rates.rate != written.rate)
+      ZOPT_RETURN_IF_FAILED(executor->write("zopt.lr", rates.rate));
+    if (rates.ifSkipped != written.ifSkipped)
+      ZOPT_RETURN_IF_FAILED(executor->write("zopt.lr_if_skipped", rates.ifSkipped));
+    written = rates;
+    return success();
+  }
 
   /// Tells of the oldest running step, and ends the run where too many were skipped.
   Status take(const StepResult &result) {
@@ -234,12 +269,21 @@ private:
     auto now = Clock::now();
     double seconds = std::chrono::duration<double>(now - std::max(step.started, lastTold)).count();
     lastTold = now;
-    bool skipped = result.finite == 0;
+    const bool skipped = result.finite == 0;
+    const double learningRate = skippedBefore ? step.rates.ifSkipped : step.rates.rate, usedScale = lossScale;
+    skippedBefore = skipped;
+    applied += !skipped;
+    lossScale = result.lossScale;
     skipsInARow = skipped ? skipsInARow + 1 : 0;
     if (root)
-      if (Status told = tell(step.step, run.dataset->globalBatch(), result.loss, result.norm, step.learningRate, skipped, seconds); untold.succeeded())
+      if (Status told = tell(step.step, run.dataset->globalBatch(), result.loss, result.norm, learningRate, usedScale, skipped, seconds); untold.succeeded())
         untold = told;
-    if (skipped && (options.stopAtNonFinite || skipsInARow >= kSkipsInARow)) {
+    if (result.lossScaleExhausted != 0) {
+      agreed = true;
+      return Status(Error{ErrorKind::Runtime, -1, "", "", concat("step ", step.step + 1, " overflowed at the least loss scale, ", usedScale, ", which cannot fall any more")});
+    }
+    // A dynamic scale falls until the steps are finite; it has an end of its own.
+    if (skipped && (options.stopAtNonFinite || (skipsInARow >= kSkipsInARow && !lossScaleFalls))) {
       agreed = true;
       return Status(Error{ErrorKind::Runtime, -1, "", "",
                           options.stopAtNonFinite ? concat("step ", step.step + 1, " has gradient norm ", result.norm, " and loss ", result.loss)
@@ -248,7 +292,7 @@ private:
     return success();
   }
 
-  Status tell(int64_t step, int64_t globalBatch, double loss, double norm, double learningRate, bool skipped, double seconds) {
+  Status tell(int64_t step, int64_t globalBatch, double loss, double norm, double learningRate, double usedScale, bool skipped, double seconds) {
     StepEvent event;
     event.step = step + 1;
     event.epoch = run.dataset->epochOf(step);
@@ -258,6 +302,8 @@ private:
     event.loss = loss;
     event.gradientNorm = norm;
     event.learningRate = learningRate;
+    if (scalesLoss)
+      event.lossScale = usedScale;
     event.skipped = skipped;
     event.stepMilliseconds = seconds * 1e3;
     event.samplesPerSecond = double(globalBatch) / seconds;
@@ -387,7 +433,11 @@ private:
   std::vector<char> words;
   std::deque<RunningStep> running;
   Clock::time_point lastTold;
-  double writtenRate = NAN;
+  Rates written;
+  int64_t applied = 0;        // steps that changed the states, of those told
+  bool skippedBefore = false; // the last step told
+  double lossScale = 1;       // of the step after the last one told
+  bool scalesLoss = false, lossScaleFalls = false;
   int skipsInARow = 0;
   int64_t total = 0, done = 0;
   int stopCode = 0;

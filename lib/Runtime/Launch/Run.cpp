@@ -41,7 +41,29 @@ Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::str
       return weights.getStatus();
     run->weights = *weights;
   }
+  ZOPT_RETURN_IF_FAILED(run->chooseHyperparameters());
   return run;
+}
+
+Status Run::chooseHyperparameters() {
+  learningRate = options.learningRate.value_or(program.learningRate);
+  Result<Schedule> parsed = Schedule::parse(options.schedule.value_or(program.schedule));
+  if (parsed.failed())
+    return inputError(options.plan, ": ", parsed.getStatus().message());
+  schedule = *parsed;
+  if (schedule.needsTotalSteps())
+    schedule.setTotalSteps(std::max<int64_t>(1, dataset->totalSteps(options.steps, options.epochs)));
+  // The decay is a number of every update; what is exempt from the plan's is exempt from this one.
+  if (options.weightDecay)
+    for (Sequence &sequence : program.sequences)
+      for (Command &command : sequence.commands)
+        if (command.kind == Command::Kind::Update) {
+          std::vector<const State *> segments = segmentsOf(program, command.buckets[0]);
+          for (size_t i = 0; i < segments.size(); ++i)
+            if (!segments[i]->noDecay)
+              command.decays[i] = *options.weightDecay;
+        }
+  return success();
 }
 
 namespace {
@@ -50,11 +72,15 @@ namespace {
 constexpr int64_t kBytesOfCuda = 1'000'000'000;
 
 Status checkOutputFiles(const RunOptions &options, const Program &program) {
-  for (const std::string *path : {&options.metrics, &options.weightsOut, &options.gradientsOut, &options.outputs, &options.trace})
+  for (const std::string *path : {&options.metrics, &options.weightsOut, &options.averageOut, &options.gradientsOut, &options.outputs, &options.trace})
     if (!path->empty())
       ZOPT_RETURN_IF_FAILED(checkWritable(*path));
   if (!options.outputs.empty() && program.mode != "forward")
     return inputError("--outputs is for forward plans, but this plan's mode is ", program.mode);
+  if (!options.averageOut.empty())
+    for (const Bucket &bucket : program.buckets)
+      if (program.mode != "train" || (bucket.trained && averageOf(bucket) < 0))
+        return inputError("--ema-out needs a moving average, which a plan of zopt --ema=DECAY keeps");
   if (!options.gradientsOut.empty() && program.mode == "forward")
     return inputError("--gradients-out needs gradients, but this plan's mode is forward");
   return success();
@@ -89,7 +115,7 @@ Status checkRun(const Run &run, int localRanks) {
   for (const State &state : run.program.states)
     if (state.role == Role::Parameter || state.role == Role::Buffer)
       stateBytes += elementCount(state.shape) * sizeOf(collectedType(state));
-  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0))})
+  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0))})
     if (!path->empty())
       needs.outputs.push_back({*path, bytes});
   if (std::vector<Status> problems = checkMachine(needs); !problems.empty()) {
@@ -100,7 +126,7 @@ Status checkRun(const Run &run, int localRanks) {
   }
   for (const std::string &note : run.dataset->notes())
     reportNote(note);
-  if (!options.data.files.empty() && run.program.mode == "train" && options.weightsOut.empty())
+  if (!options.data.files.empty() && run.program.mode == "train" && options.weightsOut.empty() && options.averageOut.empty())
     reportNote("this run keeps nothing: no weights are written (--weights-out writes them)");
   return success();
 }

@@ -143,7 +143,7 @@ Status GradientCopy::take() {
   return success();
 }
 
-Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients, double scale) {
+Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients, double scale, bool average) {
   const Program &program = executor.getProgram();
   Communicator &communicator = executor.getCommunicator();
   const bool root = communicator.rank() == 0;
@@ -202,7 +202,7 @@ Status writeStates(Executor &executor, const std::string &path, bool sourceNames
       return success();
     };
     const char *gradient = gradients && state.bucket >= 0 ? gradients->bucket(size_t(state.bucket)) : nullptr;
-    ZOPT_RETURN_IF_FAILED(collectState(executor, state, gradients ? StateValue::Gradient : StateValue::Current, scale, sink, gradient));
+    ZOPT_RETURN_IF_FAILED(collectState(executor, state, gradients ? StateValue::Gradient : average && state.bucket >= 0 && program.buckets[state.bucket].trained ? StateValue::Average : StateValue::Current, scale, sink, gradient));
     if (permuted && writer && failure.succeeded()) {
       std::vector<char> transposed(whole.size());
       SourceIndex sourceIndex(state);

@@ -464,6 +464,29 @@ module {
 
 // -----
 
+// update_c1_rates
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.state @b : tensor<10xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.state @frozen : tensor<10xf32> {role = #train.role<parameter>, init = 0.0 : f32}
+  train.state @buffer : tensor<10xf32> {role = #train.role<buffer>, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  zero.group @data
+  zero.bucket @sharded on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
+  zero.bucket @whole on @data parameters replicated gradients replicated optimizer replicated compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@b, 0, 10>]}
+  zero.bucket @kept on @data parameters replicated gradients replicated optimizer replicated compute f32 gradient f32 {frozen, segments = [#zero.segment<@frozen, 0, 10>]}
+  func.func @update_c1_rates(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.update' op expects one rate a segment: @whole has 1, but got 2}}
+    zero.update @whole scale %s lr %s step %s finite %s decays [0.0] rates [1.0, 2.0] : tensor<f32>
+    return
+  }
+}
+
+// -----
+
 // update_c2
 module {
   train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}

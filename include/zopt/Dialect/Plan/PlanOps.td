@@ -235,13 +235,13 @@ def Plan_GradientNormOp : Plan_Command<"gradient_norm"> {
 def Plan_UpdateOp : Plan_Command<"update"> {
   let summary = "runs an optimizer kernel on the part of a bucket that the rank owns";
   let description = [{
-    One launch per run of segments with equal decay, clipped to the slice. Kernel arguments in order: gradient, parameters (of the compute type), master (if there is one), slots, then the
-    scalars scale, lr, step, finite, decay (memref<1>; on CUDA the decay is passed by value); its outer iteration is a block of 128 elements. `gradient`, where given, holds all padded elements and is read instead of the placed
+    One launch per run of segments with equal decay (and rate), clipped to the slice. Kernel arguments in order: gradient, parameters (of the compute type), master (if there is one), slots, then the
+    scalars scale, lr, step, finite, decay and, where there are `rates`, the factor of lr (memref<1>; on CUDA decay and factor are passed by value); its outer iteration is a block of 128 elements. `gradient`, where given, holds all padded elements and is read instead of the placed
     bucket's: where every rank updates everything from accumulators that are slices, they are gathered first.
   }];
   let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite, DenseF64ArrayAttr:$decays,
-    OptionalAttr<FlatSymbolRefAttr>:$gradient);
-  let assemblyFormat = "$bucket `by` $kernel `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays attr-dict";
+    OptionalAttr<DenseF64ArrayAttr>:$rates, OptionalAttr<FlatSymbolRefAttr>:$gradient);
+  let assemblyFormat = "$bucket `by` $kernel `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays (`rates` $rates^)? attr-dict";
 }
 
 #endif // ZOPT_DIALECT_PLAN_OPS_TD

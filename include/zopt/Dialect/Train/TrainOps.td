@@ -158,11 +158,11 @@ def Train_GradientNormOp : Train_Op<"gradient_norm", [MemoryEffects<[MemRead]>]>
 def Train_UpdateOp : Train_Op<"update", [AllTypesMatch<["scale", "lr", "step", "finite"]>, MemoryEffects<[MemRead, MemWrite]>, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "applies an optimizer to one parameter";
   let description = [{
-    g = gradient * scale; (parameter, slots) = optimizer(parameter, g, slots, lr, step, decay). Where `finite` is 0 nothing changes.
+    g = gradient * scale; (parameter, slots) = optimizer(parameter, g, slots, lr * rate, step, decay). Where `finite` is 0 nothing changes. Without a `rate` it is 1.
 
     Constraints: (C1) `parameter` is a trained parameter state, `optimizer` a train.optimizer; (C2) for each slot a state `<parameter>.<slot>` of role optimizer exists.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$parameter, FlatSymbolRefAttr:$optimizer, Train_Scalar:$scale, Train_Scalar:$lr, Train_Scalar:$step, Train_Scalar:$finite, F64Attr:$decay);
+  let arguments = (ins FlatSymbolRefAttr:$parameter, FlatSymbolRefAttr:$optimizer, Train_Scalar:$scale, Train_Scalar:$lr, Train_Scalar:$step, Train_Scalar:$finite, F64Attr:$decay, OptionalAttr<F64Attr>:$rate);
   let assemblyFormat = "$parameter `using` $optimizer `scale` $scale `lr` $lr `step` $step `finite` $finite `decay` $decay attr-dict `:` type($scale)";
 }
 

@@ -114,9 +114,9 @@ def Zero_GradientNormOp : Zero_CollectiveOp<"gradient_norm"> {
 
 def Zero_UpdateOp : Zero_Op<"update", [AllTypesMatch<["scale", "lr", "step", "finite"]>, MemoryEffects<[MemRead, MemWrite]>, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "train.update on the part of a bucket that this rank owns";
-  let description = [{Works on the intersection of the rank's slice with the segments; each segment brings its own decay (`decays`, one a segment). (C1) one decay a segment; (C2) the bucket has an optimizer.}];
-  let arguments = (ins FlatSymbolRefAttr:$bucket, Zero_Scalar:$scale, Zero_Scalar:$lr, Zero_Scalar:$step, Zero_Scalar:$finite, DenseF64ArrayAttr:$decays);
-  let assemblyFormat = "$bucket `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays attr-dict `:` type($scale)";
+  let description = [{Works on the intersection of the rank's slice with the segments; each segment brings its own decay (`decays`, one a segment), and where there are `rates`, a factor of the learning rate. (C1) one decay, and one rate if any, a segment; (C2) the bucket has an optimizer.}];
+  let arguments = (ins FlatSymbolRefAttr:$bucket, Zero_Scalar:$scale, Zero_Scalar:$lr, Zero_Scalar:$step, Zero_Scalar:$finite, DenseF64ArrayAttr:$decays, OptionalAttr<DenseF64ArrayAttr>:$rates);
+  let assemblyFormat = "$bucket `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays (`rates` $rates^)? attr-dict `:` type($scale)";
 }
 
 def Zero_PublishOp : Zero_CollectiveOp<"publish"> {

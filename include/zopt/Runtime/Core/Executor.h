@@ -54,6 +54,8 @@ struct ExecutedCommand {
 /// What a step measured; values that the Program does not have are as here.
 struct StepResult {
   double loss = NAN, norm = NAN, finite = 1;
+  double lossScale = 1;          // of the next step
+  double lossScaleExhausted = 0; // it should have fallen, but is at its minimum
 };
 
 class Executor {
@@ -115,16 +117,18 @@ protected:
   std::vector<ExecutedCommand> *trace = nullptr;
 };
 
-/// An optimizer kernel's call on consecutive segments of equal decay: blocks [begin, end) of kUpdateBlock elements of the rank's part of the bucket.
+/// An optimizer kernel's call on consecutive segments of equal decay and rate: blocks [begin, end) of kUpdateBlock elements of the rank's part of the bucket.
 struct UpdateRun {
   int64_t begin = 0, end = 0;
-  double decay = 0;
+  std::vector<double> scalars; // decay, and the factor of the learning rate where the command has rates: the kernel's last arguments
 };
 /// The arrays of an Update on this rank, as (buffer, byte offset), in the order of the kernel's arguments, its scalars left out; and its calls.
 struct UpdatePlan {
   std::vector<std::pair<BufferId, int64_t>> arrays;
   std::vector<UpdateRun> runs;
 };
+/// The parameters of a bucket, in order.
+std::vector<const State *> segmentsOf(const Program &program, int32_t bucket);
 UpdatePlan planUpdate(const Program &program, const Command &command, int rank);
 
 /// Elements that one outer iteration of the norm's and the optimizer's kernels takes.

@@ -20,7 +20,7 @@
 namespace zopt::runtime {
 
 /// Changes whenever a field does: a cached Program of another version is compiled anew.
-constexpr int kProgramVersion = 2;
+constexpr int kProgramVersion = 3;
 
 enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool };
 enum class Tier { Device, Host, File };
@@ -72,6 +72,7 @@ struct State {
   DataType type = DataType::F32;
   std::vector<int64_t> shape;
   bool trained = false;
+  bool noDecay = false; // does not take the decay that all have
   InitialValue init;
   std::string sourceName;                // the exporter's, where it differs
   std::vector<int64_t> sourcePermutation; // takes this layout to the source's
@@ -165,6 +166,7 @@ struct Command {
   bool firstMicroStep = false; // Zero: only then
   std::vector<int32_t> buckets; // Update: one; GradientNorm: all trained ones
   std::vector<double> decays;   // Update: one a segment of the bucket, in order
+  std::vector<double> rates;    // Update: factors of the learning rate, one a segment; empty: 1
   double scale = 1;             // Matmul, Attention, AttentionGrad
   MatmulOperand lhs, rhs, out, bias;
   Epilogue epilogue = Epilogue::None;
@@ -193,6 +195,7 @@ struct Program {
   int64_t sequenceLength = 0; // tokens a sample, 0 where there is none
   bool lossAverageGlobal = true;
   double learningRate = 1e-3;
+  std::string schedule; // of the rate, see Schedule.h
   std::vector<Arena> arenas;
   std::vector<Buffer> buffers;
   std::vector<WeightFile> weightFiles;
@@ -203,7 +206,8 @@ struct Program {
   std::vector<Kernel> kernels;
   std::string sharedObject; // file name, beside the Program: a shared object, or PTX
   std::vector<Sequence> sequences;
-  // Scalars, as states: zopt.lr (written by the runtime before each step, f32), zopt.step (steps applied so far: kept by the plan itself), zopt.loss, zopt.norm, zopt.finite (read after a step).
+  // Scalars, as states: zopt.lr and zopt.lr_if_skipped (written by the runtime before a step whose rate is another), zopt.clip (0: none), zopt.loss_scale (with fp16),
+  // zopt.step (steps applied so far: kept by the plan itself), zopt.loss, zopt.norm, zopt.finite (read after a step).
   std::vector<std::pair<std::string, int64_t>> peakByClass; // planned bytes a class at the planned peak
 };
 

@@ -48,14 +48,16 @@ Status initializeStates(Executor &executor, const InitializationOptions &options
 /// Numbers that depend on (seed, state, element) alone, so that every world makes the same ones: element `index` of a state's normal distribution.
 double normalNumber(uint64_t seed, const std::string &state, int64_t index, double standardDeviation);
 
-/// Which values of a state: its own, or its reduced gradient.
-enum class StateValue { Current, Gradient };
+/// Which values of a state: its own, its reduced gradient, or its moving average.
+enum class StateValue { Current, Gradient, Average };
 
 /// Calls `sink` on rank 0 with pieces of the logical tensor `state` in order, as fp32 (f64 where the state is f64); every rank must call it. Gradients are multiplied by `scale`, and
 /// read from `gradient`, a copy of the bucket's, where given.
 Status collectState(Executor &executor, const State &state, StateValue value, double scale, const std::function<Status(const void *data, int64_t elements)> &sink, const char *gradient = nullptr);
 /// F32, or F64 for states of that type.
 DataType collectedType(const State &state);
+/// The moving average of a bucket's parameters, where its optimizer keeps one; otherwise -1.
+BufferId averageOf(const Bucket &bucket);
 
 } // namespace zopt::runtime
 

@@ -17,6 +17,7 @@
 #include "zopt/Runtime/Data/Dataset.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,10 +37,14 @@ struct RunOptions {
   int64_t steps = 0, epochs = 0; // 0: not given
   uint64_t seed = 0;
 
+  // In place of the plan's.
+  std::optional<double> learningRate, clip, weightDecay;
+  std::optional<std::string> schedule;
+
   std::string weights;
   InitializationOptions initialization;
   bool sourceNames = false;
-  std::string metrics, weightsOut, gradientsOut, outputs, trace;
+  std::string metrics, weightsOut, averageOut, gradientsOut, outputs, trace;
   enum class Report { None, Text, Json } memoryReport = Report::None;
   bool stopAtNonFinite = false;
   bool doctor = false, dryRun = false, autotune = false;

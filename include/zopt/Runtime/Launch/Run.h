@@ -15,6 +15,7 @@
 #include "zopt/Runtime/Comm/Communicator.h"
 #include "zopt/Runtime/Core/KernelLibrary.h"
 #include "zopt/Runtime/Core/Program.h"
+#include "zopt/Runtime/Core/Schedule.h"
 #include "zopt/Runtime/Core/Status.h"
 #include "zopt/Runtime/Data/Dataset.h"
 #include "zopt/Runtime/Launch/Options.h"
@@ -32,9 +33,15 @@ struct Run {
   std::string kernelFile;                 // of one of the GPU: PTX
   std::shared_ptr<Dataset> dataset;
   std::shared_ptr<WeightsFile> weights; // of --weights
+  double learningRate = 1e-3;           // the plan's, or that of --lr
+  Schedule schedule;                    // of the rate, with its last step where it has one
 
   /// Opens everything that the compiled program at `path` and the options name.
   static Result<std::shared_ptr<Run>> load(const RunOptions &options, const std::string &path);
+
+private:
+  /// Rate, schedule and decay: the options' in place of the program's.
+  Status chooseHyperparameters();
 };
 
 /// What must hold before step 1: weights, the first batch, outputs that can be written, memory for the `localRanks` ranks of this machine. Prints what the user should know.

@@ -43,8 +43,8 @@ private:
   std::vector<std::vector<char>> copies; // one a bucket, empty where it is not trained
 };
 
-/// Writes parameters and buffers, from rank 0; every rank calls it. With `gradients`, the trained parameters' gradients times `scale` instead.
-Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients = nullptr, double scale = 1);
+/// Writes parameters and buffers, from rank 0; every rank calls it. With `gradients`, the trained parameters' gradients times `scale` instead; with `average`, the moving average of what is trained.
+Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients = nullptr, double scale = 1, bool average = false);
 
 } // namespace zopt::runtime
 

@@ -40,7 +40,7 @@ constexpr int64_t kTransferBytes = int64_t(4) << 20;
 constexpr int kInputSlots = 2, kResultSlots = 2;
 /// How long the end of an executor waits for its device.
 constexpr double kFarewellSeconds = 10;
-constexpr const char *kResults[] = {"zopt.loss", "zopt.norm", "zopt.finite"};
+constexpr const char *kResults[] = {"zopt.loss", "zopt.norm", "zopt.finite", "zopt.loss_scale", "zopt.loss_scale_exhausted"};
 
 int64_t nanoseconds() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -55,8 +55,7 @@ bool isCollective(Command::Kind kind) { return kind == Command::Kind::AllGather 
 struct DeviceCall {
   CUfunction function = nullptr;
   std::vector<CUdeviceptr> pointers;
-  double decay = 0; // in the master type
-  bool hasDecay = false;
+  std::vector<double> scalars; // decay and rate of an Update, in the master type
   int64_t begin = 0, end = 0;
   unsigned blocks = 0, threads = 0;
   std::vector<void *> parameters;
@@ -502,8 +501,8 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     arguments.insert(arguments.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
     for (const UpdateRun &run : plan.runs) {
       ZOPT_RETURN_IF_FAILED(call(command.kernel, arguments, run.begin, run.end));
-      storeDouble(program.buckets[command.buckets[0]].masterType, &prepared.calls.back()->decay, 0, run.decay);
-      prepared.calls.back()->hasDecay = true;
+      for (double scalar : run.scalars)
+        storeDouble(program.buckets[command.buckets[0]].masterType, &prepared.calls.back()->scalars.emplace_back(), 0, scalar);
     }
     break;
   }
@@ -513,8 +512,8 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
   for (std::unique_ptr<DeviceCall> &made : prepared.calls) {
     for (CUdeviceptr &pointer : made->pointers)
       made->parameters.push_back(&pointer);
-    if (made->hasDecay)
-      made->parameters.push_back(&made->decay);
+    for (double &scalar : made->scalars)
+      made->parameters.push_back(&scalar);
     made->parameters.push_back(&made->begin);
     made->parameters.push_back(&made->end);
   }
@@ -794,7 +793,7 @@ Status CudaExecutor::awaitResult(std::optional<StepResult> &result) {
     return failed(status);
   ++stepsTold;
   result.emplace();
-  double *values[] = {&result->loss, &result->norm, &result->finite};
+  double *values[] = {&result->loss, &result->norm, &result->finite, &result->lossScale, &result->lossScaleExhausted};
   for (size_t i = 0; i < resultStates.size(); ++i)
     if (resultStates[i])
       *values[i] = loadAsDouble(resultStates[i]->type, slot.data + 8 * i, 0);
