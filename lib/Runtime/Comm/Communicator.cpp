@@ -77,20 +77,21 @@ Status Communicator::agree(const std::string &label, const Status &mine) {
     char text[1016];
   };
   Verdict verdict{};
+  std::string text;
   if (mine.failed()) {
     verdict.kind = int32_t(mine.kind());
     verdict.rank = mine.getError().rank >= 0 ? mine.getError().rank : myRank;
     // The rank is told apart from the text.
     Error error = mine.getError();
     error.rank = -1;
-    std::string text = Status(error).message();
+    text = Status(error).message();
     std::memcpy(verdict.text, text.data(), std::min(text.size(), sizeof verdict.text - 1));
   }
   std::vector<Verdict> all(static_cast<size_t>(worldSize));
   ZOPT_RETURN_IF_FAILED(allGatherNow(label, &verdict, all.data(), sizeof verdict));
   for (int rank = 0; rank < worldSize; ++rank)
     if (all[rank].kind != 0)
-      return Status(Error{ErrorKind(all[rank].kind), all[rank].rank, "", "", all[rank].text});
+      return Status(Error{ErrorKind(all[rank].kind), all[rank].rank, "", "", rank == myRank ? text : std::string(all[rank].text)}); // who tells it has it whole
   return success();
 }
 

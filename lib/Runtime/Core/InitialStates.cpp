@@ -142,6 +142,15 @@ private:
         to = std::max(to, std::min(elementCount(state.shape), each.end));
       }
       ZOPT_RETURN_IF_FAILED(fill(state, from, to, ofState));
+      for (size_t slot = 0; slot < bucket.slots.size() && state.role == Role::Parameter; ++slot) {
+        State kept = slotState(state, bucket, slot);
+        if (!options.weights || !options.weights->covers || !options.weights->covers(kept))
+          continue; // it begins at zero
+        Target whole = target(bucket.slots[slot], bucket.masterType, bucket.optimizerSharded);
+        whole.begin -= state.offset;
+        whole.end -= state.offset;
+        ZOPT_RETURN_IF_FAILED(fill(kept, std::max<int64_t>(0, whole.begin), std::min(elementCount(state.shape), whole.end), {whole}));
+      }
     }
     return success();
   }
@@ -173,7 +182,7 @@ private:
 
   Status produce(const State &state, int64_t begin, int64_t count, char *destination) {
     bool learned = state.role == Role::Parameter || state.role == Role::Buffer;
-    if (learned && options.weights)
+    if (options.weights && (options.weights->covers ? options.weights->covers(state) : learned))
       return options.weights->read(state, begin, count, destination);
     const int64_t width = sizeOf(state.type);
     auto splat = [&](double value) {
@@ -230,6 +239,17 @@ private:
 };
 
 } // namespace
+
+State slotState(const State &parameter, const Bucket &bucket, size_t slot) {
+  State state;
+  state.name = parameter.name + "." + bucket.slotNames[slot];
+  state.role = Role::Optimizer;
+  state.type = bucket.masterType;
+  state.shape = parameter.shape;
+  state.bucket = parameter.bucket;
+  state.offset = parameter.offset;
+  return state;
+}
 
 double normalNumber(uint64_t seed, const std::string &state, int64_t index, double standardDeviation) {
   double number = 0;

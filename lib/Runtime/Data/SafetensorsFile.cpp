@@ -240,8 +240,7 @@ Status SafetensorsFile::read(const SafetensorsTensor &tensor, int64_t begin, voi
   return file.read(tensor.offset + begin, data, count);
 }
 
-Result<SafetensorsWriter> SafetensorsWriter::create(const std::string &path, std::vector<SafetensorsTensor> tensors,
-                                                    const SafetensorsMetadata &metadata) {
+Result<std::string> layOutSafetensors(const std::string &path, std::vector<SafetensorsTensor> &tensors, const SafetensorsMetadata &metadata) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   for (const auto &[key, value] : metadata)
     json["__metadata__"][key] = value;
@@ -272,16 +271,22 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::string &path, std
   text.append((8 - text.size() % 8) % 8, ' '); // the data is aligned, as the reference implementation does it
   for (SafetensorsTensor &tensor : tensors)
     tensor.offset += 8 + int64_t(text.size());
+  std::string header;
+  for (int i = 0; i < 8; ++i)
+    header += char(static_cast<unsigned char>(uint64_t(text.size()) >> (8 * i)));
+  return header + text;
+}
 
+Result<SafetensorsWriter> SafetensorsWriter::create(const std::string &path, std::vector<SafetensorsTensor> tensors,
+                                                    const SafetensorsMetadata &metadata) {
+  Result<std::string> header = layOutSafetensors(path, tensors, metadata);
+  if (header.failed())
+    return header.getStatus();
   Result<OutputFile> file = OutputFile::create(path);
   if (file.failed())
     return file.getStatus();
   SafetensorsWriter writer(path, std::move(*file));
-  unsigned char lengthBytes[8];
-  for (int i = 0; i < 8; ++i)
-    lengthBytes[i] = static_cast<unsigned char>(uint64_t(text.size()) >> (8 * i));
-  ZOPT_RETURN_IF_FAILED(writer.file.writeAt(0, lengthBytes, sizeof lengthBytes));
-  ZOPT_RETURN_IF_FAILED(writer.file.writeAt(8, text.data(), int64_t(text.size())));
+  ZOPT_RETURN_IF_FAILED(writer.file.writeAt(0, header->data(), int64_t(header->size())));
   writer.written.assign(tensors.size(), 0);
   writer.tensors = std::move(tensors);
   return Result<SafetensorsWriter>(std::move(writer));

@@ -18,6 +18,7 @@
 #include "zopt/Runtime/Launch/Target.h"
 #include "zopt/Runtime/Monitor/Doctor.h"
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -68,15 +69,17 @@ void startAnew(const RunOptions &options) {
 
 } // namespace
 
-int runLocally(const Run &run, int ranks) {
+RunEnd runLocally(const Run &run, int ranks) {
   std::vector<std::unique_ptr<Communicator>> communicators = makeLocalWorld(ranks);
   std::vector<int> codes(size_t(ranks), 0);
+  std::atomic<bool> lost{false};
   std::vector<std::thread> threads;
   auto runOne = [&](int rank) {
     bool agreed = false;
     Result<int> result = runRank(run, *communicators[rank], agreed);
     if (result.failed()) {
       codes[rank] = int(result.getStatus().kind());
+      lost = lost || !agreed;
       reportFrom(rank, ranks, result.getStatus(), agreed);
     } else {
       codes[rank] = *result;
@@ -89,7 +92,7 @@ int runLocally(const Run &run, int ranks) {
   runOne(0);
   for (std::thread &thread : threads)
     thread.join();
-  return *std::max_element(codes.begin(), codes.end());
+  return {*std::max_element(codes.begin(), codes.end()), lost};
 }
 
 int runAsRank(const RunOptions &given, const Job &job) {
@@ -150,7 +153,7 @@ int runAsRank(const RunOptions &given, const Job &job) {
   }
   // Ranks that end together say so to the launcher; under the user's own mpirun the exit code is all that there is.
   bool orderly = status.succeeded() || agreed;
-  noteRankEnded(options.statusDirectory, rank, code);
+  noteRankEnded(options.statusDirectory, rank, code, orderly);
   if (!orderly)
     _exit(code);
   communicator.reset();
@@ -167,8 +170,12 @@ int runZrun(const RunOptions &given) {
   Job job = detectJob();
   if (Status status = checkJob(job, options); status.failed())
     return fail(status);
-  if (job.joined)
+  if (job.joined) {
+    if (options.checkpoint.maxRestarts > 0 && options.statusDirectory.empty())
+      return fail(usageError("--max-restarts starts ranks anew that zrun has started, but these were started by ", job.variable.empty() ? "another launcher" : job.variable + "'s launcher",
+                             ": start the job again with --resume=auto"));
     return runAsRank(options, job);
+  }
 
   Result<int> ranksHere = localRanks(options);
   if (ranksHere.failed())
@@ -199,11 +206,20 @@ int runZrun(const RunOptions &given) {
     if (StopRequest::requested())
       return StopRequest::exitCode();
     // A world of one has nobody to talk to.
-    if (inThisProcess)
-      return runLocally(**run, options.ranks);
+    if (inThisProcess) {
+      if (options.checkpoint.maxRestarts == 0)
+        return runLocally(**run, options.ranks).code;
+      StopRequest::install(/*exits=*/false);
+      return runWithRestarts(options, [&](const RunOptions &anew) {
+        return runInChild([&] {
+          (*run)->options = anew;
+          return runLocally(**run, anew.ranks);
+        });
+      });
+    }
   }
   StopRequest::install(/*exits=*/false);
-  return runUnderMpirun(options, *program, options.ranks);
+  return runWithRestarts(options, [&](const RunOptions &anew) { return runUnderMpirun(anew, *program, anew.ranks); });
 }
 
 } // namespace zopt::runtime

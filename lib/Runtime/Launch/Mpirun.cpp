@@ -95,6 +95,8 @@ std::vector<std::string> commandLine(const RunOptions &options, const std::strin
     command.insert(command.end(), {"--hostfile", options.hostfile});
   command.emplace_back(self, length > 0 ? size_t(length) : 0);
   command.insert(command.end(), options.arguments.begin(), options.arguments.end());
+  if (options.checkpoint.restart > 0)
+    command.insert(command.end(), {"--internal-restart", std::to_string(options.checkpoint.restart)});
   command.insert(command.end(), {"--internal-program", programPath, "--internal-status", statusDirectory});
   return command;
 }
@@ -103,18 +105,18 @@ class Mpirun {
 public:
   Mpirun(const RunOptions &options, const std::string &programPath, int ranks) : options(options), programPath(programPath), ranks(ranks) {}
 
-  int run() {
+  RunEnd run() {
     std::string pattern = "/tmp/zrun-XXXXXX";
     if (const char *folder = std::getenv("TMPDIR"); folder && *folder)
       pattern = std::string(folder) + "/zrun-XXXXXX";
     if (!mkdtemp(pattern.data())) {
       reportError(callError("mkdtemp", pattern + ": " + std::strerror(errno)));
-      return 3;
+      return {3, false};
     }
     directory = pattern;
     int code = start() ? watch() : 3;
     removeRankStatus(directory, ranks);
-    return code;
+    return {code, lost};
   }
 
 private:
@@ -140,7 +142,7 @@ private:
       // A session of its own: the terminal's SIGINT reaches the launcher alone, which passes it on in a way that lets ranks finish their step. mpirun ends with the launcher.
       setsid();
       prctl(PR_SET_PDEATHSIG, SIGTERM);
-      for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE})
+      for (int signal : {SIGINT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGPIPE})
         ::signal(signal, SIG_DFL);
       if (!sharedMemoryFits())
         setenv("PMIX_MCA_gds", "hash", 1);
@@ -175,8 +177,10 @@ private:
       }
       if (StopRequest::requested() && !passedOn) {
         passedOn = StopRequest::exitCode();
-        kill(child, passedOn == 130 ? SIGUSR1 : SIGUSR2);
+        kill(child, passedOn == 130 ? SIGALRM : SIGUSR2);
       }
+      if (StopRequest::takeSaveRequest())
+        kill(child, SIGUSR1);
       if (StopRequest::atOnce()) {
         endAtOnce();
         return 130;
@@ -213,6 +217,7 @@ private:
     for (const RankStatus &rank : statuses) {
       worst = std::max(worst, rank.exitCode);
       allEnded &= rank.ended;
+      lost |= !rank.orderly;
     }
     std::string remarks = filter.remarks();
     if (allEnded) {
@@ -226,6 +231,7 @@ private:
       reportError(runtimeError("mpirun started no rank: ", remarks.empty() ? concat("it ended with code ", WIFEXITED(status) ? WEXITSTATUS(status) : -1) : remarks));
       return 3;
     }
+    lost = true;
     // mpirun kills what still runs when the first rank dies, so that several may have ended without a word: it names the first.
     int named = -1, signal = 0;
     if (size_t at = remarks.find("process rank "); at != std::string::npos) {
@@ -249,10 +255,11 @@ private:
   pid_t child = -1;
   int output = -1;
   OutputFilter filter;
+  bool lost = false; // a rank died or left the others
 };
 
 } // namespace
 
-int runUnderMpirun(const RunOptions &options, const std::string &programPath, int ranks) { return Mpirun(options, programPath, ranks).run(); }
+RunEnd runUnderMpirun(const RunOptions &options, const std::string &programPath, int ranks) { return Mpirun(options, programPath, ranks).run(); }
 
 } // namespace zopt::runtime

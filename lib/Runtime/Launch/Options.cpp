@@ -68,6 +68,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   auto *reportOption = app.add_flag("--memory-report{text}", report, "Print planned and measured peak of each tier; =json as JSON")->check(CLI::IsMember({"json", "text"}));
   app.add_option("--trace", options.trace, "Write a Chrome trace of one step of every rank");
   app.add_option("--nonfinite", nonFinite, "skip or stop: what a step with a non-finite norm means (skip)")->check(CLI::IsMember({"skip", "stop"}));
+  addCheckpointFlags(app, options.checkpoint);
   app.add_flag("--doctor", options.doctor, "Say what this machine has");
   app.add_flag("--dry-run", options.dryRun, "Check everything that a run needs, and run no step");
 
@@ -103,6 +104,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     options.memoryReport = report == "json" ? RunOptions::Report::Json : RunOptions::Report::Text;
   ZOPT_RETURN_IF_FAILED(parseInitialization(initialization, options.initialization));
   options.initialization.seed = options.seed;
+  ZOPT_RETURN_IF_FAILED(readCheckpointFlags(options.checkpoint));
   if (options.cacheDirectory.empty())
     options.cacheDirectory = defaultCacheDirectory();
   if (options.plan.empty() && !options.doctor)

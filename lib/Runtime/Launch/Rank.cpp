@@ -9,6 +9,7 @@
 #include "zopt/Runtime/Core/Executor.h"
 #include "zopt/Runtime/Core/StopRequest.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
+#include "zopt/Runtime/Launch/Checkpoints.h"
 #include "zopt/Runtime/Launch/Report.h"
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Run.h"
@@ -35,15 +36,19 @@ constexpr int kSkipsInARow = 10;
 
 class RankRun {
 public:
-  RankRun(const Run &run, Communicator &communicator, bool &agreed) : run(run), options(run.options), program(run.program), communicator(communicator), root(communicator.rank() == 0), agreed(agreed) {}
+  RankRun(const Run &run, Communicator &communicator, bool &agreed) : run(run), options(run.options), program(run.program), communicator(communicator), root(communicator.rank() == 0), agreed(agreed), checkpoints(run, communicator, [this](const SaveResult &result) { tellSave(result); }) {}
 
   Result<int> execute() {
     ZOPT_RETURN_IF_FAILED(together("start", prepare()));
     ZOPT_RETURN_IF_FAILED(comparePlans());
+    ZOPT_RETURN_IF_FAILED(shared(checkpoints.open()));
+    ZOPT_RETURN_IF_FAILED(together("start", initialize()));
     total = run.dataset->totalSteps(options.steps, options.epochs);
     started = Clock::now();
     ZOPT_RETURN_IF_FAILED(together("start", root ? begin() : success()));
     ZOPT_RETURN_IF_FAILED(program.mode == "forward" ? forward() : train());
+    ZOPT_RETURN_IF_FAILED(together("metrics", untold));
+    ZOPT_RETURN_IF_FAILED(shared(checkpoints.finish(checkpoints.position().step + done)));
     ZOPT_RETURN_IF_FAILED(together("metrics", untold));
     if (!options.weightsOut.empty() && program.mode != "forward")
       ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames)));
@@ -88,13 +93,22 @@ private:
     if (created.failed())
       return created.getStatus();
     executor = std::move(*created);
+    return success();
+  }
+
+  Status initialize() {
+    ZOPT_RETURN_IF_FAILED(checkpoints.makeSaver(*executor));
+    checkpointBytes = checkpoints.copyBytes();
     InitializationOptions initialization = options.initialization;
     StateSource source;
     if (run.weights) {
       source = run.weights->source();
       initialization.weights = &source;
     }
+    if (checkpoints.source())
+      initialization.weights = checkpoints.source();
     ZOPT_RETURN_IF_FAILED(initializeStates(*executor, initialization));
+    checkpoints.closeReader();
     if (!options.trace.empty()) {
       size_t commands = 0;
       for (const Sequence &sequence : program.sequences)
@@ -121,7 +135,8 @@ private:
 
   Status begin() {
     if (!options.metrics.empty()) {
-      Result<MetricsFile> file = MetricsFile::open(options.metrics);
+      const std::string &resumed = checkpoints.resumedFrom();
+      Result<MetricsFile> file = resumed.empty() && options.checkpoint.restart == 0 ? MetricsFile::open(options.metrics) : MetricsFile::resume(options.metrics, checkpoints.position().step);
       if (file.failed())
         return file.getStatus();
       metrics = std::make_unique<MetricsFile>(std::move(*file));
@@ -136,8 +151,16 @@ private:
         if (state.role == Role::Parameter)
           event.parameters += elementCount(state.shape);
       event.buckets = int64_t(program.buckets.size());
+      Result<int64_t> copy = plannedCheckpointBytes(options.checkpoint, program);
+      if (copy.failed())
+        return copy.getStatus();
+      event.plannedPeak.host += *copy;
       ZOPT_RETURN_IF_FAILED(metrics->write(event));
+      if (!resumed.empty() || options.checkpoint.restart > 0)
+        ZOPT_RETURN_IF_FAILED(metrics->write(RestartEvent{options.checkpoint.restart, checkpoints.position().step, resumed}));
     }
+    if (!checkpoints.resumedFrom().empty())
+      reportNote(concat("goes on from ", checkpoints.resumedFrom(), ", after step ", checkpoints.position().step));
     ProgressOptions progressOptions;
     progressOptions.totalSteps = total;
     progressOptions.samplesPerStep = run.dataset->globalBatch();
@@ -152,7 +175,7 @@ private:
   /// Fills the inputs of a micro-step and learns whether any rank failed at that or was asked to stop.
   Status fillInputs(int64_t step, int64_t microStep, int &stop) {
     struct Word {
-      int32_t failed, stop;
+      uint8_t failed, stop, checkpoint, unused[5];
     };
     // What rank 0 could not write after the step before is told here, which saves a round of messages.
     Status mine = std::exchange(untold, success());
@@ -161,12 +184,18 @@ private:
       return destinations.getStatus(); // of the device: nothing that could be agreed on
     if (mine.succeeded())
       mine = run.dataset->fill(step, microStep, communicator.rank(), *destinations);
-    Word word{mine.failed() ? 1 : 0, StopRequest::exitCode()};
+    Word word{};
+    word.failed = mine.failed();
+    word.stop = uint8_t(StopRequest::exitCode());
+    if (microStep == 0)
+      word.checkpoint = checkpoints.word();
     words.resize(sizeof word * size_t(communicator.size()));
     ZOPT_RETURN_IF_FAILED(communicator.allGatherNow(concat("barrier before step ", step + 1), &word, words.data(), sizeof word));
     const Word *all = reinterpret_cast<const Word *>(words.data());
     bool failed = false;
+    checkpointWords.resize(size_t(communicator.size()));
     for (int rank = 0; rank < communicator.size(); ++rank) {
+      checkpointWords[size_t(rank)] = all[rank].checkpoint;
       failed |= all[rank].failed != 0;
       if (all[rank].stop && (stop == 0 || all[rank].stop < stop))
         stop = all[rank].stop;
@@ -176,13 +205,17 @@ private:
 
   Status train() {
     // The first steps warm caches up: trace one behind them.
-    const int64_t tracedStep = std::min<int64_t>(2, total - 1);
+    const int64_t tracedStep = std::min<int64_t>(checkpoints.position().step + 2, total - 1);
     lastTold = Clock::now();
     ZOPT_RETURN_IF_FAILED(readScalars());
-    for (int64_t step = 0; step < total; ++step) {
+    const RunPosition &from = checkpoints.position();
+    const int64_t shift = from.dataStep - from.step; // of the data set's steps against ours
+    for (int64_t step = from.step; step < total; ++step) {
       auto stepStarted = Clock::now();
       int stop = 0;
-      ZOPT_RETURN_IF_FAILED(fillInputs(step, 0, stop));
+      ZOPT_RETURN_IF_FAILED(fillInputs(step + shift, 0, stop));
+      if (!stop)
+        ZOPT_RETURN_IF_FAILED(shared(checkpoints.exchange(checkpointWords, step)));
       // A stop is obeyed before a step begins. Where the last step's gradients are wanted, one more is made, with them.
       if (stop) {
         stopCode = stop;
@@ -199,7 +232,7 @@ private:
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int ignored = 0; // a stop that comes now is seen before the next step
         if (microStep > 0)
-          ZOPT_RETURN_IF_FAILED(fillInputs(step, microStep, ignored));
+          ZOPT_RETURN_IF_FAILED(fillInputs(step + shift, microStep, ignored));
         ZOPT_RETURN_IF_FAILED(executor->run("micro_step", microStep == 0));
       }
       if (executor->has("apply_step"))
@@ -292,11 +325,29 @@ private:
     return success();
   }
 
+  /// A save that ended; on rank 0. What cannot be told is told to all before the next step.
+  void tellSave(const SaveResult &result) {
+    CheckpointEvent event;
+    event.step = result.step;
+    event.path = options.checkpoint.directory + "/" + tagOf(result.step);
+    event.bytes = result.bytes;
+    event.seconds = result.seconds;
+    event.stallMilliseconds = result.stallSeconds * 1e3;
+    if (result.failure.failed()) {
+      event.error = result.failure.message();
+      progress->note(concat("zrun: warning: the checkpoint of step ", result.step, " could not be saved: ", event.error, "; training goes on, and the last good one stays"));
+    }
+    Status told = metrics ? metrics->write(event) : success();
+    if (untold.succeeded())
+      untold = told;
+  }
+
   Status tell(int64_t step, int64_t globalBatch, double loss, double norm, double learningRate, double usedScale, bool skipped, double seconds) {
     StepEvent event;
     event.step = step + 1;
-    event.epoch = run.dataset->epochOf(step);
-    event.samples = (step + 1) * globalBatch;
+    const RunPosition &from = checkpoints.position();
+    event.epoch = run.dataset->epochOf(step - from.step + from.dataStep);
+    event.samples = from.samples + (step + 1 - from.step) * globalBatch;
     if (program.sequenceLength > 0)
       event.tokens = event.samples * program.sequenceLength;
     event.loss = loss;
@@ -396,6 +447,7 @@ private:
     std::vector<std::pair<std::string, int64_t>> unplanned = executor->unplannedMemory();
     for (const auto &[name, bytes] : unplanned)
       values.push_back(double(bytes));
+    values.push_back(double(checkpointBytes));
     ZOPT_RETURN_IF_FAILED(communicator.allReduceMaximum("measured peak", values.data(), int64_t(values.size())));
     size_t index = 0;
     EndEvent event;
@@ -404,9 +456,10 @@ private:
       peak.live = int64_t(values[index++]);
       bytesOf(event.measuredPeak, tier) = peak.measured;
     }
+    event.measuredPeak.host += int64_t(values.back());
     for (auto &[name, bytes] : unplanned)
       bytes = int64_t(values[index++]);
-    event.steps = done;
+    event.steps = checkpoints.position().step + done;
     event.seconds = secondsSince(started);
     Status told;
     if (root) {
@@ -425,12 +478,14 @@ private:
   Communicator &communicator;
   const bool root;
   bool &agreed;
+  RankCheckpoints checkpoints;
   std::unique_ptr<Executor> executor;
   std::unique_ptr<MetricsFile> metrics;
   std::unique_ptr<Progress> progress;
   std::unique_ptr<GradientCopy> gradients;
   std::vector<ExecutedCommand> trace;
   std::vector<char> words;
+  std::vector<uint8_t> checkpointWords;
   std::deque<RunningStep> running;
   Clock::time_point lastTold;
   Rates written;
@@ -439,7 +494,8 @@ private:
   double lossScale = 1;       // of the step after the last one told
   bool scalesLoss = false, lossScaleFalls = false;
   int skipsInARow = 0;
-  int64_t total = 0, done = 0;
+  int64_t total = 0, done = 0; // steps of the run, resumed ones included, and those of this process
+  int64_t checkpointBytes = 0; // of the host's memory
   int stopCode = 0;
   Status untold; // of rank 0
   Clock::time_point started;

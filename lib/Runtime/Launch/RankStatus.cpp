@@ -23,7 +23,7 @@ static void append(const std::string &directory, int rank, const char *mode, con
 }
 
 void noteRankStarted(const std::string &directory, int rank) { append(directory, rank, "we", "process %ld\n", long(getpid())); }
-void noteRankEnded(const std::string &directory, int rank, int exitCode) { append(directory, rank, "ae", "code %ld\n", long(exitCode)); }
+void noteRankEnded(const std::string &directory, int rank, int exitCode, bool orderly) { append(directory, rank, "ae", orderly ? "code %ld orderly 1\n" : "code %ld orderly 0\n", long(exitCode)); }
 
 std::vector<RankStatus> readRankStatus(const std::string &directory, int ranks) {
   std::vector<RankStatus> statuses;
@@ -33,8 +33,10 @@ std::vector<RankStatus> readRankStatus(const std::string &directory, int ranks) 
       continue;
     RankStatus status;
     status.rank = rank;
-    int fields = std::fscanf(file, "process %ld code %d", &status.process, &status.exitCode);
-    status.ended = fields == 2;
+    int orderly = 0;
+    int fields = std::fscanf(file, "process %ld code %d orderly %d", &status.process, &status.exitCode, &orderly);
+    status.ended = fields >= 2;
+    status.orderly = orderly != 0;
     std::fclose(file);
     if (fields >= 1)
       statuses.push_back(status);

@@ -7,6 +7,7 @@
 
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Core/File.h"
+#include "zopt/Runtime/Launch/Checkpoints.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/ProgramFile.h"
 #include "zopt/Runtime/Device/CUDA/Tuning.h"
@@ -94,7 +95,10 @@ Status checkRun(const Run &run, int localRanks) {
   StateSource source;
   if (run.weights)
     initialization.weights = &source;
-  ZOPT_RETURN_IF_FAILED(checkWeightFiles(run.program, initialization));
+  bool resumes = false;
+  ZOPT_RETURN_IF_FAILED(checkCheckpoints(options.checkpoint, resumes));
+  if (!resumes) // otherwise nothing is read from them
+    ZOPT_RETURN_IF_FAILED(checkWeightFiles(run.program, initialization));
   ZOPT_RETURN_IF_FAILED(checkOutputFiles(options, run.program));
   ZOPT_RETURN_IF_FAILED(run.dataset->checkFirstBatch());
   if (!options.devices.empty())
@@ -111,6 +115,10 @@ Status checkRun(const Run &run, int localRanks) {
     needs.devices = options.devices;
     needs.bytesPerProcess = kBytesOfCuda;
   }
+  Result<int64_t> checkpointBytes = plannedCheckpointBytes(options.checkpoint, run.program);
+  if (checkpointBytes.failed())
+    return checkpointBytes.getStatus();
+  needs.plannedBytesPerRank += *checkpointBytes;
   int64_t stateBytes = 0;
   for (const State &state : run.program.states)
     if (state.role == Role::Parameter || state.role == Role::Buffer)
@@ -126,8 +134,8 @@ Status checkRun(const Run &run, int localRanks) {
   }
   for (const std::string &note : run.dataset->notes())
     reportNote(note);
-  if (!options.data.files.empty() && run.program.mode == "train" && options.weightsOut.empty() && options.averageOut.empty())
-    reportNote("this run keeps nothing: no weights are written (--weights-out writes them)");
+  if (!options.data.files.empty() && run.program.mode == "train" && options.weightsOut.empty() && options.averageOut.empty() && options.checkpoint.directory.empty())
+    reportNote("this run keeps nothing: no weights are written (--weights-out and --checkpoint-dir write them)");
   return success();
 }
 

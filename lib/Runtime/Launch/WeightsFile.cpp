@@ -88,7 +88,7 @@ public:
   }
 
   StateSource source() override {
-    return {[this](const State &state, int64_t begin, int64_t count, void *destination) { return read(state, begin, count, destination); }};
+    return {[this](const State &state, int64_t begin, int64_t count, void *destination) { return read(state, begin, count, destination); }, {}};
   }
 
 private:

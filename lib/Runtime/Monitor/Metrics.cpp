@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
@@ -122,6 +123,24 @@ Result<MetricsFile> MetricsFile::open(const std::string &path, bool append) {
   return Result<MetricsFile>(std::move(file));
 }
 
+Result<MetricsFile> MetricsFile::resume(const std::string &path, int64_t step) {
+  if (std::ifstream lines(path); lines) {
+    int64_t end = 0;
+    constexpr const char *start = "{\"event\":\"step\"", *key = "\"step\":";
+    for (std::string text; std::getline(lines, text); end += int64_t(text.size()) + 1) {
+      if (text.rfind(start, 0) != 0)
+        continue;
+      size_t at = text.find(key, std::strlen(start));
+      if (at != std::string::npos && std::atoll(text.c_str() + at + std::strlen(key)) > step) {
+        if (::truncate(path.c_str(), end) != 0)
+          return failure(path, "truncate", errno);
+        break;
+      }
+    }
+  }
+  return open(path, /*append=*/true);
+}
+
 MetricsFile::MetricsFile(MetricsFile &&other) noexcept
     : path(std::move(other.path)), descriptor(std::exchange(other.descriptor, -1)), bytes(other.bytes), line(std::move(other.line)) {}
 MetricsFile &MetricsFile::operator=(MetricsFile &&other) noexcept {
@@ -193,6 +212,28 @@ Status MetricsFile::write(const StepEvent &event) {
   appendField(line, "samples_per_s", event.samplesPerSecond);
   if (event.tokens)
     appendField(line, "tokens_per_s", event.tokensPerSecond);
+  return finish();
+}
+
+Status MetricsFile::write(const CheckpointEvent &event) {
+  begin("checkpoint");
+  appendField(line, "step", event.step);
+  appendField(line, "path", event.path);
+  if (!event.error.empty()) {
+    appendField(line, "error", event.error);
+    return finish();
+  }
+  appendField(line, "bytes", event.bytes);
+  appendField(line, "seconds", event.seconds);
+  appendField(line, "stall_ms", event.stallMilliseconds);
+  return finish();
+}
+
+Status MetricsFile::write(const RestartEvent &event) {
+  begin("restart");
+  appendField(line, "restart", event.restart);
+  appendField(line, "step", event.step);
+  appendField(line, "path", event.path);
   return finish();
 }
 

@@ -43,7 +43,7 @@ TEST(Options, areRead) {
 }
 
 TEST(Options, wrongOnesAreErrorsOfUsage) {
-  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl", "--target=cpu"}, {"p", "--comm=tcp"}, {"p", "--target=tpu"}, {"p", "--checkpoint-dir", "d"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
+  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl", "--target=cpu"}, {"p", "--comm=tcp"}, {"p", "--target=tpu"}, {"p", "--checkpoint-every", "5"}, {"p", "--checkpoint-dir", "d", "--checkpoint-every", "5h"}, {"p", "--resume"}, {"p", "--max-restarts", "1"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
     RunOptions options;
     Result<Parsed> parsed = parse(wrong, options);
     ASSERT_TRUE(parsed.failed()) << (wrong.empty() ? "" : wrong.back());

@@ -27,6 +27,8 @@ enum class Initialization { Model, Normal, Gpt2 };
 struct StateSource {
   /// The state's elements [begin, begin + count) in its own layout, in its type.
   std::function<Status(const State &state, int64_t begin, int64_t count, void *destination)> read;
+  /// Which states it has; where that is empty: parameters and buffers, all of them. What it has of others (optimizer slots, as PARAMETER.SLOT; scalars) is read too.
+  std::function<bool(const State &state)> covers;
 };
 
 struct InitializationOptions {
@@ -47,6 +49,9 @@ Status initializeStates(Executor &executor, const InitializationOptions &options
 
 /// Numbers that depend on (seed, state, element) alone, so that every world makes the same ones: element `index` of a state's normal distribution.
 double normalNumber(uint64_t seed, const std::string &state, int64_t index, double standardDeviation);
+
+/// The state that a slot of the optimizer is, for a parameter in the bucket: PARAMETER.SLOT.
+State slotState(const State &parameter, const Bucket &bucket, size_t slot);
 
 /// Which values of a state: its own, its reduced gradient, or its moving average.
 enum class StateValue { Current, Gradient, Average };

@@ -1,12 +1,12 @@
-//===- StopRequest.h - signals that end a run -------------------*- C++ -*-===//
+//===- StopRequest.h - signals that a run obeys -----------------*- C++ -*-===//
 //
 // Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// SIGINT and SIGTERM ask for an end after the current step; a second SIGINT ends the process at once. The launcher passes them on to ranks as SIGUSR1 and SIGUSR2, because mpirun itself
-// forwards those and nothing else without ending the job.
+// SIGINT, SIGTERM and SIGUSR2 ask for an end after the current step; a second SIGINT ends the process at once. SIGUSR1 asks for a checkpoint. The launcher passes SIGINT on to ranks as SIGALRM and
+// SIGTERM as SIGUSR2, because mpirun forwards those without ending the job.
 //
 //===----------------------------------------------------------------------===//
 
@@ -25,6 +25,8 @@ public:
   static bool atOnce();
   /// 130 or 143 where requested, otherwise 0.
   static int exitCode();
+  /// Whether SIGUSR1 has asked for a checkpoint since the last call.
+  static bool takeSaveRequest();
   /// As a signal does.
   static void request(int exitCode);
 };

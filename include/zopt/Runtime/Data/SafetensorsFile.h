@@ -69,6 +69,10 @@ private:
   SafetensorsHeader header;
 };
 
+/// Gives tensors their bytes and their offsets in a file, and the bytes in front of the first: the header's length and the header. Wider types come first, so that every tensor is aligned to its
+/// elements. The order depends on types and places in the list alone. `path` is for messages.
+Result<std::string> layOutSafetensors(const std::string &path, std::vector<SafetensorsTensor> &tensors, const SafetensorsMetadata &metadata);
+
 /// Writes a file of tensors that are declared first and filled in any order, piece by piece.
 class SafetensorsWriter {
 public:

@@ -26,11 +26,23 @@ struct Run;
 /// All of zrun: gives the exit code; everything has been said.
 int runZrun(const RunOptions &options);
 
+/// How ranks ended.
+struct RunEnd {
+  int code = 0;
+  bool lost = false; // a rank died or left the others: to start them anew may help. Otherwise all of them have agreed on how to end.
+};
+
 /// Ranks as threads.
-int runLocally(const Run &run, int ranks);
+RunEnd runLocally(const Run &run, int ranks);
 
 /// Starts `ranks` processes of this program through mpirun, passes signals on, and waits for their end.
-int runUnderMpirun(const RunOptions &options, const std::string &programPath, int ranks);
+RunEnd runUnderMpirun(const RunOptions &options, const std::string &programPath, int ranks);
+
+/// Runs `attempt` once, and then again for as long as ranks are lost, nothing has asked for an end and --max-restarts is not used up. It receives the options for that attempt. Gives the exit code.
+int runWithRestarts(const RunOptions &options, const std::function<RunEnd(const RunOptions &)> &attempt);
+
+/// Runs `body` in a child process, which signals are passed on to, so that its death is not ours. Called while the process has one thread.
+RunEnd runInChild(const std::function<RunEnd()> &body);
 
 /// This process is a rank.
 int runAsRank(const RunOptions &options, const Job &job);

@@ -15,6 +15,7 @@
 #include "zopt/Runtime/Core/States.h"
 #include "zopt/Runtime/Core/Status.h"
 #include "zopt/Runtime/Data/Dataset.h"
+#include "zopt/Runtime/Launch/CheckpointOptions.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <cstdint>
 #include <optional>
@@ -44,6 +45,7 @@ struct RunOptions {
   std::string weights;
   InitializationOptions initialization;
   bool sourceNames = false;
+  CheckpointOptions checkpoint;
   std::string metrics, weightsOut, averageOut, gradientsOut, outputs, trace;
   enum class Report { None, Text, Json } memoryReport = Report::None;
   bool stopAtNonFinite = false;

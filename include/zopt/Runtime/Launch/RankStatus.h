@@ -22,11 +22,12 @@ struct RankStatus {
   long process = 0;
   bool ended = false; // on its own account
   int exitCode = 0;
+  bool orderly = false; // together with the others
 };
 
 /// Does nothing where `directory` is empty: under the user's own mpirun.
 void noteRankStarted(const std::string &directory, int rank);
-void noteRankEnded(const std::string &directory, int rank, int exitCode);
+void noteRankEnded(const std::string &directory, int rank, int exitCode, bool orderly);
 
 /// The ranks that have started, in order.
 std::vector<RankStatus> readRankStatus(const std::string &directory, int ranks);

@@ -46,6 +46,23 @@ struct StepEvent {
   std::optional<double> lossScale;
 };
 
+/// A save that ended.
+struct CheckpointEvent {
+  int64_t step = 0;
+  std::string path;
+  int64_t bytes = 0;            ///< of all shards
+  double seconds = 0;           ///< from the copy to the name in `latest`
+  double stallMilliseconds = 0; ///< that training waited
+  std::string error;            ///< empty: it succeeded
+};
+
+/// A run that goes on.
+struct RestartEvent {
+  int64_t restart = 0; ///< how often ranks were started anew; 0: the user did
+  int64_t step = 0;    ///< done before
+  std::string path;    ///< the checkpoint; empty: from the beginning
+};
+
 struct EndEvent {
   int64_t steps = 0;
   TierBytes measuredPeak;
@@ -56,6 +73,8 @@ class MetricsFile {
 public:
   /// A new run replaces the file; a resumed one (`append`) goes on behind its last whole line.
   static Result<MetricsFile> open(const std::string &path, bool append = false);
+  /// Goes on with the file of a run that goes on after `step`: what was written from the first later step on will come again, and is dropped.
+  static Result<MetricsFile> resume(const std::string &path, int64_t step);
   MetricsFile(MetricsFile &&other) noexcept;
   MetricsFile &operator=(MetricsFile &&other) noexcept;
   ~MetricsFile();
@@ -63,6 +82,8 @@ public:
   Status write(const StartEvent &event);
   /// Allocates nothing but in the first call.
   Status write(const StepEvent &event);
+  Status write(const CheckpointEvent &event);
+  Status write(const RestartEvent &event);
   Status write(const EndEvent &event);
   /// Checkpoint, eval, restart, warning: an event with a text.
   Status writeNote(const std::string &event, const std::string &text);
