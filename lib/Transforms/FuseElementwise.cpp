@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "zopt/Transforms/Passes.h"
 #include "mlir/IR/IRMapping.h"
+#include "zopt/Transforms/Passes.h"
 #include "llvm/ADT/SetVector.h"
 #include <limits>
 
@@ -33,13 +33,15 @@ static bool isMember(Operation *op) { return op->hasTrait<train::Elementwise>() 
 
 /// Worth computing again at every element of a larger shape rather than reading it from memory.
 static bool isCheap(Operation *op) {
-  return isa<train::NegOp, train::AbsOp, train::ReluOp, train::NotOp, train::CastOp, train::AddOp, train::SubOp, train::MulOp, train::MaxOp, train::MinOp, train::AndOp, train::OrOp,
-             train::CompareOp, train::SelectOp, train::BroadcastOp>(op);
+  return isa<train::NegOp, train::AbsOp, train::ReluOp, train::NotOp, train::CastOp, train::AddOp, train::SubOp,
+             train::MulOp, train::MaxOp, train::MinOp, train::AndOp, train::OrOp, train::CompareOp, train::SelectOp,
+             train::BroadcastOp>(op);
 }
 
 namespace {
 
-/// Ops of one block that become one. Places are positions in the block, doubled: an op that stays is at an even one, a group may also stand right before an op.
+/// Ops of one block that become one. Places are positions in the block, doubled: an op that stays is at an even one, a
+/// group may also stand right before an op.
 struct Group {
   SmallVector<Operation *> ops; // in block order
   SmallVector<int64_t> space;   // the shape of its results
@@ -49,7 +51,8 @@ struct Group {
 };
 
 struct Fusion {
-  Fusion(Block &block, unsigned maxOps, unsigned maxArguments) : block(block), maxOps(maxOps), maxArguments(maxArguments) {}
+  Fusion(Block &block, unsigned maxOps, unsigned maxArguments)
+      : block(block), maxOps(maxOps), maxArguments(maxArguments) {}
 
   Block &block;
   unsigned maxOps, maxArguments;
@@ -60,7 +63,17 @@ struct Fusion {
 
   void run();
   void collect();
+  bool mayMerge(const Group &first, const Group &second) const;
   bool merge(Group &producer, Group &consumer);
+  void mergeSiblings();
+  bool mergeSiblings(Group &first, Group &second);
+  /// Where a group of `members` with these boundaries stands: as late as its last op, and before its first reader; none
+  /// where that is not behind all that it reads.
+  std::optional<int64_t> findPlace(const DenseSet<Operation *> &members, Operation *last,
+                                   const SetVector<Value> &inputs, const SetVector<Value> &outputs);
+  /// Bytes by which live memory grows between the places of a sibling and of the merged group, at most.
+  int64_t growth(const Group &group, const Group &sibling, const DenseSet<Operation *> &members, int64_t place);
+  void join(Group &from, Group &into, SmallVector<Operation *> ops, int64_t place);
   void materialize(Group &group);
 
   Operation *inBlock(Operation *op) { return block.findAncestorOpInBlock(*op); }
@@ -72,7 +85,8 @@ struct Fusion {
     return 2 * position.lookup(op);
   }
   /// Values that the ops read from outside (without what is copied), and results that something outside uses.
-  void findBoundary(const DenseSet<Operation *> &members, ArrayRef<Operation *> ops, SetVector<Value> &inputs, SetVector<Value> &outputs);
+  void findBoundary(const DenseSet<Operation *> &members, ArrayRef<Operation *> ops, SetVector<Value> &inputs,
+                    SetVector<Value> &outputs);
 };
 
 struct FuseElementwisePass : zopt::impl::FuseElementwiseBase<FuseElementwisePass> {
@@ -85,7 +99,8 @@ struct FuseElementwisePass : zopt::impl::FuseElementwiseBase<FuseElementwisePass
 
 } // namespace
 
-void Fusion::findBoundary(const DenseSet<Operation *> &members, ArrayRef<Operation *> ops, SetVector<Value> &inputs, SetVector<Value> &outputs) {
+void Fusion::findBoundary(const DenseSet<Operation *> &members, ArrayRef<Operation *> ops, SetVector<Value> &inputs,
+                          SetVector<Value> &outputs) {
   for (Operation *op : ops) {
     for (Value operand : op->getOperands()) {
       Operation *definition = operand.getDefiningOp();
@@ -117,27 +132,13 @@ void Fusion::collect() {
   }
 }
 
-bool Fusion::merge(Group &producer, Group &consumer) {
-  if (producer.segment != consumer.segment || producer.ops.size() + consumer.ops.size() > maxOps)
-    return false;
-  if (producer.residual && consumer.residual && producer.residual != consumer.residual)
-    return false;
-  bool broadcasts = producer.space != consumer.space;
-  if (broadcasts && !llvm::all_of(producer.ops, isCheap))
-    return false;
+bool Fusion::mayMerge(const Group &first, const Group &second) const {
+  return first.segment == second.segment && first.ops.size() + second.ops.size() <= maxOps &&
+         (!first.residual || !second.residual || first.residual == second.residual);
+}
 
-  SmallVector<Operation *> ops = producer.ops;
-  ops.append(consumer.ops);
-  llvm::sort(ops, [&](Operation *a, Operation *b) { return position[a] < position[b]; });
-  DenseSet<Operation *> members(ops.begin(), ops.end());
-  SetVector<Value> inputs, outputs;
-  findBoundary(members, ops, inputs, outputs);
-  if (inputs.size() + outputs.size() > maxArguments)
-    return false;
-  // A result has the iteration space's shape.
-  if (llvm::any_of(outputs, [&](Value output) { return shapeOf(output) != ArrayRef<int64_t>(consumer.space); }))
-    return false;
-
+std::optional<int64_t> Fusion::findPlace(const DenseSet<Operation *> &members, Operation *last,
+                                         const SetVector<Value> &inputs, const SetVector<Value> &outputs) {
   int64_t lastInput = -1, firstUse = std::numeric_limits<int64_t>::max();
   for (Value input : inputs)
     if (Operation *definition = input.getDefiningOp())
@@ -146,18 +147,119 @@ bool Fusion::merge(Group &producer, Group &consumer) {
     for (Operation *user : output.getUsers())
       if (!members.contains(user))
         firstUse = std::min(firstUse, placeOf(inBlock(user)));
-  int64_t place = std::min(2 * position[ops.back()], firstUse - 1);
-  if (place <= lastInput)
+  int64_t place = std::min(2 * position[last], firstUse - 1);
+  return place > lastInput ? std::optional(place) : std::nullopt;
+}
+
+/// The ops of two groups in block order.
+static SmallVector<Operation *> mergeOps(const Group &first, const Group &second,
+                                         DenseMap<Operation *, int64_t> &position) {
+  SmallVector<Operation *> ops = first.ops;
+  ops.append(second.ops);
+  llvm::sort(ops, [&](Operation *a, Operation *b) { return position[a] < position[b]; });
+  return ops;
+}
+
+void Fusion::join(Group &from, Group &into, SmallVector<Operation *> ops, int64_t place) {
+  for (Operation *op : from.ops)
+    groupOf[op] = &into;
+  from.ops.clear();
+  into.ops = std::move(ops);
+  into.place = place;
+  if (!into.residual)
+    into.residual = from.residual;
+}
+
+bool Fusion::merge(Group &producer, Group &consumer) {
+  if (!mayMerge(producer, consumer))
+    return false;
+  bool broadcasts = producer.space != consumer.space;
+  if (broadcasts && !llvm::all_of(producer.ops, isCheap))
     return false;
 
-  consumer.ops = std::move(ops);
-  consumer.place = place;
-  if (!consumer.residual)
-    consumer.residual = producer.residual;
-  for (Operation *op : producer.ops)
-    groupOf[op] = &consumer;
-  producer.ops.clear();
+  SmallVector<Operation *> ops = mergeOps(producer, consumer, position);
+  DenseSet<Operation *> members(ops.begin(), ops.end());
+  SetVector<Value> inputs, outputs;
+  findBoundary(members, ops, inputs, outputs);
+  if (inputs.size() + outputs.size() > maxArguments)
+    return false;
+  // A result has the iteration space's shape.
+  if (llvm::any_of(outputs, [&](Value output) { return shapeOf(output) != ArrayRef<int64_t>(consumer.space); }))
+    return false;
+  std::optional<int64_t> place = findPlace(members, ops.back(), inputs, outputs);
+  if (!place)
+    return false;
+  join(producer, consumer, std::move(ops), *place);
   return true;
+}
+
+static int64_t bytesOf(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.getNumElements() * llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+}
+
+int64_t Fusion::growth(const Group &group, const Group &sibling, const DenseSet<Operation *> &members, int64_t place) {
+  SetVector<Value> inputs, outputs;
+  findBoundary(DenseSet<Operation *>(group.ops.begin(), group.ops.end()), group.ops, inputs, outputs);
+  if (place == group.place || place == group.place + 1) // no command is between them
+    return 0;
+  const bool up = place < group.place;
+  int64_t written = 0, ending = 0; // `ending`: operands that nothing else reads behind `place`
+  for (Value output : outputs)
+    written += bytesOf(output);
+  for (Value input : inputs) {
+    if (!input.getDefiningOp()) // an argument of the step lives all along
+      continue;
+    // Read by the sibling, which stands there, an operand lives until then anyway.
+    bool isRead = llvm::any_of(input.getUsers(), [&](Operation *user) {
+      return members.contains(user) ? !up && groupOf.lookup(user) == &sibling : placeOf(inBlock(user)) > place;
+    });
+    if (!isRead)
+      ending += bytesOf(input);
+  }
+  return up ? written - ending : ending - written;
+}
+
+bool Fusion::mergeSiblings(Group &first, Group &second) {
+  if (!mayMerge(first, second) || first.space != second.space)
+    return false;
+  SmallVector<Operation *> ops = mergeOps(first, second, position);
+  DenseSet<Operation *> members(ops.begin(), ops.end());
+  SetVector<Value> inputs, outputs;
+  findBoundary(members, ops, inputs, outputs);
+  if (inputs.size() + outputs.size() > maxArguments)
+    return false;
+  std::optional<int64_t> place = findPlace(members, ops.back(), inputs, outputs);
+  if (!place || growth(first, second, members, *place) > 0 || growth(second, first, members, *place) > 0)
+    return false;
+  join(second, first, std::move(ops), *place);
+  return true;
+}
+
+void Fusion::mergeSiblings() {
+  // By each value that several groups read at every element: neighbours of the order in which they stand. No op between
+  // them may depend on the one and be read by the other: `findPlace` sees to it.
+  llvm::SetVector<Value> read;
+  for (const std::unique_ptr<Group> &group : groups)
+    for (Operation *op : group->ops)
+      for (Value operand : op->getOperands())
+        if (!isCopied(operand.getDefiningOp()) && shapeOf(operand) == ArrayRef<int64_t>(group->space))
+          read.insert(operand);
+  for (Value value : read) {
+    SetVector<Group *> readers;
+    for (Operation *user : value.getUsers())
+      if (auto group = groupOf.find(user); group != groupOf.end())
+        readers.insert(group->second);
+    SmallVector<Group *> order = readers.takeVector();
+    llvm::sort(order, [&](Group *a, Group *b) {
+      return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]);
+    });
+    for (size_t first = 0; first + 1 < order.size();)
+      if (mergeSiblings(*order[first], *order[first + 1]))
+        order.erase(order.begin() + first + 1);
+      else
+        ++first;
+  }
 }
 
 void Fusion::materialize(Group &group) {
@@ -166,14 +268,17 @@ void Fusion::materialize(Group &group) {
   findBoundary(members, group.ops, inputs, outputs);
   if (outputs.empty())
     return; // dead
-  bool copies = llvm::any_of(group.ops, [](Operation *op) { return llvm::any_of(op->getOperands(), [](Value operand) { return isCopied(operand.getDefiningOp()); }); });
+  bool copies = llvm::any_of(group.ops, [](Operation *op) {
+    return llvm::any_of(op->getOperands(), [](Value operand) { return isCopied(operand.getDefiningOp()); });
+  });
   if (group.ops.size() == 1 && !copies)
     return;
 
   OpBuilder builder = OpBuilder::atBlockTerminator(&block); // `run` puts it in its place
   SmallVector<Location> locations = llvm::map_to_vector(group.ops, [](Operation *op) { return op->getLoc(); });
   Location location = builder.getFusedLoc(locations);
-  auto fused = train::FusedOp::create(builder, location, ValueRange(outputs.getArrayRef()).getTypes(), inputs.getArrayRef());
+  auto fused =
+      train::FusedOp::create(builder, location, ValueRange(outputs.getArrayRef()).getTypes(), inputs.getArrayRef());
   if (group.residual)
     fused->setAttr(kResidual, group.residual);
   Block &body = fused.getBody().emplaceBlock();
@@ -187,9 +292,12 @@ void Fusion::materialize(Group &group) {
         builder.clone(*operand.getDefiningOp(), map);
     builder.clone(*op, map)->removeAttr(kResidual);
   }
-  train::YieldOp::create(builder, location, llvm::map_to_vector(outputs, [&](Value output) { return map.lookup(output); }));
+  train::YieldOp::create(builder, location,
+                         llvm::map_to_vector(outputs, [&](Value output) { return map.lookup(output); }));
   for (unsigned index = 0; index < outputs.size(); ++index)
-    Value(outputs[index]).replaceUsesWithIf(fused.getOutputs()[index], [&](OpOperand &use) { return !members.contains(use.getOwner()); });
+    Value(outputs[index]).replaceUsesWithIf(fused.getOutputs()[index], [&](OpOperand &use) {
+      return !members.contains(use.getOwner());
+    });
   fusedPlace[fused] = group.place;
   for (Operation *op : llvm::reverse(group.ops)) {
     groupOf.erase(op);
@@ -212,8 +320,11 @@ void Fusion::run() {
         merge(*producer->second, *groupOf[&op]);
     }
   }
+  mergeSiblings();
   llvm::erase_if(groups, [](const std::unique_ptr<Group> &group) { return group->ops.empty(); });
-  llvm::sort(groups, [&](const auto &a, const auto &b) { return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]); });
+  llvm::sort(groups, [&](const auto &a, const auto &b) {
+    return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]);
+  });
   for (const std::unique_ptr<Group> &group : groups)
     materialize(*group);
   // What only groups used has been copied into them.

@@ -20,7 +20,18 @@ module attributes {train.level = "step", train.model = "model.onnx", train.micro
     // CHECK: plan.matmul @y.value x @[[T]] -> @[[U:t[0-9]+]] {addend = @[[T]]
     %b = train.fused_matmul %a, %w addend %a {resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<64x64xbf16>, tensor<64x64xbf16>, tensor<64x64xbf16>) -> tensor<64x64xbf16>
     %c = train.fused_matmul %y, %b addend %b {resultSegmentSizes = array<i32: 1, 0, 0>} : (tensor<64x64xbf16>, tensor<64x64xbf16>, tensor<64x64xbf16>) -> tensor<64x64xbf16>
-    %d = train.neg %c : tensor<64x64xbf16>
+    // A kernel with two results writes both over what it reads for the last time.
+    // CHECK: plan.launch @fused{{.*}} [@[[U]], @[[E:t[0-9]+]], @[[U]], @[[E]]]
+    %e = train.neg %x : tensor<64x64xbf16>
+    %f:2 = train.fused(%c, %e) {
+    ^bb0(%p: tensor<64x64xbf16>, %q: tensor<64x64xbf16>):
+      %s = train.add %p, %q : tensor<64x64xbf16>, tensor<64x64xbf16> -> tensor<64x64xbf16>
+      %t = train.mul %p, %q : tensor<64x64xbf16>, tensor<64x64xbf16> -> tensor<64x64xbf16>
+      train.yield %s, %t : tensor<64x64xbf16>, tensor<64x64xbf16>
+    } : (tensor<64x64xbf16>, tensor<64x64xbf16>) -> (tensor<64x64xbf16>, tensor<64x64xbf16>)
+    // CHECK: plan.matmul @[[U]] x @[[E]]
+    %g = train.matmul %f#0, %f#1 : tensor<64x64xbf16>, tensor<64x64xbf16> -> tensor<64x64xbf16>
+    %d = train.neg %g : tensor<64x64xbf16>
     train.accumulate @w, %d : tensor<64x64xbf16>
     return
   }

@@ -130,3 +130,50 @@ func.func @iota(%x: tensor<8x8xf32>) -> tensor<8x8xf32> {
   %r = train.select %sees, %x, %zero : tensor<8x8xi1>, tensor<8x8xf32>, tensor<f32> -> tensor<8x8xf32>
   return %r : tensor<8x8xf32>
 }
+
+// -----
+
+// Siblings: two groups that read %x become one kernel with two results, which stands before the first reader of one.
+// CHECK-LABEL: func.func @siblings
+// CHECK-SAME: (%[[A:.*]]: tensor<8xf32>)
+// CHECK: %[[X:.*]] = train.softmax %[[A]]
+// CHECK-NEXT: %[[F:.*]]:2 = train.fused(%[[X]])
+// CHECK: train.mul
+// CHECK: train.exp
+// CHECK: train.softmax %[[F]]#0
+// CHECK: return %{{.*}}, %[[F]]#1
+func.func @siblings(%a: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>) {
+  %x = train.softmax %a : tensor<8xf32>
+  %m = train.mul %x, %x : tensor<8xf32>, tensor<8xf32> -> tensor<8xf32>
+  %s = train.softmax %m : tensor<8xf32>
+  %e = train.exp %x : tensor<8xf32>
+  return %s, %e : tensor<8xf32>, tensor<8xf32>
+}
+
+// -----
+
+// Earlier, %e would be one more live value while the softmax runs: %x is read behind it too.
+// CHECK-LABEL: func.func @siblings_that_live_longer
+// CHECK-NOT: train.fused
+// CHECK: return
+func.func @siblings_that_live_longer(%a: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>, tensor<8xf32>) {
+  %x = train.softmax %a : tensor<8xf32>
+  %m = train.mul %x, %x : tensor<8xf32>, tensor<8xf32> -> tensor<8xf32>
+  %s = train.softmax %m : tensor<8xf32>
+  %e = train.exp %x : tensor<8xf32>
+  %l = train.log_softmax %x : tensor<8xf32>
+  return %s, %e, %l : tensor<8xf32>, tensor<8xf32>, tensor<8xf32>
+}
+
+// -----
+
+// One depends on the other through the softmax.
+// CHECK-LABEL: func.func @siblings_in_a_row
+// CHECK-NOT: train.fused
+// CHECK: return
+func.func @siblings_in_a_row(%x: tensor<8xf32>) -> tensor<8xf32> {
+  %m = train.exp %x : tensor<8xf32>
+  %s = train.softmax %m : tensor<8xf32>
+  %e = train.mul %s, %x : tensor<8xf32>, tensor<8xf32> -> tensor<8xf32>
+  return %e : tensor<8xf32>
+}

@@ -20,12 +20,25 @@ def FuseElementwise : Pass<"zopt-fuse-elementwise", "mlir::func::FuncOp"> {
     A group stands at one place: after everything that it reads and before everything that reads it. No other op moves, so a merge that leaves no such place is not made. Groups reach across
     neither `train.backward` (a residual stays a result, with its `zero.residual`) nor `zero.free`.
 
+    Then siblings: groups of one space that read a common value at every element, and of which none depends on the other, become one that reads it once. Not where that would lengthen lives: what a group
+    writes earlier than it did must be no more than what it reads for the last time.
+
     Numerics: bitwise; ops inside `train.fused` round as they do outside.
   }];
   let options = [
     Option<"maxOps", "max-ops", "unsigned", "48", "Most ops in a group">,
     Option<"maxArguments", "max-arguments", "unsigned", "16", "Most operands and results of a group: each is a stream of memory traffic">,
   ];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def RecomputeElementwise : Pass<"zopt-recompute-elementwise", "mlir::func::FuncOp"> {
+  let summary = "Compute elementwise residuals again where that moves fewer bytes than keeping them";
+  let description = [{
+    Expects the explicit level, before elementwise fusion; leaves it. An elementwise residual that only elementwise ops of its shape read behind `train.backward`, and that follows, element by element, from
+    values that backward keeps anyway, is computed before each of its readers again and is no residual any more. The values that a reader must then load are no more bytes than the residual: so backward
+    reads no more than before, forward writes less, and the plan keeps less. Never makes a residual of anything. Numerics: bitwise.
+  }];
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 

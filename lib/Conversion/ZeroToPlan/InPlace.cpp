@@ -50,7 +50,7 @@ static bool allowsInPlace(Operation *op, unsigned operand) {
 
 std::optional<View> FunctionLowering::getInPlaceView(Value result) {
   Operation *op = result.getDefiningOp();
-  if (!context.isGpu() || result != op->getResult(0))
+  if (!context.isGpu() || (result != op->getResult(0) && !isa<train::FusedOp>(op)))
     return std::nullopt;
   for (OpOperand &operand : op->getOpOperands()) {
     Value value = operand.get(), root = skipMovement(value);
