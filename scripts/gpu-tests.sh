@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests and benchmarks on a machine with a GPU (docs/Gpu.md): of build/release, or else of the bundle in build/gpu-bundle, or else of what scripts/setup.sh builds.
 #
-#   scripts/gpu-tests.sh [correctness|ranks|sanitizer|faults|benchmarks|training|all]... [--quick] [--limit SECONDS] [--output FILE]
+#   scripts/gpu-tests.sh [correctness|ranks|sanitizer|faults|benchmarks|training|scaling|all]... [--quick] [--limit SECONDS] [--output FILE]
 #
 # The other flags are those of test/Gpu/run.py (--help).
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 
 import tensors
-from device import Device, find_graph, specialization
+from device import Device, find_graph, gpus, specialization
 from faults import Running
 from harness import MODELS, add, compile_plan, execute, expect_refusal, read_metrics, scratch, succeed
 
@@ -52,6 +52,27 @@ def killed_rank():
         assert not run.weights.exists(), "weights of a failed run were written"
 
 
+def killed_rank_nccl():
+    """NCCL knows nothing of processes; the ranks look after one another."""
+    with Running("nccl", 2, f"--target={Device.target}") as run:
+        os.kill(run.rank_pids()[1], signal.SIGKILL)
+        code, seconds = run.wait(20)
+        text = run.stderr()
+        assert code == 3, f"expected exit code 3, but got {code}: {text}"
+        assert seconds <= 10, f"{seconds} s until the launcher ended"
+        assert re.search(r"rank 1.*(killed|signal 9|SIGKILL|died)", text), f"rank 1 is not named: {text}"
+        assert not run.weights.exists(), "weights of a failed run were written"
+
+
+def hanging_rank_nccl():
+    with Running("nccl", 2, f"--target={Device.target}", "--timeout", 5) as run:
+        os.kill(run.rank_pids()[1], signal.SIGSTOP)
+        code, _ = run.wait(40)
+        text = run.stderr()
+        assert code == 3, f"expected exit code 3, but got {code}: {text}"
+        assert re.search(r"rank 0\b.*(gather|reduce|norm|publish|scalars|collective|barrier)", text), f"rank 0 does not say where it stood: {text}"
+
+
 def interrupted():
     with Running("local", 2, f"--target={Device.target}") as run:
         os.kill(run.process.pid, signal.SIGINT)
@@ -94,6 +115,9 @@ def register():
         add("faults/no GPU", no_gpu)
     add("faults/too large a plan", too_large)
     add("faults/a killed rank, mpi", killed_rank, alone=True)
+    if Device.target == "cuda" and len(gpus()) > 1:
+        add("faults/a killed rank, nccl", killed_rank_nccl, alone=True)
+        add("faults/a rank that hangs, nccl: the time-out names the collective", hanging_rank_nccl, alone=True)
     add("faults/SIGINT", interrupted, alone=True)
     add("faults/NaN in the data: the step is skipped", nan_is_skipped)
     add("faults/NaN in the data with --nonfinite=stop", nan_stops)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PARTS = ("correctness", "ranks", "sanitizer", "faults", "benchmarks", "training")
+PARTS = ("correctness", "ranks", "sanitizer", "faults", "benchmarks", "training", "scaling")
 MODULES = {"correctness": "correctness", "ranks": "device_ranks", "sanitizer": "sanitizer", "faults": "device_faults"}
 
 
@@ -99,8 +99,9 @@ def main():
                     details = module.summary() if hasattr(module, "summary") else []
                 elif args.list:
                     continue
-                elif part == "benchmarks":
+                elif part in ("benchmarks", "scaling"):
                     import benchmarks
+                    import scaling
                     benchmarks.Options.rows, benchmarks.Options.peers, benchmarks.Options.torch_python = args.rows, not args.no_peers, args.torch_python
                     benchmarks.Options.known_peers, benchmarks.Options.autotune = args.known_peers, args.autotune
                     benchmarks.Options.kernels, benchmarks.Options.traces = args.kernels, args.traces
@@ -109,7 +110,7 @@ def main():
                     def report(line):
                         details.append(line)
                         print(line, flush=True)
-                    tests = benchmarks.run(deadline, args.quick, report)
+                    tests = benchmarks.run(deadline, args.quick, report) if part == "benchmarks" else scaling.run(deadline, report)
                 else:
                     import training
                     tests, details = training.run(args, deadline)
