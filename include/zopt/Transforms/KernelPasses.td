@@ -67,6 +67,16 @@ def FuseNormResiduals : Pass<"zopt-fuse-norm-residuals", "mlir::func::FuncOp"> {
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 
+def FuseNormParameterGradients : Pass<"zopt-fuse-norm-parameter-gradients", "mlir::func::FuncOp"> {
+  let summary = "Sum a norm's parameter gradients, and the bias gradient before it, in the kernel of its input gradient";
+  let description = [{
+    Expects the explicit level, specialized for a GPU, after zopt-fuse-norm-residuals; leaves the same. Beside a `train.layer_norm_grad` or `train.rms_norm_grad`, the parameter_grad op of the same operands and
+    a `train.reduce_sum` of its result over all axes but the last become results of it: the rows that they sum are in registers there. The op stands where the earlier of the two stood, or the later, as
+    operands and readers allow; where neither does, the ops stay apart, with the same bits. Numerics: bitwise for the parameters' gradients; the sum of the result is made in another order.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 def FuseCrossEntropy : Pass<"zopt-fuse-cross-entropy", "mlir::func::FuncOp"> {
   let summary = "Make the loss and the gradient of logits over one reading of them";
   let description = [{
