@@ -59,6 +59,23 @@ TEST(ExactNormKernels, SumsAreThoseOfTheRuntime) {
   EXPECT_EQ(words[74], 1);
 }
 
+TEST(ExactNormKernels, SquaresOfEachBlock) {
+  for (Type type : {Type::BF16, Type::F32, Type::F64})
+    for (int64_t blocks : {1, 37, 131}) { // a part of what a warp has, of what a block of threads has, and of two
+      Tensor gradient = random(type, {blocks, 128});
+      gradient.values[5] = std::ldexp(1, 100); // whose square no fp32 number is
+      gradient.values.back() = std::ldexp(1, -90);
+      std::vector<double> sums = runSquares(gradient);
+      ASSERT_EQ(static_cast<int64_t>(sums.size()), blocks);
+      for (int64_t block = 0; block < blocks; ++block) {
+        double expected = 0;
+        for (int64_t i = 0; i < 128; ++i)
+          expected += gradient.values[block * 128 + i] * gradient.values[block * 128 + i];
+        EXPECT_NEAR(sums[block], expected, 1e-14 * expected) << block << " of " << blocks;
+      }
+    }
+}
+
 TEST(ExactNormKernels, TheRootOfTwoSumsRoundsOnce) {
   std::vector<int64_t> none(kSumWords, 0);
   for (auto [low, high] : {std::pair(-1074, -1000), std::pair(-300, 300), std::pair(-30, 0), std::pair(900, 1020)})
