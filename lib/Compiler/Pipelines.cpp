@@ -99,7 +99,7 @@ std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
     pipeline.onFunctions({"zopt-widen-products"});
   // Whatever `fuse` says, which promises the same bits. Sums beside a product cost more than a kernel of their own: measured.
   if (onGpu)
-    pipeline.add("func.func(zopt-fuse-cross-entropy,zopt-fuse-norm-residuals,zopt-fuse-matmul-epilogues{bias-gradients=false})");
+    pipeline.add("func.func(zopt-fuse-cross-entropy,zopt-fuse-norm-residuals,zopt-fuse-norm-parameter-gradients,zopt-merge-products,zopt-fuse-matmul-epilogues{bias-gradients=false})");
   // A kernel on a GPU waits for memory: what fusion takes into a kernel that reads its operands anyway costs nothing to compute again.
   if (options.fuse)
     pipeline.add(onGpu ? "func.func(zopt-recompute-elementwise,zopt-fuse-elementwise)" : "func.func(zopt-fuse-elementwise)");

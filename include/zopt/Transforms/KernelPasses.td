@@ -67,6 +67,28 @@ def FuseNormResiduals : Pass<"zopt-fuse-norm-residuals", "mlir::func::FuncOp"> {
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 
+def FuseNormParameterGradients : Pass<"zopt-fuse-norm-parameter-gradients", "mlir::func::FuncOp"> {
+  let summary = "Sum a norm's parameter gradients, and the bias gradient before it, in the kernel of its input gradient";
+  let description = [{
+    Expects the explicit level, specialized for a GPU, after zopt-fuse-norm-residuals; leaves the same. Beside a `train.layer_norm_grad` or `train.rms_norm_grad`, the parameter_grad op of the same operands and
+    a `train.reduce_sum` of its result over all axes but the last become results of it: the rows that they sum are in registers there. The op stands where the earlier of the two stood, or the later, as
+    operands and readers allow; where neither does, the ops stay apart, with the same bits. Numerics: bitwise for the parameters' gradients; the sum of the result is made in another order.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def MergeProducts : Pass<"zopt-merge-products", "mlir::func::FuncOp"> {
+  let summary = "Make narrow products of one operand, and sums of narrow products, one product";
+  let description = [{
+    Expects the explicit level, specialized for a GPU, before zopt-fuse-matmul-epilogues; leaves the same. Where projections read the same value (query, key and value), backward has the sum of their input
+    gradients, x1 w1 + x2 w2 + ..., and weight gradients x1^T y, x2^T y, ...: with x = concat(x1, x2, ...), which is written in place by what makes the parts, and w = concat(w1, w2, ...), a copy, they are
+    x w and the slices of x^T y. A narrow product alone moves more bytes than it computes. Only where the sums that are no longer written and read are four times the bytes that are copied.
+
+    In 16-bit types only. Numerics: changed by less than a rounding; the products are added before they are rounded.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 def FuseCrossEntropy : Pass<"zopt-fuse-cross-entropy", "mlir::func::FuncOp"> {
   let summary = "Make the loss and the gradient of logits over one reading of them";
   let description = [{

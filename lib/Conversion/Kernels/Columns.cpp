@@ -128,59 +128,52 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
   context.add(kernel);
 }
 
-void kernels::generateColumnReduction(Context &context, const ColumnReduction &reduction) {
-  const int64_t outerCount = countElements(reduction.outer);
-  Tile tile(/*threads=*/256, reduction.lanes, reduction.columns);
-  int64_t others = outerCount * llvm::divideCeil(reduction.columns, tile.columns());
-  int64_t chunks = std::clamp<int64_t>(reduction.rows / (tile.slots() * kRowsPerThread), 1, std::max<int64_t>(1, kBlocks / others));
-  chunks = llvm::divideCeil(reduction.rows, llvm::divideCeil(reduction.rows, chunks)); // none empty
-  SmallVector<int64_t> resultShape = reduction.outer;
-  resultShape.push_back(reduction.columns);
+static SmallVector<int64_t> resultShape(const ColumnReduction &reduction) {
+  SmallVector<int64_t> shape = reduction.outer;
+  shape.push_back(reduction.columns);
+  return shape;
+}
 
-  auto declareResults = [&](KernelBuilder &kernel) { return llvm::map_to_vector(reduction.destinations, [&](const Access &access) { return kernel.argument(access, resultShape); }); };
-  auto storeResult = [&](KernelBuilder &kernel, const View &view, Value value, ValueRange outer, Value column) {
-    SmallVector<Value> at(outer);
-    at.push_back(column);
-    kernel.storeHere(kernel.convert(reduction.finish ? reduction.finish(kernel, value) : value, view.elementType), view, at);
-  };
+static SmallVector<View> declareResults(KernelBuilder &kernel, const ColumnReduction &reduction) {
+  return llvm::map_to_vector(reduction.destinations,
+                             [&](const Access &access) { return kernel.argument(access, resultShape(reduction)); });
+}
 
-  // Partial results lie as (chunk, outer..., column).
-  const int64_t bytes = llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8);
-  SmallVector<unsigned> workspaces;
-  if (chunks > 1)
-    for (unsigned k = 0; k < reduction.results; ++k)
-      workspaces.push_back(context.addWorkspace(chunks * outerCount * reduction.columns * bytes));
-  SmallVector<int64_t> partialShape = {chunks};
-  partialShape.append(resultShape);
-  TensorLayout partialLayout = TensorLayout::contiguous(RankedTensorType::get(partialShape, reduction.type));
-  {
-    KernelBuilder kernel(context.context(), reduction.name, context.target);
-    reduction.declare(kernel);
-    SmallVector<View> results;
-    if (chunks == 1)
-      results = declareResults(kernel);
-    for (unsigned workspace : workspaces)
-      results.push_back(kernel.argument(rowAccess(workspace, partialLayout, /*write=*/true), partialShape));
-    Launch launch{context, reduction, tile, reduction.rows, chunks};
-    launch.write(
-        kernel, [&](ValueRange outer, Value row, Value column, const Lanes &lanes) { return reduction.terms(kernel, outer, row, column, lanes); },
-        [&](unsigned k, Value value, ValueRange outer, Value chunk, Value column) {
-          if (chunks == 1)
-            return storeResult(kernel, results[k], value, outer, column);
-          SmallVector<Value> at = {chunk};
-          at.append(outer.begin(), outer.end());
-          at.push_back(column);
-          kernel.storeHere(value, results[k], at);
-        });
-  }
-  if (chunks == 1)
-    return;
+static void storeResult(KernelBuilder &kernel, const ColumnReduction &reduction, const View &view, Value value,
+                        ValueRange outer, Value column) {
+  SmallVector<Value> at(outer);
+  at.push_back(column);
+  kernel.storeHere(kernel.convert(reduction.finish ? reduction.finish(kernel, value) : value, view.elementType), view,
+                   at);
+}
+
+/// Partial results lie as (chunk, outer..., column).
+static TensorLayout partialLayout(const ColumnReduction &reduction, int64_t chunks) {
+  SmallVector<int64_t> shape = {chunks};
+  shape.append(resultShape(reduction));
+  return TensorLayout::contiguous(RankedTensorType::get(shape, reduction.type));
+}
+
+unsigned kernels::addPartials(Context &context, const ColumnReduction &reduction, int64_t chunks) {
+  return context.addWorkspace(chunks * countElements(resultShape(reduction)) *
+                              llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8));
+}
+
+View kernels::declarePartials(KernelBuilder &kernel, const ColumnReduction &reduction, int64_t chunks,
+                              unsigned workspace, bool write) {
+  TensorLayout layout = partialLayout(reduction, chunks);
+  return kernel.argument(rowAccess(workspace, layout, write), layout.shape);
+}
+
+void kernels::generateColumnTotals(Context &context, const ColumnReduction &reduction, ArrayRef<unsigned> workspaces,
+                                   int64_t chunks) {
   KernelBuilder kernel(context.context(), (reduction.name + "_total").str(), context.target);
   SmallVector<View> partials;
   for (unsigned workspace : workspaces)
-    partials.push_back(kernel.argument(rowAccess(workspace, partialLayout), partialShape));
-  SmallVector<View> results = declareResults(kernel);
-  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns), chunks, 1};
+    partials.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/false));
+  SmallVector<View> results = declareResults(kernel, reduction);
+  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns), chunks,
+                1};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
@@ -189,5 +182,42 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
         at.push_back(column);
         return llvm::map_to_vector(partials, [&](const View &view) { return kernel.load(view, at, lanes); });
       },
-      [&](unsigned k, Value value, ValueRange outer, Value, Value column) { storeResult(kernel, results[k], value, outer, column); });
+      [&](unsigned k, Value value, ValueRange outer, Value, Value column) {
+        storeResult(kernel, reduction, results[k], value, outer, column);
+      });
+}
+
+void kernels::generateColumnReduction(Context &context, const ColumnReduction &reduction) {
+  Tile tile(/*threads=*/256, reduction.lanes, reduction.columns);
+  int64_t others = countElements(reduction.outer) * llvm::divideCeil(reduction.columns, tile.columns());
+  int64_t chunks =
+      std::clamp<int64_t>(reduction.rows / (tile.slots() * kRowsPerThread), 1, std::max<int64_t>(1, kBlocks / others));
+  chunks = llvm::divideCeil(reduction.rows, llvm::divideCeil(reduction.rows, chunks)); // none empty
+  SmallVector<unsigned> workspaces;
+  if (chunks > 1)
+    for (unsigned k = 0; k < reduction.results; ++k)
+      workspaces.push_back(addPartials(context, reduction, chunks));
+  KernelBuilder kernel(context.context(), reduction.name, context.target);
+  reduction.declare(kernel);
+  SmallVector<View> results;
+  if (chunks == 1)
+    results = declareResults(kernel, reduction);
+  for (unsigned workspace : workspaces)
+    results.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/true));
+  Launch launch{context, reduction, tile, reduction.rows, chunks};
+  launch.write(
+      kernel,
+      [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
+        return reduction.terms(kernel, outer, row, column, lanes);
+      },
+      [&](unsigned k, Value value, ValueRange outer, Value chunk, Value column) {
+        if (chunks == 1)
+          return storeResult(kernel, reduction, results[k], value, outer, column);
+        SmallVector<Value> at = {chunk};
+        at.append(outer.begin(), outer.end());
+        at.push_back(column);
+        kernel.storeHere(value, results[k], at);
+      });
+  if (chunks > 1)
+    generateColumnTotals(context, reduction, workspaces, chunks);
 }

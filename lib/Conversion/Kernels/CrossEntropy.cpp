@@ -41,62 +41,100 @@ static void addSums(Context &context, Type type, int64_t count, std::array<unsig
   context.add(kernel);
 }
 
+namespace {
+
+/// The kernel of every row's loss and count (0 or 1), and the launch that sums them, which cross_entropy and cross_entropy_step share.
+class LossRows {
+public:
+  /// `rows` has the logits and the labels first.
+  LossRows(Context &context, StringRef name, const Rows &rows, double smoothing)
+      : context(context), kernel(context.context(), name, context.target), rows(rows), type(train::getComputeType(context.operand(0).elementType)), smoothing(smoothing) {
+    int64_t bytes = rows.count() * type.getIntOrFloatBitWidth() / 8;
+    sums = {context.addWorkspace(bytes), context.addWorkspace(bytes)};
+    for (const Access &access : rows.accesses)
+      views.push_back(kernel.argument(access, rows.shape()));
+  }
+  /// Once all further arguments are declared: opens the loop over rows.
+  void begin(int64_t ignoreIndex) {
+    losses = kernel.linear(sums[0], type, rows.count(), /*write=*/true);
+    counts = kernel.linear(sums[1], type, rows.count(), /*write=*/true);
+    kernel.spreadRow(rows.n);
+    outer = kernel.begin(rows.count(), grainFor(rows.n));
+    at = kernel.delinearize(outer, rows.outer);
+    at.push_back(kernel.index(0));
+    std::tie(counted, place) = loadLabel(kernel, views[1], at, ignoreIndex, rows.n);
+  }
+  Value load(Value i, Lanes lanes) {
+    at.back() = i;
+    return kernel.loadCompute(views[0], at, lanes);
+  }
+  Value loadLabelLogit() {
+    at.back() = place;
+    return kernel.loadComputeScalar(views[0], at);
+  }
+  Value sumLogits() {
+    return kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {load(i, lanes)}; })[0];
+  }
+  /// `logitSum` is asked for where labels are smoothed.
+  void storeLoss(Value lse, Value labelLogit, Value logitSum) {
+    Value loss = kernel.subF(lse, labelLogit), zero = kernel.scalar(0, type);
+    if (smoothing != 0) {
+      Value mean = kernel.divF(logitSum, kernel.scalar(rows.n, type));
+      loss = kernel.addF(kernel.mulF(kernel.scalar(1 - smoothing, type), loss), kernel.mulF(kernel.scalar(smoothing, type), kernel.subF(lse, mean)));
+    }
+    kernel.storeScalar(arith::SelectOp::create(kernel.builder, kernel.loc, counted, loss, zero), losses, outer);
+    kernel.storeScalar(arith::SelectOp::create(kernel.builder, kernel.loc, counted, kernel.scalar(1, type), zero), counts, outer);
+  }
+  void finish(unsigned lossResult, unsigned countResult) {
+    context.add(kernel);
+    addSums(context, type, rows.count(), sums, context.resultArgument(lossResult), context.resultArgument(countResult));
+  }
+
+  Context &context;
+  KernelBuilder kernel;
+  Rows rows;
+  Type type;
+  double smoothing;
+  SmallVector<View> views;
+  SmallVector<Value> at; // the row's coordinates, and the last place that was asked for
+  Value counted, place;  // whether the row counts, and its label
+
+private:
+  std::array<unsigned, 2> sums;
+  View losses, counts;
+  Value outer;
+};
+
+} // namespace
+
 /// Two kernels: every row's loss, count (0 or 1) and log-sum-exp; then the sums of losses and counts, in f64, in an order that depends on the number of rows alone, rounded once. Bytes moved: the
 /// logits once (a row stays in the cache for its second pass).
 LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntropyOp op) {
-  const TensorLayout &logits = context.operand(0);
-  Type type = train::getComputeType(logits.elementType);
   double smoothing = op.getLabelSmoothing().convertToDouble();
-  Rows rows(logits.shape, {rowAccess(0, logits), perRowAccess(1, context.operand(1)), perRowAccess(context.resultArgument(2), context.result(2), true)});
-  int64_t count = rows.count(), bytes = count * type.getIntOrFloatBitWidth() / 8;
-  unsigned lossArgument = context.addWorkspace(bytes), countArgument = context.addWorkspace(bytes);
-  {
-    KernelBuilder kernel(context.context(), "cross_entropy_rows", context.target);
-    OpBuilder &b = kernel.builder;
-    SmallVector<View> views;
-    for (const Access &access : rows.accesses)
-      views.push_back(kernel.argument(access, rows.shape()));
-    View losses = kernel.linear(lossArgument, type, count, /*write=*/true), counts = kernel.linear(countArgument, type, count, /*write=*/true);
-    kernel.spreadRow(rows.n);
-    Value outer = kernel.begin(count, grainFor(rows.n));
-    SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
-    at.push_back(kernel.index(0));
-    auto [counted, place] = loadLabel(kernel, views[1], at, op.getIgnoreIndex(), rows.n);
-    auto load = [&](Value i, Lanes lanes) {
-      at.back() = i;
-      return kernel.loadCompute(views[0], at, lanes);
-    };
+  Rows rows(context.operand(0).shape, {rowAccess(0, context.operand(0)), perRowAccess(1, context.operand(1)), perRowAccess(context.resultArgument(2), context.result(2), true)});
+  LossRows row(context, "cross_entropy_rows", rows, smoothing);
+  KernelBuilder &kernel = row.kernel;
+  row.begin(op.getIgnoreIndex());
+  Value max, sum, logitSum;
+  if (kernel.isGpu()) { // a long row does not stay in a cache
+    std::tie(max, sum) = kernel.reduceLogSumExp(rows.n, row.type, [&](Value i, Lanes lanes) { return row.load(i, lanes); });
+    if (smoothing != 0)
+      logitSum = row.sumLogits();
+  } else {
     SmallVector<Combine> kinds = {Combine::Max};
     if (smoothing != 0)
       kinds.push_back(Combine::Sum);
-    SmallVector<Value> first;
-    Value sum;
-    if (kernel.isGpu()) { // a long row does not stay in a cache
-      auto [max, relative] = kernel.reduceLogSumExp(rows.n, type, load);
-      first = {max};
-      sum = relative;
-      if (smoothing != 0)
-        first.push_back(kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {load(i, lanes)}; })[0]);
-    } else {
-      first = kernel.reduceRow(rows.n, kinds, type, [&](Value i, Lanes lanes) { return SmallVector<Value>(kinds.size(), load(i, lanes)); });
-      Value maxes = kernel.broadcast(first[0]);
-      sum = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {kernel.expF(kernel.subF(load(i, lanes), maxes))}; })[0];
-    }
-    Value lse = kernel.addF(first[0], kernel.logF(sum));
-    at.back() = place;
-    Value loss = kernel.subF(lse, kernel.loadComputeScalar(views[0], at));
-    if (smoothing != 0) {
-      Value mean = kernel.divF(first[1], kernel.scalar(rows.n, type));
-      loss = kernel.addF(kernel.mulF(kernel.scalar(1 - smoothing, type), loss), kernel.mulF(kernel.scalar(smoothing, type), kernel.subF(lse, mean)));
-    }
-    Value zero = kernel.scalar(0, type);
-    kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, counted, loss, zero), losses, outer);
-    kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, counted, kernel.scalar(1, type), zero), counts, outer);
-    at.back() = kernel.index(0);
-    kernel.storeRoundedScalar(lse, views[2], at);
-    context.add(kernel);
+    SmallVector<Value> first = kernel.reduceRow(rows.n, kinds, row.type, [&](Value i, Lanes lanes) { return SmallVector<Value>(kinds.size(), row.load(i, lanes)); });
+    max = first.front();
+    logitSum = first.back();
+    Value maxes = kernel.broadcast(max);
+    sum = kernel.reduceRow(rows.n, Combine::Sum, row.type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {kernel.expF(kernel.subF(row.load(i, lanes), maxes))}; })[0];
   }
-  addSums(context, type, count, {lossArgument, countArgument}, context.resultArgument(0), context.resultArgument(1));
+  Value lse = kernel.addF(max, kernel.logF(sum));
+  row.storeLoss(lse, row.loadLabelLogit(), logitSum);
+  row.at.back() = kernel.index(0);
+  kernel.storeRoundedScalar(lse, row.views[2], row.at);
+  row.finish(0, 1);
   return success();
 }
 
@@ -187,54 +225,30 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
 LogicalResult kernels::generateCrossEntropyStep(Context &context, train::CrossEntropyStepOp op) {
   if (!context.isGpu())
     return op.emitOpError("is for GPUs: elsewhere cross_entropy and its gradient are ops of their own");
-  const TensorLayout &logits = context.operand(0), &scaleLayout = context.operand(2);
-  Type type = train::getComputeType(logits.elementType);
+  Rows rows(context.operand(0).shape, {rowAccess(0, context.operand(0)), perRowAccess(1, context.operand(1)), rowAccess(context.resultArgument(0), context.result(0), true)});
   double smoothing = op.getLabelSmoothing().convertToDouble();
-  Rows rows(logits.shape, {rowAccess(0, logits), perRowAccess(1, context.operand(1)), rowAccess(context.resultArgument(0), context.result(0), true)});
-  int64_t count = rows.count(), bytes = count * type.getIntOrFloatBitWidth() / 8;
-  unsigned lossArgument = context.addWorkspace(bytes), countArgument = context.addWorkspace(bytes);
-  KernelBuilder kernel(context.context(), "cross_entropy_step", context.target);
+  LossRows row(context, "cross_entropy_step", rows, smoothing);
+  KernelBuilder &kernel = row.kernel;
   OpBuilder &b = kernel.builder;
-  SmallVector<View> views;
-  for (const Access &access : rows.accesses)
-    views.push_back(kernel.argument(access, rows.shape()));
-  View scaleView = kernel.linear(2, scaleLayout.elementType, 1);
-  View losses = kernel.linear(lossArgument, type, count, /*write=*/true), counts = kernel.linear(countArgument, type, count, /*write=*/true);
-  kernel.spreadRow(rows.n);
-  Value outer = kernel.begin(count, grainFor(rows.n));
-  SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
-  at.push_back(kernel.index(0));
-  auto [counted, place] = loadLabel(kernel, views[1], at, op.getIgnoreIndex(), rows.n);
-  Value scale = kernel.convert(kernel.loadScalar(scaleView, kernel.index(0)), type);
-  auto load = [&](Value i, Lanes lanes) {
-    at.back() = i;
-    return kernel.loadCompute(views[0], at, lanes);
-  };
+  View scaleView = kernel.linear(2, context.operand(2).elementType, 1);
+  row.begin(op.getIgnoreIndex());
+  Value scale = kernel.convert(kernel.loadScalar(scaleView, kernel.index(0)), row.type);
   // Read before the reduction, behind which the row may be written over.
-  at.back() = place;
-  Value labelLogit = kernel.loadComputeScalar(views[0], at);
-  auto [max, relative] = kernel.reduceLogSumExp(rows.n, type, load);
-  Value lse = kernel.addF(max, kernel.logF(relative)), loss = kernel.subF(lse, labelLogit);
-  if (smoothing != 0) {
-    Value sum = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {load(i, lanes)}; })[0];
-    Value mean = kernel.divF(sum, kernel.scalar(rows.n, type));
-    loss = kernel.addF(kernel.mulF(kernel.scalar(1 - smoothing, type), loss), kernel.mulF(kernel.scalar(smoothing, type), kernel.subF(lse, mean)));
-  }
-  Value zero = kernel.scalar(0, type), isCounted = counted;
-  kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, isCounted, loss, zero), losses, outer);
-  kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, isCounted, kernel.scalar(1, type), zero), counts, outer);
+  Value labelLogit = row.loadLabelLogit();
+  auto [max, relative] = kernel.reduceLogSumExp(rows.n, row.type, [&](Value i, Lanes lanes) { return row.load(i, lanes); });
+  Value lse = kernel.addF(max, kernel.logF(relative));
+  row.storeLoss(lse, labelLogit, smoothing != 0 ? row.sumLogits() : Value());
   {
-    auto branch = scf::IfOp::create(b, kernel.loc, isCounted, /*withElseRegion=*/true);
+    auto branch = scf::IfOp::create(b, kernel.loc, row.counted, /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    writeGradRow(kernel, views[0], views[2], at, rows.n, {lse, scale, place}, smoothing);
+    writeGradRow(kernel, row.views[0], row.views[2], row.at, rows.n, {lse, scale, row.place}, smoothing);
     b.setInsertionPointToStart(branch.elseBlock());
     kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
-      at.back() = i;
-      kernel.storeRounded(kernel.splat(0, type), views[2], at, lanes);
+      row.at.back() = i;
+      kernel.storeRounded(kernel.splat(0, row.type), row.views[2], row.at, lanes);
     });
   }
-  context.add(kernel);
-  addSums(context, type, count, {lossArgument, countArgument}, context.resultArgument(1), context.resultArgument(2));
+  row.finish(1, 2);
   return success();
 }

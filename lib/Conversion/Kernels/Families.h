@@ -81,6 +81,9 @@ mlir::LogicalResult generateRotary(Context &context, train::RotaryOp op);
 mlir::LogicalResult generateNorm(Context &context);
 mlir::LogicalResult generateNormParameterGrad(Context &context);
 
+//===--- NormGrad.cpp ---===//
+mlir::LogicalResult generateNormGrad(Context &context);
+
 //===--- CrossEntropy.cpp ---===//
 mlir::LogicalResult generateCrossEntropy(Context &context, train::CrossEntropyOp op);
 mlir::LogicalResult generateCrossEntropyGrad(Context &context, train::CrossEntropyGradOp op);
@@ -116,6 +119,11 @@ struct ColumnReduction {
 };
 /// Bytes moved: operands once; where there are few columns, a 100th of that for partial sums.
 void generateColumnReduction(Context &context, const ColumnReduction &reduction);
+
+/// Where another kernel makes partial results of `chunks` chunks of rows: a workspace for those of one result, its view (chunk, outer..., column), and the launch that sums them.
+unsigned addPartials(Context &context, const ColumnReduction &reduction, int64_t chunks);
+View declarePartials(KernelBuilder &kernel, const ColumnReduction &reduction, int64_t chunks, unsigned workspace, bool write);
+void generateColumnTotals(Context &context, const ColumnReduction &reduction, llvm::ArrayRef<unsigned> workspaces, int64_t chunks);
 
 //===--- Rows.cpp ---===//
 

@@ -134,6 +134,19 @@ public:
   /// GPU: begins a kernel whose blocks share out `iterations` each by themselves, and returns the block's first one. None of them may go beyond the last of the launch.
   mlir::Value beginBlock(int64_t iterations);
   mlir::Value lastIteration() { return add(upper, -1); }
+  /// GPU: a kernel whose outer iterations are blocks, each of which walks over `perBlock` of all `iterations`, its groups in turns; each group carries values along.
+  struct Walk {
+    llvm::SmallVector<mlir::Value> carried; // the last ones of the thread's group
+    mlir::Value block, group, number;       // of the block, and of the group and the thread in the block
+  };
+  /// Begins it and writes the walk. `init` gives the values that a group's first iteration gets, `step` those that go on to the `next`, which is `iteration` itself in the end: it may read ahead. What
+  /// follows is done behind the walk.
+  Walk walk(int64_t iterations, int64_t perBlock, llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value iteration)> init,
+            llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value iteration, mlir::Value next, mlir::ValueRange carried)> step);
+  /// GPU: whether a row of n stays in its group's registers, and each of its elements is read once, however often it is asked for.
+  bool fitsRegisters(int64_t n) const;
+  /// GPU: the vectors of a row that a thread has, from `from` on, a multiple of the group's step, each with its first place.
+  llvm::SmallVector<std::pair<mlir::Value, Lanes>> vectorsOfRow(int64_t n, int64_t from = 0);
   /// GPU: what follows is done by all threads of a block, after its iterations.
   void afterIterations() { builder.setInsertionPoint(entry->getTerminator()); }
   /// Closes the kernel. It stays owned by the builder until `release`.

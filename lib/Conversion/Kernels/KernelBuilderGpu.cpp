@@ -127,6 +127,49 @@ Value KernelBuilder::beginBlock(int64_t iterations) {
   return add(lower, mul(gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x), iterations));
 }
 
+KernelBuilder::Walk KernelBuilder::walk(int64_t iterations, int64_t perBlock, function_ref<SmallVector<Value>(Value)> init, function_ref<SmallVector<Value>(Value, Value, ValueRange)> step) {
+  launch.extent = llvm::divideCeil(iterations, perBlock);
+  launch.grain = 1;
+  declareRange();
+  kernel->setBlockThreads(spread.threads * spread.groups);
+  kernel->setBlockIterations(1);
+  builder.setInsertionPoint(plan::ReturnOp::create(builder, loc));
+  Walk result;
+  result.number = gpu::ThreadIdOp::create(builder, loc, gpu::Dimension::x);
+  result.group = index(0);
+  threadInGroup = result.number;
+  if (spread.groups > 1) {
+    SmallVector<Value> split = delinearize(result.number, {spread.groups, spread.threads});
+    result.group = split[0];
+    threadInGroup = split[1];
+  }
+  firstPlace = arith::MulIOp::create(builder, loc, threadInGroup, index(spread.lanes));
+  result.block = add(lower, gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x));
+  Value first = mul(result.block, perBlock), limit = add(first, perBlock);
+  if (iterations % perBlock != 0)
+    limit = arith::MinUIOp::create(builder, loc, limit, index(iterations));
+  first = add(first, result.group);
+  Value start = first; // a group of the last block may have no iteration
+  if (iterations % (perBlock * spread.groups) != 0)
+    start = arith::MinUIOp::create(builder, loc, first, index(iterations - 1));
+  body = entry;
+  SmallVector<Value> initial = init(start);
+  loaded.clear();
+  auto loop = scf::ForOp::create(builder, loc, first, limit, index(spread.groups), initial);
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(loop.getBody());
+    body = loop.getBody();
+    Value iteration = loop.getInductionVar(), following = add(iteration, spread.groups);
+    Value next = arith::SelectOp::create(builder, loc, arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ult, following, limit), following, iteration);
+    scf::YieldOp::create(builder, loc, step(iteration, next, loop.getRegionIterArgs()));
+  }
+  body = entry;
+  loaded.clear();
+  result.carried.assign(loop.getResults().begin(), loop.getResults().end());
+  return result;
+}
+
 Value KernelBuilder::thread() { return threadInGroup; }
 
 Value KernelBuilder::isLeader() { return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, threadInGroup, index(0)); }
@@ -386,6 +429,18 @@ Value KernelBuilder::placeAt(int64_t base) {
   return place;
 }
 
+bool KernelBuilder::fitsRegisters(int64_t n) const { return n <= kUnrolledSteps * spread.step(); }
+
+SmallVector<std::pair<Value, Lanes>> KernelBuilder::vectorsOfRow(int64_t n, int64_t from) {
+  const int64_t step = spread.step(), whole = n / step * step;
+  SmallVector<std::pair<Value, Lanes>> vectors;
+  for (int64_t base = from; base < whole; base += step)
+    vectors.push_back({placeAt(base), Lanes{}});
+  if (whole != n)
+    vectors.push_back({placeAt(whole), lanesBelow(placeAt(whole), index(n), n % spread.lanes == 0)});
+  return vectors;
+}
+
 void KernelBuilder::runLanes(Value i, Value limit, bool together, LaneBody laneBody) {
   auto run = [&](const Lanes &lanes) {
     StoresLast stores(*this);
@@ -452,11 +507,7 @@ SmallVector<Value> KernelBuilder::foldRow(int64_t n, ArrayRef<Value> init, FoldB
     scf::YieldOp::create(builder, loc, fold(vectors, SmallVector<Value>(loop.getRegionIterArgs())));
     carried.assign(loop.getResults().begin(), loop.getResults().end());
   }
-  SmallVector<std::pair<Value, Lanes>> vectors;
-  for (; done < whole; done += step)
-    vectors.push_back({placeAt(done), Lanes{}});
-  if (whole != n)
-    vectors.push_back({placeAt(whole), lanesBelow(placeAt(whole), index(n), n % spread.lanes == 0)});
+  SmallVector<std::pair<Value, Lanes>> vectors = vectorsOfRow(n, done);
   return vectors.empty() ? carried : fold(vectors, carried);
 }
 

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "FloatMath.h"
 #include "LowerKernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -26,37 +27,8 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-/// Arithmetic on values of one f64 type (scalar or vector).
-struct F64 {
-  OpBuilder &b;
-  Location loc;
-  Type type;
-
-  Type withElement(Type element) const {
-    if (auto vector = dyn_cast<VectorType>(type))
-      return vector.clone(element);
-    return element;
-  }
-  Value constant(Type of, Attribute element) {
-    if (auto vector = dyn_cast<VectorType>(of))
-      element = DenseElementsAttr::get(vector, element);
-    return arith::ConstantOp::create(b, loc, cast<TypedAttr>(element));
-  }
-  Value c(double value) { return constant(type, b.getF64FloatAttr(value)); }
-  Value i(int64_t value) { return constant(withElement(b.getI64Type()), b.getI64IntegerAttr(value)); }
-  Value add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
-  Value sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
-  Value mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
-  Value div(Value x, Value y) { return arith::DivFOp::create(b, loc, x, y); }
-  Value abs(Value x) { return math::AbsFOp::create(b, loc, x); }
-  Value fma(Value x, Value y, Value z) { return math::FmaOp::create(b, loc, x, y, z); }
-  Value compare(arith::CmpFPredicate predicate, Value x, Value y) { return arith::CmpFOp::create(b, loc, predicate, x, y); }
-  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
+struct F64 : FloatMath<double> {
   Value both(Value x, Value y) { return arith::AndIOp::create(b, loc, x, y); }
-  Value asInt(Value x) { return arith::BitcastOp::create(b, loc, withElement(b.getI64Type()), x); }
-  Value asFloat(Value x) { return arith::BitcastOp::create(b, loc, type, x); }
-  Value addI(Value x, Value y) { return arith::AddIOp::create(b, loc, x, y); }
-  Value subI(Value x, Value y) { return arith::SubIOp::create(b, loc, x, y); }
 
   /// x = n log 2 + f; Taylor's series of e^f up to f^13, whose rest is 2^-57; scaled by 2^n in two exact steps.
   Value exp(Value x) {
@@ -176,7 +148,7 @@ struct ExpandF64 : OpRewritePattern<OpTy> {
   LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
     if (!getElementTypeOrSelf(op.getType()).isF64())
       return failure();
-    F64 f{rewriter, op.getLoc(), op.getType()};
+    F64 f{{rewriter, op.getLoc(), op.getType()}};
     rewriter.replaceOp(op, (f.*Expand)(op.getOperand()));
     return success();
   }
@@ -186,7 +158,7 @@ struct ExpandPow : OpRewritePattern<math::PowFOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(math::PowFOp op, PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
-    F64 f{rewriter, loc, op.getType()};
+    F64 f{{rewriter, loc, op.getType()}};
     if (getElementTypeOrSelf(op.getType()).isF64()) {
       rewriter.replaceOp(op, f.pow(op.getLhs(), op.getRhs()));
       return success();

@@ -13,6 +13,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "FloatMath.h"
 #include "LowerKernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
@@ -52,40 +53,11 @@ static Value callLibrary(OpBuilder &b, Location loc, StringRef name, ValueRange 
 
 namespace {
 
-/// Arithmetic on values of one fp32 type (scalar or vector).
-struct F32 {
-  OpBuilder &b;
-  Location loc;
-  Type type;
+struct F32 : FloatMath<float> {
   bool gpu = false;
 
-  Type withElement(Type element) const {
-    if (auto vector = dyn_cast<VectorType>(type))
-      return vector.clone(element);
-    return element;
-  }
-  Value constant(Type of, Attribute element) {
-    if (auto vector = dyn_cast<VectorType>(of))
-      element = DenseElementsAttr::get(vector, element);
-    return arith::ConstantOp::create(b, loc, cast<TypedAttr>(element));
-  }
-  Value c(float value) { return constant(type, b.getF32FloatAttr(value)); }
-  Value i(int32_t value) { return constant(withElement(b.getI32Type()), b.getI32IntegerAttr(value)); }
   Value d(double value) { return constant(withElement(b.getF64Type()), b.getF64FloatAttr(value)); }
-  Value add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
-  Value sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
-  Value mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
-  Value div(Value x, Value y) { return arith::DivFOp::create(b, loc, x, y); }
-  Value neg(Value x) { return arith::NegFOp::create(b, loc, x); }
-  Value abs(Value x) { return math::AbsFOp::create(b, loc, x); }
-  Value fma(Value x, Value y, Value z) { return math::FmaOp::create(b, loc, x, y, z); }
   Value copysign(Value x, Value sign) { return math::CopySignOp::create(b, loc, x, sign); }
-  Value compare(arith::CmpFPredicate predicate, Value x, Value y) { return arith::CmpFOp::create(b, loc, predicate, x, y); }
-  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
-  Value asInt(Value x) { return arith::BitcastOp::create(b, loc, withElement(b.getI32Type()), x); }
-  Value asFloat(Value x) { return arith::BitcastOp::create(b, loc, type, x); }
-  Value addI(Value x, Value y) { return arith::AddIOp::create(b, loc, x, y); }
-  Value subI(Value x, Value y) { return arith::SubIOp::create(b, loc, x, y); }
 
   /// c[0] x^(n-1) + ... + c[n-1] by Horner's rule.
   Value polynomial(Value x, ArrayRef<float> coefficients) {
@@ -225,7 +197,7 @@ struct ExpandF32 : OpRewritePattern<OpTy> {
   LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
     if (!getElementTypeOrSelf(op.getType()).isF32())
       return failure();
-    F32 f{rewriter, op.getLoc(), op.getType(), gpu};
+    F32 f{{rewriter, op.getLoc(), op.getType()}, gpu};
     rewriter.replaceOp(op, Expand(f, op.getOperand()));
     return success();
   }

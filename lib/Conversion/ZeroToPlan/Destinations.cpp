@@ -57,12 +57,44 @@ void FunctionLowering::assignGradients(zero::ReduceGradientsOp op) {
   if (storage < 0) // a bucket that is freed when it is reduced
     storage = context.storages.createTemporary(home.padded * getElementBytes(home.op.getGradientType()), plan::MemoryClass::communication);
   bucketGradients[op] = storage;
+  DenseMap<Value, View> places;
   for (auto [value, segment] : llvm::zip_equal(op.getGradients(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
-    written[op].push_back(assignDestination(value, home.getView(storage, segment.getParameter().getAttr(), cast<RankedTensorType>(value.getType()))));
+    places[value] = home.getView(storage, segment.getParameter().getAttr(), cast<RankedTensorType>(value.getType()));
+  for (Value value : op.getGradients())
+    written[op].push_back(assignJoined(value, places) || assignDestination(value, places.lookup(value)));
+}
+
+/// The rows of one product may be the gradients of several parameters: where these are neighbours in the bucket, the product is written there as a whole.
+bool FunctionLowering::assignJoined(Value gradient, const DenseMap<Value, View> &places) {
+  auto slice = gradient.getDefiningOp<train::SliceOp>();
+  auto product = slice ? slice.getInput().getDefiningOp<train::MatmulOp>() : train::MatmulOp();
+  if (!product || product.getType().getRank() != 2)
+    return false;
+  // Where the product begins, as each of its parts says.
+  const int64_t columns = product.getType().getDimSize(1);
+  std::optional<int64_t> begin;
+  int64_t rows = 0;
+  for (OpOperand &use : product->getUses()) {
+    auto part = dyn_cast<train::SliceOp>(use.getOwner());
+    auto place = part ? places.find(part.getResult()) : places.end();
+    if (place == places.end() || !part->hasOneUse() || part.getType().getDimSize(1) != columns || part.getStarts()[1] != 0 || llvm::any_of(part.getStrides(), [](int64_t stride) { return stride != 1; }))
+      return false;
+    int64_t own = place->second.offset - part.getStarts()[0] * columns;
+    if (!place->second.isContiguous() || begin.value_or(own) != own)
+      return false;
+    begin = own;
+    rows += part.getType().getDimSize(0);
+  }
+  if (rows != product.getType().getDimSize(0))
+    return false;
+  return destinations.contains(product.getResult()) || assignDestination(product.getResult(), View::contiguous(places.lookup(gradient).storage, product.getType(), *begin), /*mayHaveOtherUses=*/true);
 }
 
 void FunctionLowering::assignConcat(train::ConcatOp op) {
   if (op->use_empty())
+    return;
+  // Parameters are copied, or lie side by side already; see lowerConcat.
+  if (!destinations.contains(op.getResult()) && llvm::all_of(op.getInputs(), [](Value input) { return isa_and_nonnull<train::ReadStateOp, zero::ViewOp>(input.getDefiningOp()); }))
     return;
   View &whole = destinations.try_emplace(op.getResult()).first->second;
   if (whole.storage < 0)

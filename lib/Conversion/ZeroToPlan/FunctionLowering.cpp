@@ -169,7 +169,27 @@ LogicalResult FunctionLowering::lowerMovement(Operation *op) {
   return launchKernels(op, {input, target}, op->getLoc());
 }
 
+/// The view of tensors that lie one behind the other in one storage, as neighbouring parameters of a bucket do.
+static std::optional<View> joinViews(train::ConcatOp op, ArrayRef<View> parts) {
+  if (op.getAxis() != 0)
+    return std::nullopt;
+  int64_t next = parts.front().offset;
+  for (const View &part : parts) {
+    if (part.storage != parts.front().storage || !part.isContiguous() || part.offset != next)
+      return std::nullopt;
+    next += part.getElements();
+  }
+  return View::contiguous(parts.front().storage, op.getType(), parts.front().offset);
+}
+
 LogicalResult FunctionLowering::lowerConcat(train::ConcatOp op) {
+  if (!destinations.contains(op.getResult())) {
+    if (std::optional<View> joined = joinViews(op, llvm::map_to_vector(op.getInputs(), [&](Value input) { return getView(input); }))) {
+      views[op.getResult()] = *joined;
+      return success();
+    }
+    written[op].assign(op.getInputs().size(), false);
+  }
   View result = getResultView(op.getResult());
   views[op.getResult()] = result;
   SmallVector<int64_t> starts(op.getType().getRank(), 0), steps(op.getType().getRank(), 1);

@@ -31,6 +31,7 @@ private:
   /// Lets `value` be written to `destination`, through the movement between; false where its producer cannot.
   bool assignDestination(mlir::Value value, const View &destination, bool mayHaveOtherUses = false);
   void assignGradients(zero::ReduceGradientsOp op);
+  bool assignJoined(mlir::Value gradient, const llvm::DenseMap<mlir::Value, View> &places);
   void assignConcat(train::ConcatOp op);
 
   //===--- FunctionLowering.cpp ---===//

@@ -89,7 +89,7 @@ Values LayerNormOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Arr
     return {};
   Values grads(getNumOperands());
   if (needed[0])
-    grads[0] = LayerNormGradOp::create(builder, getLoc(), getInput().getType(), getInput(), getGamma(), getMean(), getRstd(), cotangents[0]);
+    grads[0] = LayerNormGradOp::create(builder, getLoc(), getInput().getType(), getInput(), getGamma(), getMean(), getRstd(), cotangents[0]).getResult();
   unsigned gamma = 1, beta = getGamma() ? 2 : 1;
   bool gammaNeeded = getGamma() && needed[gamma], betaNeeded = getBeta() && needed[beta];
   if (gammaNeeded || betaNeeded) {
@@ -108,7 +108,7 @@ Values RMSNormOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Array
     return {};
   Values grads(getNumOperands());
   if (needed[0])
-    grads[0] = RMSNormGradOp::create(builder, getLoc(), getInput().getType(), getInput(), getGamma(), getRstd(), cotangents[0]);
+    grads[0] = RMSNormGradOp::create(builder, getLoc(), getInput().getType(), getInput(), getGamma(), getRstd(), cotangents[0]).getResult();
   if (getGamma() && needed[1])
     grads[1] = RMSNormParameterGradOp::create(builder, getLoc(), getGamma().getType(), getInput(), getRstd(), cotangents[0]);
   return grads;

@@ -440,11 +440,23 @@ static LogicalResult verifyAddend(Operation *op, Value addend, Value input) {
   return op->emitOpError() << "addend is " << addend.getType() << ", expected " << input.getType();
 }
 
+/// (C3) of gradients of norms.
+static LogicalResult verifySums(Operation *op, Value input, ArrayRef<std::pair<StringRef, Value>> sums) {
+  for (auto [what, value] : sums)
+    if (value && failed(verifyVector(op, what, value, input)))
+      return failure();
+  return success();
+}
+
 LogicalResult LayerNormGradOp::verify() {
   if (failed(verifyAddend(*this, getAddend(), getInput()))) // (C2)
     return failure();
   if (failed(verifyRows(*this, getInput())) || (getGamma() && failed(verifyVector(*this, "gamma", getGamma(), getInput()))) ||
       failed(verifyShape(*this, "cotangent", shapeOf(getCotangent()), shapeOf(getInput()))))
+    return failure();
+  if (static_cast<bool>(getGammaGrad()) != static_cast<bool>(getBetaGrad()))
+    return emitOpError() << "has " << (getGammaGrad() ? "gamma's" : "beta's") << " gradient without " << (getGammaGrad() ? "beta's" : "gamma's");
+  if (failed(verifySums(*this, getInput(), {{"gamma's gradient", getGammaGrad()}, {"beta's gradient", getBetaGrad()}, {"sum", getSum()}})))
     return failure();
   return verifyStatistic(*this, "mean", getMean(), getInput());
 }
@@ -473,6 +485,8 @@ LogicalResult RMSNormGradOp::verify() {
     return failure();
   if (getResult().getType() != getInput().getType()) // (C2)
     return emitOpError() << "result is " << getResult().getType() << ", expected " << getInput().getType();
+  if (failed(verifySums(*this, getInput(), {{"gamma's gradient", getGammaGrad()}, {"sum", getSum()}})))
+    return failure();
   return verifyAddend(*this, getAddend(), getInput());
 }
 

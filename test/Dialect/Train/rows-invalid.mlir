@@ -168,6 +168,22 @@ func.func @f(%x: tensor<2x3xf32>, %s: tensor<2xf32>, %v: tensor<3xf32>) {
 
 // -----
 
+func.func @f(%x: tensor<2x3xf32>, %s: tensor<2xf32>) {
+  // expected-error@+1 {{gamma's gradient has shape [2], expected [3]}}
+  %0:2 = train.rms_norm_grad %x rstd %s cotangent %x : tensor<2x3xf32>, tensor<2xf32>, tensor<2x3xf32> -> tensor<2x3xf32> parameters tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %s: tensor<2xf32>) {
+  // expected-error@+1 {{sum has shape [2x3], expected [3]}}
+  %0:2 = train.layer_norm_grad %x mean %s rstd %s cotangent %x : tensor<2x3xf32>, tensor<2xf32>, tensor<2x3xf32> sum tensor<2x3xf32>
+  return
+}
+
+// -----
+
 func.func @f(%x: tensor<2x3xf32>, %y: tensor<2xi64>, %z: tensor<3xi64>, %s: tensor<f32>) {
   // expected-error@+1 {{labels has shape [3], expected [2]}}
   %0:3 = train.cross_entropy_step %x, %z, %s : tensor<2x3xf32>, tensor<3xi64>, tensor<f32> -> tensor<f32>

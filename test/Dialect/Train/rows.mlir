@@ -45,6 +45,10 @@ func.func @norms(%x: tensor<2x3xbf16>, %g: tensor<3xbf16>) {
   %dx3 = train.rms_norm_grad %x gamma %g : tensor<3xbf16> rstd %r cotangent %z addend %y : tensor<2x3xbf16> : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<2x3xbf16>
   // CHECK: train.rms_norm_parameter_grad %{{.*}} rstd %{{.*}} cotangent %{{.*}} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<3xbf16>
   %dg1 = train.rms_norm_parameter_grad %x rstd %r cotangent %z : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<3xbf16>
+  // CHECK: train.layer_norm_grad {{.*}} cotangent %{{.*}} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> parameters tensor<3xf32>, tensor<3xbf16> sum tensor<3xf32>
+  %all:4 = train.layer_norm_grad %x mean %mean rstd %rstd cotangent %y {resultSegmentSizes = array<i32: 1, 1, 1, 1>} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> parameters tensor<3xf32>, tensor<3xbf16> sum tensor<3xf32>
+  // CHECK: train.rms_norm_grad {{.*}} -> tensor<2x3xbf16> sum tensor<3xbf16>
+  %two:2 = train.rms_norm_grad %x rstd %r cotangent %z {resultSegmentSizes = array<i32: 1, 0, 1>} : tensor<2x3xbf16>, tensor<2xf32>, tensor<2x3xbf16> -> tensor<2x3xbf16> sum tensor<3xbf16>
   return
 }
 

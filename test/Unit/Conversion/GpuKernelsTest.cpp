@@ -59,6 +59,23 @@ TEST(ExactNormKernels, SumsAreThoseOfTheRuntime) {
   EXPECT_EQ(words[74], 1);
 }
 
+TEST(ExactNormKernels, SquaresOfEachBlock) {
+  for (Type type : {Type::BF16, Type::F32, Type::F64})
+    for (int64_t blocks : {1, 37, 131}) { // a part of what a warp has, of what a block of threads has, and of two
+      Tensor gradient = random(type, {blocks, 128});
+      gradient.values[5] = std::ldexp(1, 100); // whose square no fp32 number is
+      gradient.values.back() = std::ldexp(1, -90);
+      std::vector<double> sums = runSquares(gradient);
+      ASSERT_EQ(static_cast<int64_t>(sums.size()), blocks);
+      for (int64_t block = 0; block < blocks; ++block) {
+        double expected = 0;
+        for (int64_t i = 0; i < 128; ++i)
+          expected += gradient.values[block * 128 + i] * gradient.values[block * 128 + i];
+        EXPECT_NEAR(sums[block], expected, 1e-14 * expected) << block << " of " << blocks;
+      }
+    }
+}
+
 TEST(ExactNormKernels, TheRootOfTwoSumsRoundsOnce) {
   std::vector<int64_t> none(kSumWords, 0);
   for (auto [low, high] : {std::pair(-1074, -1000), std::pair(-300, 300), std::pair(-30, 0), std::pair(900, 1020)})
@@ -214,6 +231,57 @@ TEST(GpuKernels, ColumnsInSeveralChunks) {
   for (size_t i = 0; i < x.values.size(); ++i)
     expected[i / 70001] += x.values[i];
   expectNear(sums, expected, 3e-6, 1e-4);
+}
+
+/// A norm's gradient with the sums over its rows: the bits of the ops that have one result, and a sum that is right.
+void checkNormSums(Type type, int64_t rows, int64_t n, bool centered) {
+  Type stat = type == Type::F64 ? Type::F64 : Type::F32;
+  std::string name = type == Type::BF16 ? "bf16" : type == Type::F32 ? "f32" : "f64", size = std::to_string(n);
+  std::string row = "tensor<" + std::to_string(rows) + "x" + size + "x" + name + ">", vector = "tensor<" + size + "x" + name + ">", wide = "tensor<" + size + "x" + (stat == Type::F64 ? "f64" : "f32") + ">";
+  std::string statistic = "tensor<" + std::to_string(rows) + "x" + (stat == Type::F64 ? "f64" : "f32") + ">", op = centered ? "train.layer_norm" : "train.rms_norm";
+  Tensor x = random(type, {rows, n}), gamma = random(type, {n}, -2, 2, 2), mean = random(stat, {rows}, -0.1, 0.1, 3), rstd = random(stat, {rows}, 0.5, 1.5, 4), dy = random(type, {rows, n}, -1, 1, 5), addend = random(type, {rows, n}, -1, 1, 6);
+  std::string statistics = centered ? " mean %2 rstd %3 cotangent %4" : " rstd %2 cotangent %3", tail = " : " + row + ", " + statistic + ", " + row + (centered ? "" : " -> " + row);
+  std::vector<Tensor> inputs = centered ? std::vector<Tensor>{x, gamma, mean, rstd, dy, addend} : std::vector<Tensor>{x, gamma, rstd, dy, addend};
+  std::string grad = op + "_grad %0 gamma %1 : " + vector + statistics + " addend %" + std::to_string(inputs.size() - 1) + " : " + row;
+  Tensor out = like(type, {rows, n}), sum = like(stat, {n}), parameter = like(type, {n});
+  std::vector<Tensor> outputs = centered ? std::vector<Tensor>{out, sum, parameter, sum} : std::vector<Tensor>{out, sum, sum};
+  std::string all = "%r:" + std::to_string(outputs.size()) + " = " + grad + " {resultSegmentSizes = array<i32: 1, 1, " + (centered ? "1, " : "") + "1>}" + tail + " parameters " + wide + (centered ? ", " + vector : "") + " sum " + wide;
+  SCOPED_TRACE(all);
+  std::vector<Tensor> results = run(all, inputs, outputs);
+  checkInPlace(all, inputs, outputs, static_cast<int>(inputs.size()) - 1);
+
+  EXPECT_EQ(results[0].values, run("%r = " + grad + tail, inputs, {out})[0].values);
+  std::vector<Tensor> fewer = centered ? std::vector<Tensor>{x, mean, rstd, dy} : std::vector<Tensor>{x, rstd, dy};
+  std::string parameters = op + "_parameter_grad %0" + (centered ? " mean %1 rstd %2 cotangent %3" : " rstd %1 cotangent %2") + " : " + row + ", " + statistic + ", " + row + " -> " + wide + (centered ? ", " + vector : "");
+  std::vector<Tensor> apart = run(std::string(centered ? "%r:2" : "%r") + " = " + parameters, fewer, centered ? std::vector<Tensor>{sum, parameter} : std::vector<Tensor>{sum});
+  EXPECT_EQ(results[1].values, apart[0].values);
+  if (centered)
+    EXPECT_EQ(results[2].values, apart[1].values);
+  // Without gamma's gradient.
+  std::vector<Tensor> alone = run("%r:2 = " + grad + " {resultSegmentSizes = array<i32: 1, 0, " + (centered ? "0, " : "") + "1>}" + tail + " sum " + wide, inputs, {out, sum});
+  EXPECT_EQ(alone[0].values, results[0].values);
+  EXPECT_EQ(alone[1].values, results.back().values);
+
+  std::vector<double> expected(n, 0), gammaGrad(n, 0);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < n; ++i) {
+      expected[i] += results[0].values[r * n + i];
+      gammaGrad[i] += dy.values[r * n + i] * (x.values[r * n + i] - (centered ? mean.values[r] : 0)) * rstd.values[r];
+    }
+  double tolerance = stat == Type::F64 ? 1e-13 : 2e-6;
+  expectNear(results.back(), expected, tolerance, tolerance * std::sqrt(rows) * 10);
+  expectNear(results[1], gammaGrad, tolerance, tolerance * std::sqrt(rows) * 10);
+}
+
+TEST(GpuKernels, SumsBesideTheGradientOfANorm) {
+  for (bool centered : {true, false}) {
+    checkNormSums(Type::BF16, 70, 75, centered);    // a warp a row, no vector whole
+    checkNormSums(Type::F32, 5, 768, centered);     // fewer rows than a block has groups and the launch blocks
+    checkNormSums(Type::F64, 9, 260, centered);
+    checkNormSums(Type::BF16, 1100, 24, centered);  // two rows of a group, the last block shorter
+    checkNormSums(Type::BF16, 400, 1128, centered); // two rows of a block
+    checkNormSums(Type::F32, 3, 17000, centered);   // too long for registers
+  }
 }
 
 TEST(GpuKernels, AFrequentTokenAndManyThatAreAbsent) {

@@ -439,16 +439,19 @@ def Train_LayerNormOp : Train_Op<"layer_norm", [Pure, AllTypesMatch<["mean", "rs
   let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? (`beta` $beta^ `:` type($beta))? attr-dict `:` type($input) `->` type($result) `,` type($mean)";
   let hasVerifier = 1;
 }
-def Train_LayerNormGradOp : Train_Op<"layer_norm_grad", [Pure, AttrSizedOperandSegments, AllTypesMatch<["mean", "rstd"]>, AllTypesMatch<["input", "result"]>]> {
-  let summary = "dx of layer_norm, plus what else reaches x";
+def Train_LayerNormGradOp : Train_Op<"layer_norm_grad", [Pure, AttrSizedOperandSegments, AttrSizedResultSegments, AllTypesMatch<["mean", "rstd"]>, AllTypesMatch<["input", "result"]>]> {
+  let summary = "dx of layer_norm, plus what else reaches x, and sums over its rows";
   let description = [{
-    (C1) gamma, mean, rstd and the cotangent have the shapes that `layer_norm` on the input gives; (C2) an `addend`, which is added before the result is rounded, has the input's type.
+    Optional results (GPU): `gamma_grad` and `beta_grad` as of `layer_norm_parameter_grad`, and `sum`, the sum of the result, as it is rounded, over all axes but the last, in fp32: the gradient of a bias that
+    was added to x.
+    (C1) gamma, mean, rstd and the cotangent have the shapes that `layer_norm` on the input gives; (C2) an `addend`, which is added before the result is rounded, has the input's type; (C3) gamma_grad and
+    beta_grad come together; they and the sum are vectors of the last axis' size.
   }];
   let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$mean, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent, Optional<Train_FloatTensor>:$addend);
-  let results = (outs Train_FloatTensor:$result);
-  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `mean` $mean `rstd` $rstd `cotangent` $cotangent (`addend` $addend^ `:` type($addend))? attr-dict `:` type($input) `,` type($mean) `,` type($cotangent)";
+  let results = (outs Train_FloatTensor:$result, Optional<Train_FloatTensor>:$gamma_grad, Optional<Train_FloatTensor>:$beta_grad, Optional<Train_FloatTensor>:$sum);
+  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `mean` $mean `rstd` $rstd `cotangent` $cotangent (`addend` $addend^ `:` type($addend))? attr-dict `:` type($input) `,` type($mean) `,` type($cotangent) (`parameters` type($gamma_grad)^ `,` type($beta_grad))? (`sum` type($sum)^)?";
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$gamma, "::mlir::Value":$mean, "::mlir::Value":$rstd, "::mlir::Value":$cotangent),
-    [{ build($_builder, $_state, result, input, gamma, mean, rstd, cotangent, ::mlir::Value()); }]>];
+    [{ build($_builder, $_state, result, ::mlir::Type(), ::mlir::Type(), ::mlir::Type(), input, gamma, mean, rstd, cotangent, ::mlir::Value()); }]>];
   let hasVerifier = 1;
 }
 def Train_LayerNormParameterGradOp : Train_Op<"layer_norm_parameter_grad", [Pure, AllTypesMatch<["mean", "rstd"]>]> {
@@ -467,16 +470,18 @@ def Train_RMSNormOp : Train_Op<"rms_norm", [Pure, Differentiable]> {
   let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? attr-dict `:` type($input) `->` type($result) `,` type($rstd)";
   let hasVerifier = 1;
 }
-def Train_RMSNormGradOp : Train_Op<"rms_norm_grad", [Pure, AttrSizedOperandSegments]> {
-  let summary = "dx of rms_norm, plus what else reaches x";
+def Train_RMSNormGradOp : Train_Op<"rms_norm_grad", [Pure, AttrSizedOperandSegments, AttrSizedResultSegments]> {
+  let summary = "dx of rms_norm, plus what else reaches x, and sums over its rows";
   let description = [{
-    (C1) gamma, rstd and the cotangent have the shapes that `rms_norm` on the input gives; (C2) the result, and an `addend`, which is added before the result is rounded, have the input's type.
+    Optional results (GPU) as of `layer_norm_grad`.
+    (C1) gamma, rstd and the cotangent have the shapes that `rms_norm` on the input gives; (C2) the result, and an `addend`, which is added before the result is rounded, have the input's type; (C3) gamma_grad
+    and the sum are vectors of the last axis' size.
   }];
   let arguments = (ins Train_FloatTensor:$input, Optional<Train_FloatTensor>:$gamma, Train_FloatTensor:$rstd, Train_FloatTensor:$cotangent, Optional<Train_FloatTensor>:$addend);
-  let results = (outs Train_FloatTensor:$result);
-  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `rstd` $rstd `cotangent` $cotangent (`addend` $addend^ `:` type($addend))? attr-dict `:` type($input) `,` type($rstd) `,` type($cotangent) `->` type($result)";
+  let results = (outs Train_FloatTensor:$result, Optional<Train_FloatTensor>:$gamma_grad, Optional<Train_FloatTensor>:$sum);
+  let assemblyFormat = "$input (`gamma` $gamma^ `:` type($gamma))? `rstd` $rstd `cotangent` $cotangent (`addend` $addend^ `:` type($addend))? attr-dict `:` type($input) `,` type($rstd) `,` type($cotangent) `->` type($result) (`parameters` type($gamma_grad)^)? (`sum` type($sum)^)?";
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "::mlir::Value":$gamma, "::mlir::Value":$rstd, "::mlir::Value":$cotangent),
-    [{ build($_builder, $_state, result, input, gamma, rstd, cotangent, ::mlir::Value()); }]>];
+    [{ build($_builder, $_state, result, ::mlir::Type(), ::mlir::Type(), input, gamma, rstd, cotangent, ::mlir::Value()); }]>];
   let hasVerifier = 1;
 }
 def Train_RMSNormParameterGradOp : Train_Op<"rms_norm_parameter_grad", [Pure]> {
