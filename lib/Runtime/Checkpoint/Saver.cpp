@@ -236,7 +236,8 @@ Status CheckpointSaver::finish(std::optional<SaveResult> &result) {
     ZOPT_RETURN_IF_FAILED(verdictOf(verdict));
   }
   result = conclude(verdict);
-  return success();
+  // Rank 0 has removed what was written before anyone writes there again.
+  return verdict.failed() ? communicator.barrier("checkpoint") : success();
 }
 
 } // namespace zopt::runtime

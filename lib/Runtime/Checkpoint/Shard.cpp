@@ -96,6 +96,8 @@ CheckpointLayout layOutCheckpoint(const Program &program) {
     load[rank] += elements * sizeOf(state.type);
     layout.tensors.push_back(std::move(tensor));
   }
+  std::sort(layout.scalars.begin(), layout.scalars.end(),
+            [](const State *a, const State *b) { return a->name < b->name; });
   return layout;
 }
 
@@ -240,17 +242,44 @@ Status ShardImage::write(const std::string &path, int64_t step, int64_t attempt)
   return DirectFile(path).write(base, fileBytes);
 }
 
-Result<std::string> hashOfHeader(const InputFile &file) {
+/// Bytes in front of the data: the header's length and the header.
+static Result<int64_t> bytesOfHeader(const InputFile &file) {
   unsigned char lengthBytes[8];
   ZOPT_RETURN_IF_FAILED(file.read(0, lengthBytes, sizeof lengthBytes));
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i)
     length = length << 8 | lengthBytes[i];
-  if (length > uint64_t(file.size()) || length > 100'000'000)
+  if (length > uint64_t(file.size()) - 8 || length > 100'000'000)
     return inputError(file.path(), ": has a header length of ", length, " bytes");
-  std::vector<char> text(size_t(length) + 8);
-  ZOPT_RETURN_IF_FAILED(file.read(0, text.data(), int64_t(text.size())));
+  return int64_t(length) + 8;
+}
+
+Result<std::string> hashOfHeader(const InputFile &file) {
+  Result<int64_t> length = bytesOfHeader(file);
+  if (length.failed())
+    return length.getStatus();
+  std::vector<char> text(static_cast<size_t>(*length));
+  ZOPT_RETURN_IF_FAILED(file.read(0, text.data(), *length));
   return hashText(XXH3_64bits(text.data(), text.size()));
+}
+
+Result<std::string> hashOfData(const InputFile &file) {
+  Result<int64_t> begin = bytesOfHeader(file);
+  if (begin.failed())
+    return begin.getStatus();
+  std::vector<char> bytes(static_cast<size_t>(std::min(kWriteBytes, file.size() - *begin)));
+  XXH3_state_t *state = XXH3_createState();
+  XXH3_64bits_reset(state);
+  Status status;
+  for (int64_t at = *begin; at < file.size() && status.succeeded(); at += kWriteBytes) {
+    int64_t count = std::min(kWriteBytes, file.size() - at);
+    status = file.read(at, bytes.data(), count);
+    XXH3_64bits_update(state, bytes.data(), size_t(count));
+  }
+  uint64_t hash = XXH3_64bits_digest(state);
+  XXH3_freeState(state);
+  ZOPT_RETURN_IF_FAILED(status);
+  return hashText(hash);
 }
 
 Result<ShardEntry> describeShard(const std::string &folder, const std::string &name, int64_t step, int64_t attempt) {

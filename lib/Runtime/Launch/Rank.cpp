@@ -158,7 +158,7 @@ private:
         ZOPT_RETURN_IF_FAILED(metrics->write(RestartEvent{options.checkpoint.restart, checkpoints.position().step, resumed}));
     }
     if (!checkpoints.resumedFrom().empty())
-      reportNote(concat("goes on from ", checkpoints.resumedFrom(), ", after step ", checkpoints.position().step));
+      reportNote(concat("goes on from ", checkpoints.resumedFrom(), ", after step ", checkpoints.position().step, checkpoints.position().step >= total ? concat("; the run has ", total, " steps, so that none is left") : ""));
     ProgressOptions progressOptions;
     progressOptions.totalSteps = total;
     progressOptions.samplesPerStep = run.dataset->globalBatch();

@@ -69,6 +69,8 @@ Status checkRun(const Run &run, int localRanks) {
   StateSource source;
   if (run.weights)
     initialization.weights = &source;
+  if (run.program.mode != "train" && (!options.checkpoint.directory.empty() || options.checkpoint.resume != CheckpointOptions::Resume::None))
+    return inputError("--checkpoint-dir and --resume are for training, but this plan's mode is ", run.program.mode);
   bool resumes = false;
   ZOPT_RETURN_IF_FAILED(checkCheckpoints(options.checkpoint, resumes));
   if (!resumes) // otherwise nothing is read from them

@@ -7,6 +7,7 @@
 
 #include "zopt/Runtime/Launch/WeightsFile.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/SourceLayout.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
 #include <algorithm>
 #include <map>
@@ -14,52 +15,6 @@
 namespace zopt::runtime {
 
 namespace {
-
-bool isLearned(const State &state) { return state.role == Role::Parameter || state.role == Role::Buffer; }
-
-const std::string &nameIn(const State &state, bool sourceNames) { return sourceNames && !state.sourceName.empty() ? state.sourceName : state.name; }
-
-bool isPermuted(const State &state, bool sourceNames) {
-  if (!sourceNames)
-    return false;
-  for (size_t i = 0; i < state.sourcePermutation.size(); ++i)
-    if (state.sourcePermutation[i] != int64_t(i))
-      return true;
-  return false;
-}
-
-/// Axis k of the source's layout is axis sourcePermutation[k] of ours.
-std::vector<int64_t> shapeIn(const State &state, bool sourceNames) {
-  if (!isPermuted(state, sourceNames))
-    return state.shape;
-  std::vector<int64_t> shape;
-  for (int64_t axis : state.sourcePermutation)
-    shape.push_back(state.shape[axis]);
-  return shape;
-}
-
-/// Where element `index` of our layout stands in the source's.
-class SourceIndex {
-public:
-  explicit SourceIndex(const State &state) : shape(state.shape), strides(state.shape.size()) {
-    int64_t stride = 1;
-    for (size_t k = state.sourcePermutation.size(); k-- > 0;) {
-      strides[state.sourcePermutation[k]] = stride;
-      stride *= state.shape[state.sourcePermutation[k]];
-    }
-  }
-  int64_t operator()(int64_t index) const {
-    int64_t position = 0;
-    for (size_t axis = shape.size(); axis-- > 0;) {
-      position += index % shape[axis] * strides[axis];
-      index /= shape[axis];
-    }
-    return position;
-  }
-
-private:
-  std::vector<int64_t> shape, strides;
-};
 
 class OpenWeights final : public WeightsFile {
 public:

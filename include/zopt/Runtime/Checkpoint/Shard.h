@@ -78,6 +78,8 @@ private:
 Result<ShardEntry> describeShard(const std::string &folder, const std::string &file, int64_t step, int64_t attempt);
 /// Hash of the header of an open shard.
 Result<std::string> hashOfHeader(const InputFile &file);
+/// Hash of everything behind the header.
+Result<std::string> hashOfData(const InputFile &file);
 
 } // namespace zopt::runtime
 
