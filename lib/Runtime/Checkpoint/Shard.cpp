@@ -143,7 +143,8 @@ Result<int64_t> ShardImage::plannedBytes(const CheckpointLayout &layout, int ran
 Result<std::unique_ptr<ShardImage>> ShardImage::create(const CheckpointLayout &layout, int rank) {
   std::unique_ptr<ShardImage> image(new ShardImage);
   ZOPT_RETURN_IF_FAILED(image->layOut(layout, rank));
-  void *memory = mmap(nullptr, size_t(image->mapped), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // The pages are there before training begins: the first save would wait for them.
+  void *memory = mmap(nullptr, size_t(image->mapped), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED)
     return callError(
         "mmap", concat(image->mapped, " bytes for the copy that checkpoints are written from: ", std::strerror(errno)));

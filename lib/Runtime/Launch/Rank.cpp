@@ -288,6 +288,7 @@ private:
     event.path = options.checkpoint.directory + "/" + tagOf(result.step);
     event.bytes = result.bytes;
     event.seconds = result.seconds;
+    event.writeSeconds = result.writeSeconds;
     event.stallMilliseconds = result.stallSeconds * 1e3;
     if (result.failure.failed()) {
       event.error = result.failure.message();
