@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tensors
 from faults import limit_files
-from harness import MODELS, Settings, add, compile_plan, environment, execute, expect_refusal, memoize, scratch, succeed, test
+from harness import MODELS, Settings, add, bindings, compile_plan, environment, execute, expect_refusal, memoize, model_path, scratch, succeed, test
 
 LONG = 1000000
 TOTAL = 400  # steps of a run that is killed somewhere before its end
@@ -501,3 +501,55 @@ def weights_alone():
 def weights_alone_whole(folder):
     succeed(Case(stage=0, ranks=4).command("--steps", 3, "--weights-out", folder / "whole", "--weights", folder / "w"))
     return tensors.load(folder / "whole")
+
+
+def forward(plan, *flags):
+    folder = scratch("forward")
+    succeed(["zrun", plan, "--comm=local", "--threads", 1, "--outputs", folder / "o", *flags])
+    return tensors.load(folder / "o")
+
+
+def export_onnx(model):
+    """The exported model computes what the plan computes with the checkpoint's weights; onnxruntime, where $ZOPT_ONNX_PYTHON names a Python that has it, agrees with both."""
+    case = Case(model=model, stage=3, ranks=2, batch=4)
+    folder = saved(case, 6, 6)
+    source = model_path(model)
+    succeed(["zrun", "ckpt", "export", folder / "D", folder / "trained.onnx", "--model", source])
+    data = MODELS / model / "batch.safetensors"
+    flags = [*bindings(model), "--mode=forward", "--micro-batch=4"]
+    plans = []
+    for number, path in enumerate((source, folder / "trained.onnx")):
+        plans.append(folder / f"forward{number}.mlir")
+        succeed(["zopt", *flags, path, "-o", plans[-1]])
+    with_weights, exported, untrained = forward(plans[0], "--weights", folder / "w", "--data", data), forward(plans[1], "--data", data), forward(plans[0], "--data", data)
+    assert not tensors.same_bits(with_weights, exported), "other outputs"
+    assert tensors.same_bits(untrained, exported), "training changed nothing"
+    assert sorted(p.name for p in folder.iterdir() if "trained" in p.name) == ["trained.onnx"], "left behind"
+    python = os.environ.get("ZOPT_ONNX_PYTHON")
+    if python:
+        names = list(exported)
+        script = f"""
+import numpy, onnxruntime, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import tensors
+session = onnxruntime.InferenceSession({str(folder / 'trained.onnx')!r}, providers=["CPUExecutionProvider"])
+inputs = tensors.load({str(data)!r})
+got = session.run(None, {{i.name: inputs[i.name][:4] for i in session.get_inputs()}})
+tensors.save({str(folder / 'ort')!r}, {{o.name: g for o, g in zip(session.get_outputs(), got)}})
+"""
+        succeed([python, "-c", script])
+        for name, values in tensors.load(folder / "ort").items():
+            worst = abs(values - exported[name][:4]).max() / abs(values).max()
+            assert worst < 1e-5, f"onnxruntime's {name} differs by {worst:.3g}"
+
+
+add("checkpoints/export to ONNX: gpt2-tiny", export_onnx, "gpt2-tiny")
+add("checkpoints/export to ONNX: the exporter that names nothing", export_onnx, "gpt2-tiny-ts")
+add("checkpoints/export to ONNX: llama-tiny", export_onnx, "llama-tiny")
+
+
+@test("checkpoints/export to ONNX: another model is refused")
+def export_onnx_other():
+    folder = saved(SMALL, 5, 5)
+    expect_refusal(execute(["zrun", "ckpt", "export", folder / "D", folder / "x.onnx", "--model", model_path("gpt2-tiny")]), 1, r"has no initializer 'fc1.weight'")
+    assert not [p for p in folder.iterdir() if p.name.startswith("x.onnx")], "half-written"

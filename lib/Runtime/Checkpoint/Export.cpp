@@ -91,7 +91,7 @@ Status exportWeights(const CheckpointReader &reader, const std::string &path, co
       continue;
     State state = stateOf(tensor);
     std::vector<std::string> names = {nameIn(state, options.sourceNames)};
-    if (options.sourceNames)
+    if (options.sourceNames || options.ties)
       names.insert(names.end(), tensor.tied.begin(), tensor.tied.end());
     for (const std::string &name : names) {
       Exported each{&tensor, {}, isPermuted(state, options.sourceNames)};

@@ -6,14 +6,20 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Launch/CheckpointTool.h"
+#include "zopt/Export/OnnxWeights.h"
 #include "zopt/Runtime/Checkpoint/Directory.h"
 #include "zopt/Runtime/Checkpoint/Export.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/File.h"
+#include "zopt/Runtime/Launch/Child.h"
+#include "zopt/Runtime/Launch/Compile.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ctime>
+#include <dlfcn.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace zopt::runtime {
 
@@ -134,12 +140,35 @@ Status verify(const std::vector<std::string> &given) {
   return problems.empty() ? success() : inputError(problems);
 }
 
+/// The model that was trained, with the weights of a checkpoint. They pass through a file beside the output, which a
+/// child that knows ONNX reads.
+Status exportOnnx(const CheckpointReader &reader, const std::string &model, const std::string &output) {
+  ZOPT_RETURN_IF_FAILED(checkWritable(output));
+  const std::string weights = concat(output, ".weights-", long(getpid()));
+  ExportOptions options;
+  options.ties = true;
+  Status written = exportWeights(reader, weights, options);
+  Result<std::string> answer =
+      written.failed() ? Result<std::string>(written) : askChild(model + ": export", [&]() -> ChildAnswer {
+        std::string problem = "not found";
+        void *handle = loadCompiler(problem);
+        auto write = handle ? reinterpret_cast<decltype(&zoptExportOnnx)>(dlsym(handle, "zoptExportOnnx")) : nullptr;
+        if (!write)
+          return {3, "libZoptCompiler.so: " + (handle ? std::string(dlerror()) : problem)};
+        char *error = nullptr;
+        int code = write(model.c_str(), weights.c_str(), output.c_str(), &error);
+        return {code, error ? error : ""};
+      });
+  ::unlink(weights.c_str());
+  return answer.getStatus();
+}
+
 } // namespace
 
 int runCheckpointTool(int argc, char **argv) {
   CLI::App app("Looks at checkpoints and writes them as other files.", "zrun ckpt");
   app.require_subcommand(1);
-  std::string from, to, names = "onnx", type;
+  std::string from, to, names = "onnx", type, modelPath;
   std::vector<std::string> paths;
   bool json = false;
   int64_t shards = 1;
@@ -162,6 +191,13 @@ int runCheckpointTool(int argc, char **argv) {
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   exportCommand->add_option("--shard-bytes", shardBytes, "Most bytes a file, which makes several and an index (5e9)")
       ->check(CLI::PositiveNumber);
+
+  exportCommand
+      ->add_option("--model", modelPath,
+                   "Write an ONNX model instead: this one, which the plan was made of, with the checkpoint's weights")
+      ->excludes("--names")
+      ->excludes("--dtype")
+      ->excludes("--shard-bytes");
 
   auto fail = [](const Status &status) {
     reportError(status);
@@ -193,7 +229,9 @@ int runCheckpointTool(int argc, char **argv) {
     options.shardBytes = int64_t(shardBytes);
     if (!type.empty())
       options.floatType = type == "f32" ? DataType::F32 : type == "bf16" ? DataType::BF16 : DataType::F16;
-    return exportWeights(**reader, to, options);
+    if (modelPath.empty())
+      return exportWeights(**reader, to, options);
+    return exportOnnx(**reader, modelPath, to);
   };
   Status status = run();
   return status.failed() ? fail(status) : 0;

@@ -15,6 +15,7 @@ namespace zopt::runtime {
 
 struct ExportOptions {
   bool sourceNames = false;          // names and layouts of the source model, ties under every name
+  bool ties = false;                 // the latter with the initializers' names too
   std::optional<DataType> floatType; // of floating-point weights; as saved where empty
   int64_t shardBytes = 0;            // of data in a file; 0: one file
 };
