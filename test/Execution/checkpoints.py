@@ -437,6 +437,15 @@ add("checkpoints/full disk, mpi", full_disk, "mpi")
 # Tools, and weights alone
 # ---------------------------------------------------------------------------------------------------------------------
 
+@test("checkpoints/--checkpoint-every in minutes", alone=True)
+def by_time():
+    folder = scratch("minutes")
+    with Training(SMALL, folder, "--checkpoint-every", "0.005min") as run:
+        run.wait_for(lambda: run.count("checkpoint") >= 3, "three checkpoints")
+    times = [e["time"] for e in events(folder / "m", "checkpoint")]
+    assert min(b - a for a, b in zip(times, times[1:])) > 0.2, times
+
+
 @test("checkpoints/zrun ckpt: info, verify, convert")
 def tool():
     folder = saved(Case(stage=3, precision="bf16"), 6, 6)

@@ -36,6 +36,22 @@ class Disk:
     def __init__(self, root):
         self.root, self.top = str(root), Folder()
 
+    @classmethod
+    def of(cls, root):
+        """A folder that is durable as it stands."""
+        def read(path):
+            if path.is_dir():
+                node = Folder()
+                node.entries = {p.name: read(p) for p in path.iterdir()}
+                node.durable = dict(node.entries)
+            else:
+                node = File()
+                node.data, node.durable = bytearray(path.read_bytes()), path.read_bytes()
+            return node
+        disk = cls(root)
+        disk.top = read(Path(root))
+        return disk
+
     def at(self, path):
         node = self.top
         for part in Path(path).relative_to(self.root).parts:
@@ -105,20 +121,22 @@ def read_trace(path):
     return records
 
 
-def traced(*more, steps=12):
-    """A run of four saves of which two stay, and the changes it made."""
+def record(folder, *flags):
+    """Runs with checkpoints in folder/D; the changes that were made there."""
+    (folder / "D").mkdir(exist_ok=True)
+    succeed(SMALL.command("--metrics", folder / "m", "--checkpoint-dir", folder / "D", *flags), LD_PRELOAD=str(disk()), ZOPT_DISK_ROOT=str(folder / "D"), ZOPT_DISK_TRACE=str(folder / "trace"))
+    return read_trace(folder / "trace")
+
+
+def traced(steps=12):
+    """A run of some saves, of which two stay."""
     folder = scratch("trace")
-    (folder / "D").mkdir()
-    succeed(SMALL.command("--steps", steps, "--metrics", folder / "m", "--checkpoint-dir", folder / "D", "--checkpoint-every", 3, *more), LD_PRELOAD=str(disk()), ZOPT_DISK_ROOT=str(folder / "D"), ZOPT_DISK_TRACE=str(folder / "trace"))
-    return folder, read_trace(folder / "trace")
+    return folder, record(folder, "--steps", steps, "--checkpoint-every", 3)
 
 
-def step_of(name):
-    return int(re.search(r"global_step(\d+)", name).group(1))
-
-
-def check_crashes(folder, records):
-    states, disk, latest, announced = [], Disk(folder / "D"), None, -1
+def check_crashes(folder, records, disk=None, announced=-1):
+    """`announced`: the step of a checkpoint that `disk` has already."""
+    states, disk, latest, fresh = [], disk or Disk(folder / "D"), None, announced < 0
     saves = 0
     parent = scratch("crash")
     for number, (call, path, second, data) in enumerate(records):
@@ -174,14 +192,13 @@ for what, pattern in (("shard", r"shard-00002"), ("index", r"index\.json$"), ("f
 @test("crashes/a run that went back passes its steps again: the exchange of folders loses nothing")
 def passes_again():
     folder = scratch("again")
-    succeed(SMALL.command("--steps", 6, "--checkpoint-dir", folder / "D", "--checkpoint-every", 3, "--keep", 0))
-    first = tags(folder / "D")[0]
-    if first == "global_step6":
-        return  # the save of step 3 was still due at the end: nothing to go back to
-    succeed(SMALL.command("--steps", 6, "--checkpoint-dir", folder / "D", f"--resume={folder / 'D' / first}", "--metrics", folder / "m"))
-    assert [e.get("error") for e in events(folder / "m", "checkpoint")] == [None]
-    done = succeed(["zrun", "ckpt", "verify", folder / "D"])
-    assert "would go on from" in done.stdout and not list((folder / "D").glob("*.partial")), str(done)
+    for steps in (3, 6):
+        succeed(SMALL.command("--steps", steps, "--checkpoint-dir", folder / "D", "--keep", 0, "--resume=auto"))
+    before = Disk.of(folder / "D")
+    records = record(folder, "--steps", 6, f"--resume={folder / 'D' / 'global_step3'}", "--keep", 0)
+    assert [r[0] for r in records].count("exchange") == 1, "no exchange was seen"
+    check_crashes(folder, records, before, announced=6)
+    assert tags(folder / "D") == ["global_step3", "global_step6"] and not list((folder / "D").glob("*.*")), list((folder / "D").iterdir())
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -46,6 +46,9 @@ Result<std::unique_ptr<CheckpointSaver>> CheckpointSaver::create(Executor &execu
 }
 
 CheckpointSaver::~CheckpointSaver() {
+  // A run that ends with a save in flight has failed: what it has to say is not to wait for the disk.
+  if (image)
+    image->cancel();
   {
     std::lock_guard<std::mutex> guard(mutex);
     ends = true;

@@ -8,6 +8,7 @@
 #include "zopt/Runtime/Checkpoint/Shard.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -170,7 +171,7 @@ namespace {
 /// states of a big model would push everything else out of it.
 class DirectFile {
 public:
-  explicit DirectFile(std::string path) : path(std::move(path)) {}
+  DirectFile(std::string path, const std::atomic<bool> &cancelled) : path(std::move(path)), cancelled(cancelled) {}
   ~DirectFile() {
     if (descriptor >= 0)
       ::close(descriptor);
@@ -190,6 +191,8 @@ public:
     if (fallocate(descriptor, 0, 0, bytes) != 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR)
       return failure("fallocate");
     for (int64_t done = 0; done < bytes;) {
+      if (cancelled)
+        return runtimeError(path, ": the run ended while it was written");
       int64_t count = std::min(kWriteBytes, (direct ? roundedUp(bytes) : bytes) - done);
       ssize_t wrote = ::pwrite(descriptor, data + done, size_t(count), done);
       if (wrote < 0 && errno == EINTR)
@@ -223,6 +226,7 @@ private:
     return Status(Error{ErrorKind::Runtime, -1, path, call, std::strerror(errno)});
   }
   std::string path;
+  const std::atomic<bool> &cancelled;
   int descriptor = -1;
   bool created = false, direct = false;
 };
@@ -240,7 +244,7 @@ Status ShardImage::write(const std::string &path, int64_t step, int64_t attempt)
   if (int64_t(header->size()) != headerBytes)
     return runtimeError(path, ": its header of ", header->size(), " bytes was planned with ", headerBytes);
   std::memcpy(base, header->data(), header->size());
-  return DirectFile(path).write(base, fileBytes);
+  return DirectFile(path, cancelled).write(base, fileBytes);
 }
 
 /// Bytes in front of the data: the header's length and the header.

@@ -42,7 +42,11 @@ public:
     ZOPT_RETURN_IF_FAILED(together("start", prepare()));
     ZOPT_RETURN_IF_FAILED(comparePlans());
     ZOPT_RETURN_IF_FAILED(shared(checkpoints.open()));
-    ZOPT_RETURN_IF_FAILED(together("start", initialize()));
+    // Who has read its part waits for those who still read.
+    communicator.setTimeout(std::max(options.timeoutSeconds, 86400.0));
+    Status initialized = together("start", initialize());
+    communicator.setTimeout(options.timeoutSeconds);
+    ZOPT_RETURN_IF_FAILED(initialized);
     total = run.dataset->totalSteps(options.steps, options.epochs);
     started = Clock::now();
     ZOPT_RETURN_IF_FAILED(together("start", root ? begin() : success()));
