@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tensors
 from faults import limit_files
-from harness import MODELS, Settings, add, compile_plan, environment, execute, expect_refusal, memoize, scratch, succeed, test
+from harness import MODELS, Settings, add, bindings, compile_plan, environment, execute, expect_refusal, memoize, model_path, scratch, succeed, test
 
 LONG = 1000000
 TOTAL = 400  # steps of a run that is killed somewhere before its end
@@ -431,3 +431,134 @@ def full_disk(comm):
 
 add("checkpoints/full disk, local", full_disk, "local")
 add("checkpoints/full disk, mpi", full_disk, "mpi")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tools, and weights alone
+# ---------------------------------------------------------------------------------------------------------------------
+
+@test("checkpoints/--checkpoint-every in minutes", alone=True)
+def by_time():
+    folder = scratch("minutes")
+    with Training(SMALL, folder, "--checkpoint-every", "0.005min") as run:
+        run.wait_for(lambda: run.count("checkpoint") >= 3, "three checkpoints")
+    times = [e["time"] for e in events(folder / "m", "checkpoint")]
+    assert min(b - a for a, b in zip(times, times[1:])) > 0.2, times
+
+
+@test("checkpoints/zrun ckpt: info, verify, convert")
+def tool():
+    folder = saved(Case(stage=3, precision="bf16"), 6, 6)
+    tag = folder / "D" / "global_step6"
+    said = succeed(["zrun", "ckpt", "info", folder / "D"]).stdout
+    assert re.search(r"step 6,.*2 shards", said) and "124672 parameters" in said and "24 of 160 samples, shuffled with seed 5" in said, said
+    assert json.loads(succeed(["zrun", "ckpt", "info", "--json", tag]).stdout) == json.loads((tag / "index.json").read_text())
+    assert f"a run would go on from {tag}" in succeed(["zrun", "ckpt", "verify", folder / "D"]).stdout
+    succeed(["zrun", "ckpt", "convert", folder / "D", folder / "E" / "global_step6", "--shards", 5])
+    assert len(list((folder / "E" / "global_step6").glob("shard-*-of-00005.safetensors"))) == 5
+    case = Case(stage=1, precision="bf16", ranks=2)
+    for path in (folder / "D", folder / "E"):
+        succeed(case.command("--steps", 12, f"--resume={path}", "--weights-out", folder / f"w-{path.name}"))
+    assert not tensors.same_bits(tensors.load(folder / "w-D"), tensors.load(folder / "w-E")), "the converted one trains otherwise"
+    damage(tag / "shard-00001-of-00002.safetensors", "a bit")
+    expect_refusal(execute(["zrun", "ckpt", "verify", folder / "D"]), 1, r"shard-00001.*is damaged")
+    expect_refusal(execute(["zrun", "ckpt", "export", folder / "D", folder / "x"]), 1, r"shard-00001.*is damaged")
+    expect_refusal(execute(["zrun", "ckpt", "info", folder / "nothing"]), 1, r"nothing.*not there")
+    expect_refusal(execute(["zrun", "ckpt", "frobnicate"]), 2, "frobnicate|subcommand")
+
+
+@test("checkpoints/export: the weights that --weights-out writes, under both kinds of names, sharded, rounded")
+def export():
+    folder = saved(Case(stage=3, precision="bf16"), 6, 6)
+    succeed(Case(ranks=1).command("--steps", 6, f"--resume={folder / 'D'}", "--names=source", "--weights-out", folder / "source"))
+    for names, expected in (("onnx", folder / "w"), ("source", folder / "source")):
+        succeed(["zrun", "ckpt", "export", folder / "D", folder / names, f"--names={names}"])
+        assert not tensors.same_bits(tensors.load(folder / names), tensors.load(expected)), names
+    succeed(["zrun", "ckpt", "export", folder / "D", folder / "parts", "--names=source", "--dtype=bf16", "--shard-bytes=60000"])
+    index = json.loads((folder / "parts" / "model.safetensors.index.json").read_text())
+    files = {name: tensors.load(folder / "parts" / name) for name in set(index["weight_map"].values())}
+    whole = tensors.load(folder / "source")
+    assert len(files) > 3 and index["weight_map"].keys() == whole.keys(), index["weight_map"]
+    assert index["metadata"]["total_size"] == sum(2 * t.size for t in whole.values())
+    for name, file in index["weight_map"].items():
+        bits = whole[name].view("uint32")
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype("uint32").view("float32")
+        assert (files[file][name] == rounded).all(), name
+
+
+@test("checkpoints/--weights reads sharded files, their folder, and a checkpoint's weights")
+def weights_alone():
+    folder = saved(Case(stage=3), 6, 6)
+    succeed(["zrun", "ckpt", "export", folder / "D", folder / "parts", "--names=source", "--shard-bytes=60000"])
+    for more in (["--weights", folder / "parts", "--names=source"], ["--weights", folder / "parts" / "model.safetensors.index.json", "--names=source"], ["--weights", folder / "D" / "global_step6"],
+                 ["--weights", folder / "w"]):
+        succeed(Case(stage=2, ranks=4).command("--steps", 3, "--weights-out", folder / "again", *more))
+        assert not tensors.same_bits(tensors.load(folder / "again"), weights_alone_whole(folder)), f"other weights with {more}"
+    some = tensors.load(folder / "w")
+    gone = sorted(some)[0]
+    some["stranger"] = some.pop(gone)
+    tensors.save(folder / "some", some)
+    command = Case(stage=2, ranks=4).command("--steps", 1, "--weights", folder / "some")
+    expect_refusal(execute(command), 1, rf"has no tensor '{re.escape(gone)}'", r"--allow-change=model")
+    done = succeed([*command, "--allow-change=model"])
+    assert re.search(rf"has no tensor '{re.escape(gone)}'; .* keeps its first values", done.stderr) and re.search(r"1 tensors that the plan has not: 'stranger'", done.stderr), str(done)
+    (folder / "parts" / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../x"}}')
+    expect_refusal(execute(Case().command("--steps", 1, "--weights", folder / "parts")), 1, r"'a' is in no file beside it")
+
+
+@memoize
+def weights_alone_whole(folder):
+    succeed(Case(stage=0, ranks=4).command("--steps", 3, "--weights-out", folder / "whole", "--weights", folder / "w"))
+    return tensors.load(folder / "whole")
+
+
+def forward(plan, *flags):
+    folder = scratch("forward")
+    succeed(["zrun", plan, "--comm=local", "--threads", 1, "--outputs", folder / "o", *flags])
+    return tensors.load(folder / "o")
+
+
+def export_onnx(model):
+    """The exported model computes what the plan computes with the checkpoint's weights; onnxruntime, where $ZOPT_ONNX_PYTHON names a Python that has it, agrees with both."""
+    case = Case(model=model, stage=3, ranks=2, batch=4)
+    folder = saved(case, 6, 6)
+    source = model_path(model)
+    succeed(["zrun", "ckpt", "export", folder / "D", folder / "trained.onnx", "--model", source])
+    data = MODELS / model / "batch.safetensors"
+    flags = [*bindings(model), "--mode=forward", "--micro-batch=4"]
+    plans = []
+    for number, path in enumerate((source, folder / "trained.onnx")):
+        plans.append(folder / f"forward{number}.mlir")
+        succeed(["zopt", *flags, path, "-o", plans[-1]])
+    with_weights, exported, untrained = forward(plans[0], "--weights", folder / "w", "--data", data), forward(plans[1], "--data", data), forward(plans[0], "--data", data)
+    assert not tensors.same_bits(with_weights, exported), "other outputs"
+    assert tensors.same_bits(untrained, exported), "training changed nothing"
+    assert sorted(p.name for p in folder.iterdir() if "trained" in p.name) == ["trained.onnx"], "left behind"
+    python = os.environ.get("ZOPT_ONNX_PYTHON")
+    if python:
+        names = list(exported)
+        script = f"""
+import numpy, onnxruntime, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import tensors
+session = onnxruntime.InferenceSession({str(folder / 'trained.onnx')!r}, providers=["CPUExecutionProvider"])
+inputs = tensors.load({str(data)!r})
+got = session.run(None, {{i.name: inputs[i.name][:4] for i in session.get_inputs()}})
+tensors.save({str(folder / 'ort')!r}, {{o.name: g for o, g in zip(session.get_outputs(), got)}})
+"""
+        succeed([python, "-c", script])
+        for name, values in tensors.load(folder / "ort").items():
+            worst = abs(values - exported[name][:4]).max() / abs(values).max()
+            assert worst < 1e-5, f"onnxruntime's {name} differs by {worst:.3g}"
+
+
+add("checkpoints/export to ONNX: gpt2-tiny", export_onnx, "gpt2-tiny")
+add("checkpoints/export to ONNX: the exporter that names nothing", export_onnx, "gpt2-tiny-ts")
+add("checkpoints/export to ONNX: llama-tiny", export_onnx, "llama-tiny")
+
+
+@test("checkpoints/export to ONNX: another model is refused")
+def export_onnx_other():
+    folder = saved(SMALL, 5, 5)
+    expect_refusal(execute(["zrun", "ckpt", "export", folder / "D", folder / "x.onnx", "--model", model_path("gpt2-tiny")]), 1, r"has no initializer 'fc1.weight'")
+    assert not [p for p in folder.iterdir() if p.name.startswith("x.onnx")], "half-written"

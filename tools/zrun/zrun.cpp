@@ -5,13 +5,17 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "zopt/Runtime/Launch/CheckpointTool.h"
 #include "zopt/Runtime/Launch/Launcher.h"
 #include "zopt/Runtime/Launch/Options.h"
 #include "zopt/Runtime/Launch/Run.h"
+#include <cstring>
 
 using namespace zopt::runtime;
 
 int main(int argc, char **argv) {
+  if (argc > 1 && std::strcmp(argv[1], "ckpt") == 0)
+    return runCheckpointTool(argc - 1, argv + 1);
   RunOptions options;
   Result<Parsed> parsed = parseOptions(argc, argv, options);
   if (parsed.failed()) {

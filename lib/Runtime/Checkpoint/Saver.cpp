@@ -46,6 +46,9 @@ Result<std::unique_ptr<CheckpointSaver>> CheckpointSaver::create(Executor &execu
 }
 
 CheckpointSaver::~CheckpointSaver() {
+  // A run that ends with a save in flight has failed: what it has to say is not to wait for the disk.
+  if (image)
+    image->cancel();
   {
     std::lock_guard<std::mutex> guard(mutex);
     ends = true;
@@ -139,10 +142,13 @@ Status CheckpointSaver::begin(int64_t step, const std::function<void(CheckpointI
                     path = folder + "/" + shardName(communicator.rank(), communicator.size());
   post(
       [this, folder, path, step, number = attempt]() -> Status {
+        const Clock::time_point start = Clock::now();
         if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
           return Status(Error{ErrorKind::Runtime, -1, folder, "mkdir", std::strerror(errno)});
         ZOPT_RETURN_IF_FAILED(image->write(path, step, number));
-        return syncFolder(folder);
+        Status synced = syncFolder(folder);
+        writeSeconds = std::chrono::duration<double>(Clock::now() - start).count();
+        return synced;
       },
       Stage::Writing, Stage::Written);
   return success();
@@ -154,6 +160,7 @@ SaveResult CheckpointSaver::conclude(const Status &verdict) {
   result.step = currentStep;
   result.failure = verdict;
   result.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  result.writeSeconds = writeSeconds;
   result.stallSeconds = stall;
   if (verdict.failed()) {
     if (root)
@@ -236,7 +243,8 @@ Status CheckpointSaver::finish(std::optional<SaveResult> &result) {
     ZOPT_RETURN_IF_FAILED(verdictOf(verdict));
   }
   result = conclude(verdict);
-  return success();
+  // Rank 0 has removed what was written before anyone writes there again.
+  return verdict.failed() ? communicator.barrier("checkpoint") : success();
 }
 
 } // namespace zopt::runtime

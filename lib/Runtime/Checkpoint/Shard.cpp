@@ -8,6 +8,7 @@
 #include "zopt/Runtime/Checkpoint/Shard.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -96,6 +97,8 @@ CheckpointLayout layOutCheckpoint(const Program &program) {
     load[rank] += elements * sizeOf(state.type);
     layout.tensors.push_back(std::move(tensor));
   }
+  std::sort(layout.scalars.begin(), layout.scalars.end(),
+            [](const State *a, const State *b) { return a->name < b->name; });
   return layout;
 }
 
@@ -141,7 +144,8 @@ Result<int64_t> ShardImage::plannedBytes(const CheckpointLayout &layout, int ran
 Result<std::unique_ptr<ShardImage>> ShardImage::create(const CheckpointLayout &layout, int rank) {
   std::unique_ptr<ShardImage> image(new ShardImage);
   ZOPT_RETURN_IF_FAILED(image->layOut(layout, rank));
-  void *memory = mmap(nullptr, size_t(image->mapped), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // The pages are there before training begins: the first save would wait for them.
+  void *memory = mmap(nullptr, size_t(image->mapped), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED)
     return callError(
         "mmap", concat(image->mapped, " bytes for the copy that checkpoints are written from: ", std::strerror(errno)));
@@ -167,7 +171,7 @@ namespace {
 /// states of a big model would push everything else out of it.
 class DirectFile {
 public:
-  explicit DirectFile(std::string path) : path(std::move(path)) {}
+  DirectFile(std::string path, const std::atomic<bool> &cancelled) : path(std::move(path)), cancelled(cancelled) {}
   ~DirectFile() {
     if (descriptor >= 0)
       ::close(descriptor);
@@ -187,6 +191,8 @@ public:
     if (fallocate(descriptor, 0, 0, bytes) != 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR)
       return failure("fallocate");
     for (int64_t done = 0; done < bytes;) {
+      if (cancelled)
+        return runtimeError(path, ": the run ended while it was written");
       int64_t count = std::min(kWriteBytes, (direct ? roundedUp(bytes) : bytes) - done);
       ssize_t wrote = ::pwrite(descriptor, data + done, size_t(count), done);
       if (wrote < 0 && errno == EINTR)
@@ -220,6 +226,7 @@ private:
     return Status(Error{ErrorKind::Runtime, -1, path, call, std::strerror(errno)});
   }
   std::string path;
+  const std::atomic<bool> &cancelled;
   int descriptor = -1;
   bool created = false, direct = false;
 };
@@ -237,20 +244,47 @@ Status ShardImage::write(const std::string &path, int64_t step, int64_t attempt)
   if (int64_t(header->size()) != headerBytes)
     return runtimeError(path, ": its header of ", header->size(), " bytes was planned with ", headerBytes);
   std::memcpy(base, header->data(), header->size());
-  return DirectFile(path).write(base, fileBytes);
+  return DirectFile(path, cancelled).write(base, fileBytes);
 }
 
-Result<std::string> hashOfHeader(const InputFile &file) {
+/// Bytes in front of the data: the header's length and the header.
+static Result<int64_t> bytesOfHeader(const InputFile &file) {
   unsigned char lengthBytes[8];
   ZOPT_RETURN_IF_FAILED(file.read(0, lengthBytes, sizeof lengthBytes));
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i)
     length = length << 8 | lengthBytes[i];
-  if (length > uint64_t(file.size()) || length > 100'000'000)
+  if (length > uint64_t(file.size()) - 8 || length > 100'000'000)
     return inputError(file.path(), ": has a header length of ", length, " bytes");
-  std::vector<char> text(size_t(length) + 8);
-  ZOPT_RETURN_IF_FAILED(file.read(0, text.data(), int64_t(text.size())));
+  return int64_t(length) + 8;
+}
+
+Result<std::string> hashOfHeader(const InputFile &file) {
+  Result<int64_t> length = bytesOfHeader(file);
+  if (length.failed())
+    return length.getStatus();
+  std::vector<char> text(static_cast<size_t>(*length));
+  ZOPT_RETURN_IF_FAILED(file.read(0, text.data(), *length));
   return hashText(XXH3_64bits(text.data(), text.size()));
+}
+
+Result<std::string> hashOfData(const InputFile &file) {
+  Result<int64_t> begin = bytesOfHeader(file);
+  if (begin.failed())
+    return begin.getStatus();
+  std::vector<char> bytes(static_cast<size_t>(std::min(kWriteBytes, file.size() - *begin)));
+  XXH3_state_t *state = XXH3_createState();
+  XXH3_64bits_reset(state);
+  Status status;
+  for (int64_t at = *begin; at < file.size() && status.succeeded(); at += kWriteBytes) {
+    int64_t count = std::min(kWriteBytes, file.size() - at);
+    status = file.read(at, bytes.data(), count);
+    XXH3_64bits_update(state, bytes.data(), size_t(count));
+  }
+  uint64_t hash = XXH3_64bits_digest(state);
+  XXH3_freeState(state);
+  ZOPT_RETURN_IF_FAILED(status);
+  return hashText(hash);
 }
 
 Result<ShardEntry> describeShard(const std::string &folder, const std::string &name, int64_t step, int64_t attempt) {

@@ -280,7 +280,8 @@ Status checkWeightFiles(const Program &program, const InitializationOptions &opt
   std::set<int32_t> needed;
   for (const State &state : program.states) {
     bool learned = state.role == Role::Parameter || state.role == Role::Buffer;
-    if (state.init.file >= 0 && !(learned && (options.weights || options.kind != Initialization::Model)))
+    bool given = options.weights && (options.weights->covers ? options.weights->covers(state) : learned);
+    if (state.init.file >= 0 && !given && !(learned && options.kind != Initialization::Model))
       needed.insert(state.init.file);
   }
   std::string problems;

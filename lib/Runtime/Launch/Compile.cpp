@@ -22,6 +22,8 @@ namespace {
 
 constexpr const char *kLibrary = "libZoptCompiler.so";
 
+} // namespace
+
 /// Where ZOPT_COMPILER says; beside this program, as built and as installed; last where the system looks.
 void *loadCompiler(std::string &problem) {
   if (const char *named = std::getenv("ZOPT_COMPILER"); named && *named) {
@@ -43,6 +45,8 @@ void *loadCompiler(std::string &problem) {
   }
   return nullptr;
 }
+
+namespace {
 
 ChildAnswer compileInChild(const RunOptions &options, int worldSize, int threads, const MatmulTuning *tuning) {
   std::string problem = "not found";

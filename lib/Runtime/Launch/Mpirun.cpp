@@ -9,6 +9,7 @@
 #include "zopt/Runtime/Launch/Launcher.h"
 #include "zopt/Runtime/Launch/RankStatus.h"
 #include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Monitor/Machine.h"
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -114,6 +115,7 @@ public:
       return {3, false};
     }
     directory = pattern;
+    oomKills = readOomKills();
     int code = start() ? watch() : 3;
     removeRankStatus(directory, ranks);
     return {code, lost};
@@ -179,7 +181,8 @@ private:
         passedOn = StopRequest::exitCode();
         kill(child, passedOn == 130 ? SIGALRM : SIGUSR2);
       }
-      if (StopRequest::takeSaveRequest())
+      // Before ranks run there is nothing to save, and the signal would end mpirun.
+      if (StopRequest::takeSaveRequest() && int(readRankStatus(directory, ranks).size()) == ranks)
         kill(child, SIGUSR1);
       if (StopRequest::atOnce()) {
         endAtOnce();
@@ -241,7 +244,7 @@ private:
     }
     for (const RankStatus &rank : statuses)
       if (!rank.ended && (named < 0 || named == rank.rank)) {
-        reportError(runtimeError("rank ", rank.rank, " (process ", rank.process, ") ", signal ? concat("was killed by signal ", signal, " (", strsignal(signal), ")") : "died without a word"));
+        reportError(runtimeError("rank ", rank.rank, " (process ", rank.process, ") ", signal ? concat("was killed by signal ", signal, " (", strsignal(signal), ")", outOfMemoryText(signal, oomKills)) : "died without a word"));
         if (named == rank.rank)
           break;
       }
@@ -255,6 +258,7 @@ private:
   pid_t child = -1;
   int output = -1;
   OutputFilter filter;
+  int64_t oomKills = -1; // when ranks were started
   bool lost = false; // a rank died or left the others
 };
 

@@ -42,7 +42,11 @@ public:
     ZOPT_RETURN_IF_FAILED(together("start", prepare()));
     ZOPT_RETURN_IF_FAILED(comparePlans());
     ZOPT_RETURN_IF_FAILED(shared(checkpoints.open()));
-    ZOPT_RETURN_IF_FAILED(together("start", initialize()));
+    // Who has read its part waits for those who still read.
+    communicator.setTimeout(std::max(options.timeoutSeconds, 86400.0));
+    Status initialized = together("start", initialize());
+    communicator.setTimeout(options.timeoutSeconds);
+    ZOPT_RETURN_IF_FAILED(initialized);
     total = run.dataset->totalSteps(options.steps, options.epochs);
     started = Clock::now();
     ZOPT_RETURN_IF_FAILED(together("start", root ? begin() : success()));
@@ -160,7 +164,7 @@ private:
         ZOPT_RETURN_IF_FAILED(metrics->write(RestartEvent{options.checkpoint.restart, checkpoints.position().step, resumed}));
     }
     if (!checkpoints.resumedFrom().empty())
-      reportNote(concat("goes on from ", checkpoints.resumedFrom(), ", after step ", checkpoints.position().step));
+      reportNote(concat("goes on from ", checkpoints.resumedFrom(), ", after step ", checkpoints.position().step, checkpoints.position().step >= total ? concat("; the run has ", total, " steps, so that none is left") : ""));
     ProgressOptions progressOptions;
     progressOptions.totalSteps = total;
     progressOptions.samplesPerStep = run.dataset->globalBatch();
@@ -332,6 +336,7 @@ private:
     event.path = options.checkpoint.directory + "/" + tagOf(result.step);
     event.bytes = result.bytes;
     event.seconds = result.seconds;
+    event.writeSeconds = result.writeSeconds;
     event.stallMilliseconds = result.stallSeconds * 1e3;
     if (result.failure.failed()) {
       event.error = result.failure.message();

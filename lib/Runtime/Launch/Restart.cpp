@@ -8,6 +8,7 @@
 #include "zopt/Runtime/Core/StopRequest.h"
 #include "zopt/Runtime/Launch/Launcher.h"
 #include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Monitor/Machine.h"
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -30,10 +31,20 @@ int runWithRestarts(const RunOptions &options, const std::function<RunEnd(const 
   }
 }
 
+std::string outOfMemoryText(int signal, int64_t before) {
+  int64_t now = readOomKills();
+  if (signal != SIGKILL || before < 0 || now < 0)
+    return "";
+  if (now == before)
+    return ", not for lack of memory: the kernel counts no such kill meanwhile";
+  return concat(": the kernel ran out of memory, oom_kill rose from ", before, " to ", now);
+}
+
 /// How a child says that its ranks were lost: exit codes below are zrun's own.
 constexpr int kLostCode = 64 + 3;
 
 RunEnd runInChild(const std::function<RunEnd()> &body) {
+  const int64_t oomKills = readOomKills();
   pid_t child = fork();
   if (child < 0) {
     reportError(callError("fork", std::strerror(errno)));
@@ -64,7 +75,7 @@ RunEnd runInChild(const std::function<RunEnd()> &body) {
     if (StopRequest::atOnce())
       return {130, false};
     reportError(runtimeError("the process of the ranks (", long(child), ") was killed by signal ", WTERMSIG(status),
-                             " (", strsignal(WTERMSIG(status)), ")"));
+                             " (", strsignal(WTERMSIG(status)), ")", outOfMemoryText(WTERMSIG(status), oomKills)));
     return {3, true};
   }
   int code = WEXITSTATUS(status);

@@ -37,7 +37,7 @@ Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::str
     return dataset.getStatus();
   run->dataset = std::move(*dataset);
   if (!options.weights.empty()) {
-    Result<std::shared_ptr<WeightsFile>> weights = WeightsFile::open(options.weights, run->program, options.sourceNames);
+    Result<std::shared_ptr<WeightsFile>> weights = WeightsFile::open(options.weights, run->program, options.sourceNames, options.checkpoint.allowChange.count("model") > 0);
     if (weights.failed())
       return weights.getStatus();
     run->weights = *weights;
@@ -93,8 +93,12 @@ Status checkRun(const Run &run, int localRanks) {
   const RunOptions &options = run.options;
   InitializationOptions initialization = options.initialization;
   StateSource source;
-  if (run.weights)
+  if (run.weights) {
+    source = run.weights->source();
     initialization.weights = &source;
+  }
+  if (run.program.mode != "train" && (!options.checkpoint.directory.empty() || options.checkpoint.resume != CheckpointOptions::Resume::None))
+    return inputError("--checkpoint-dir and --resume are for training, but this plan's mode is ", run.program.mode);
   bool resumes = false;
   ZOPT_RETURN_IF_FAILED(checkCheckpoints(options.checkpoint, resumes));
   if (!resumes) // otherwise nothing is read from them
@@ -134,6 +138,9 @@ Status checkRun(const Run &run, int localRanks) {
   }
   for (const std::string &note : run.dataset->notes())
     reportNote(note);
+  if (run.weights)
+    for (const std::string &note : run.weights->notes())
+      reportNote(note);
   if (!options.data.files.empty() && run.program.mode == "train" && options.weightsOut.empty() && options.averageOut.empty() && options.checkpoint.directory.empty())
     reportNote("this run keeps nothing: no weights are written (--weights-out and --checkpoint-dir write them)");
   return success();

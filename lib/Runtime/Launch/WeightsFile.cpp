@@ -6,124 +6,226 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Launch/WeightsFile.h"
+#include "zopt/Runtime/Checkpoint/Reader.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/SourceLayout.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <unistd.h>
 
 namespace zopt::runtime {
 
 namespace {
 
-bool isLearned(const State &state) { return state.role == Role::Parameter || state.role == Role::Buffer; }
-
-const std::string &nameIn(const State &state, bool sourceNames) { return sourceNames && !state.sourceName.empty() ? state.sourceName : state.name; }
-
-bool isPermuted(const State &state, bool sourceNames) {
-  if (!sourceNames)
-    return false;
-  for (size_t i = 0; i < state.sourcePermutation.size(); ++i)
-    if (state.sourcePermutation[i] != int64_t(i))
-      return true;
-  return false;
-}
-
-/// Axis k of the source's layout is axis sourcePermutation[k] of ours.
-std::vector<int64_t> shapeIn(const State &state, bool sourceNames) {
-  if (!isPermuted(state, sourceNames))
-    return state.shape;
-  std::vector<int64_t> shape;
-  for (int64_t axis : state.sourcePermutation)
-    shape.push_back(state.shape[axis]);
-  return shape;
-}
-
-/// Where element `index` of our layout stands in the source's.
-class SourceIndex {
+/// What a set of weights has of a plan's, told in lines.
+class Report {
 public:
-  explicit SourceIndex(const State &state) : shape(state.shape), strides(state.shape.size()) {
-    int64_t stride = 1;
-    for (size_t k = state.sourcePermutation.size(); k-- > 0;) {
-      strides[state.sourcePermutation[k]] = stride;
-      stride *= state.shape[state.sourcePermutation[k]];
-    }
+  Report(std::string path, bool partial) : path(std::move(path)), partial(partial) {}
+  void missing(const State &state, const std::string &name) { add(concat("has no tensor '", name, "'", partial ? concat("; '", state.name, "' keeps its first values") : "")); }
+  void mismatched(const std::string &text) { add(text); }
+  void unexpected(const std::vector<std::string> &names) {
+    if (names.empty())
+      return;
+    std::string text;
+    for (size_t i = 0; i < names.size() && i < 5; ++i)
+      text += (i ? ", '" : "'") + names[i] + "'";
+    notes.push_back(concat(path, ": has ", names.size(), " tensors that the plan has not: ", text, names.size() > 5 ? ", ..." : ""));
   }
-  int64_t operator()(int64_t index) const {
-    int64_t position = 0;
-    for (size_t axis = shape.size(); axis-- > 0;) {
-      position += index % shape[axis] * strides[axis];
-      index /= shape[axis];
-    }
-    return position;
-  }
-
-private:
-  std::vector<int64_t> shape, strides;
-};
-
-class OpenWeights final : public WeightsFile {
-public:
-  OpenWeights(SafetensorsFile file, bool sourceNames) : file(std::move(file)), sourceNames(sourceNames) {}
-
-  Status check(const Program &program) {
-    std::string problems;
-    auto add = [&](const std::string &text) { problems += (problems.empty() ? "" : "\n") + file.path() + ": " + text; };
-    for (const State &state : program.states) {
-      if (!isLearned(state))
-        continue;
-      const SafetensorsTensor *tensor = file.find(nameIn(state, sourceNames));
-      for (size_t i = 0; !tensor && i < state.tied.size(); ++i)
-        tensor = file.find(state.tied[i]);
-      std::vector<int64_t> shape = shapeIn(state, sourceNames);
-      if (!tensor)
-        add(concat("has no tensor '", nameIn(state, sourceNames), "'"));
-      else if (tensor->shape != shape)
-        add(concat("tensor '", tensor->name, "' has shape ", shapeText(tensor->shape), ", but the plan's is ", shapeText(shape)));
-      else if (isFloat(tensor->type) != isFloat(state.type))
-        add(concat("tensor '", tensor->name, "' is ", runtime::nameOf(tensor->type), ", but the plan's is ", runtime::nameOf(state.type)));
-      else
-        tensors[state.name] = tensor;
-    }
-    return problems.empty() ? success() : inputError(problems);
-  }
-
-  StateSource source() override {
-    return {[this](const State &state, int64_t begin, int64_t count, void *destination) { return read(state, begin, count, destination); }, {}};
-  }
-
-private:
-  Status read(const State &state, int64_t begin, int64_t count, void *destination) const {
-    const SafetensorsTensor &tensor = *tensors.at(state.name);
-    int64_t width = sizeOf(tensor.type);
-    if (!isPermuted(state, sourceNames)) {
-      std::vector<char> raw(size_t(count * width));
-      ZOPT_RETURN_IF_FAILED(file.read(tensor, begin * width, raw.data(), count * width));
-      convertElements(tensor.type, raw.data(), state.type, destination, count);
-      return success();
-    }
-    std::vector<char> raw(static_cast<size_t>(tensor.bytes));
-    ZOPT_RETURN_IF_FAILED(file.read(tensor, 0, raw.data(), tensor.bytes));
-    SourceIndex sourceIndex(state);
-    for (int64_t i = 0; i < count; ++i)
-      convertElements(tensor.type, raw.data() + sourceIndex(begin + i) * width, state.type, static_cast<char *>(destination) + i * sizeOf(state.type), 1);
+  Status finish(std::vector<std::string> &into) {
+    if (!partial && !problems.empty())
+      return inputError(problems, "\n", path, ": --allow-change=model takes what fits");
+    into = notes;
     return success();
   }
 
-  SafetensorsFile file;
-  bool sourceNames;
-  std::map<std::string, const SafetensorsTensor *> tensors; // by the state's name
+private:
+  void add(const std::string &text) {
+    if (partial)
+      notes.push_back(path + ": " + text);
+    problems += (problems.empty() ? "" : "\n") + path + ": " + text;
+  }
+  const std::string path;
+  const bool partial;
+  std::string problems;
+  std::vector<std::string> notes;
 };
+
+std::string typeProblem(const std::string &name, DataType type, const std::vector<int64_t> &shape, const State &state, const std::vector<int64_t> &wanted) {
+  if (shape != wanted)
+    return concat("tensor '", name, "' has shape ", shapeText(shape), ", but the plan's is ", shapeText(wanted));
+  if (isFloat(type) != isFloat(state.type))
+    return concat("tensor '", name, "' is ", runtime::nameOf(type), ", but the plan's is ", runtime::nameOf(state.type));
+  return "";
+}
+
+/// One safetensors file or several.
+class OpenWeights final : public WeightsFile {
+public:
+  OpenWeights(std::vector<SafetensorsFile> files, bool sourceNames) : files(std::move(files)), sourceNames(sourceNames) {}
+
+  Status check(const std::string &path, const Program &program, bool partial) {
+    Report report(path, partial);
+    std::map<std::string, Place> stored;
+    std::set<std::string> unused;
+    for (const SafetensorsFile &file : files)
+      for (const SafetensorsTensor &tensor : file.tensors()) {
+        if (!stored.emplace(tensor.name, Place{&file, &tensor}).second)
+          return inputError(file.path(), ": tensor '", tensor.name, "' is in another file of ", path, " too");
+        unused.insert(tensor.name);
+      }
+    for (const State &state : program.states) {
+      if (!isLearned(state))
+        continue;
+      std::vector<std::string> names = {nameIn(state, sourceNames)};
+      names.insert(names.end(), state.tied.begin(), state.tied.end());
+      auto found = stored.end();
+      for (const std::string &name : names) {
+        unused.erase(name);
+        if (found == stored.end())
+          found = stored.find(name);
+      }
+      if (found == stored.end()) {
+        report.missing(state, names[0]);
+        continue;
+      }
+      const SafetensorsTensor &tensor = *found->second.tensor;
+      if (std::string problem = typeProblem(tensor.name, tensor.type, tensor.shape, state, shapeIn(state, sourceNames)); !problem.empty())
+        report.mismatched(problem);
+      else
+        places[state.name] = found->second;
+    }
+    report.unexpected({unused.begin(), unused.end()});
+    return report.finish(noteLines);
+  }
+
+  StateSource source() override {
+    return {[this](const State &state, int64_t begin, int64_t count, void *destination) { return read(state, begin, count, destination); },
+            [this](const State &state) { return isLearned(state) && places.count(state.name) > 0; }};
+  }
+
+private:
+  struct Place {
+    const SafetensorsFile *file = nullptr;
+    const SafetensorsTensor *tensor = nullptr;
+  };
+
+  Status read(const State &state, int64_t begin, int64_t count, void *destination) const {
+    const auto &[file, tensor] = places.at(state.name);
+    int64_t width = sizeOf(tensor->type);
+    if (!isPermuted(state, sourceNames)) {
+      std::vector<char> raw(size_t(count * width));
+      ZOPT_RETURN_IF_FAILED(file->read(*tensor, begin * width, raw.data(), count * width));
+      convertElements(tensor->type, raw.data(), state.type, destination, count);
+      return success();
+    }
+    std::vector<char> raw(static_cast<size_t>(tensor->bytes));
+    ZOPT_RETURN_IF_FAILED(file->read(*tensor, 0, raw.data(), tensor->bytes));
+    SourceIndex sourceIndex(state);
+    for (int64_t i = 0; i < count; ++i)
+      convertElements(tensor->type, raw.data() + sourceIndex(begin + i) * width, state.type, static_cast<char *>(destination) + i * sizeOf(state.type), 1);
+    return success();
+  }
+
+  std::vector<SafetensorsFile> files;
+  bool sourceNames;
+  std::map<std::string, Place> places; // by the state's name
+};
+
+/// The weights of a checkpoint, without what the optimizer keeps.
+class CheckpointWeights final : public WeightsFile {
+public:
+  explicit CheckpointWeights(std::shared_ptr<CheckpointReader> reader) : reader(std::move(reader)), states(this->reader->source()) {}
+
+  Status check(const Program &program, bool partial) {
+    Report report(reader->path(), partial);
+    std::set<std::string> unused;
+    for (const LogicalTensor &tensor : reader->index().tensors)
+      if (tensor.role == Role::Parameter || tensor.role == Role::Buffer)
+        unused.insert(tensor.name);
+    for (const State &state : program.states) {
+      if (!isLearned(state))
+        continue;
+      unused.erase(state.name);
+      const LogicalTensor *tensor = reader->find(state.name);
+      if (!tensor)
+        report.missing(state, state.name);
+      else if (std::string problem = typeProblem(state.name, tensor->type, tensor->shape, state, state.shape); !problem.empty())
+        report.mismatched(problem);
+    }
+    report.unexpected({unused.begin(), unused.end()});
+    return report.finish(noteLines);
+  }
+
+  StateSource source() override {
+    return {states.read, [this](const State &state) { return isLearned(state) && states.covers(state); }};
+  }
+
+private:
+  std::shared_ptr<CheckpointReader> reader;
+  StateSource states;
+};
+
+/// The files that Hugging Face's index names, each once.
+Result<std::vector<std::string>> filesOfIndex(const std::string &path) {
+  Result<InputFile> file = InputFile::open(path);
+  if (file.failed())
+    return file.getStatus();
+  std::string text(size_t(file->size()), '\0');
+  ZOPT_RETURN_IF_FAILED(file->read(0, text.data(), file->size()));
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+    return inputError(path, ": has no weight_map, which says what file each tensor is in");
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  std::set<std::string> names;
+  for (const auto &[tensor, value] : json["weight_map"].items()) {
+    if (!value.is_string() || value.get_ref<const std::string &>().find('/') != std::string::npos || value.get_ref<const std::string &>().empty())
+      return inputError(path, ": tensor '", tensor, "' is in no file beside it");
+    names.insert(folder + value.get<std::string>());
+  }
+  return std::vector<std::string>(names.begin(), names.end());
+}
+
+bool isThere(const std::string &path) { return ::access(path.c_str(), F_OK) == 0; }
 
 } // namespace
 
 WeightsFile::~WeightsFile() = default;
 
-Result<std::shared_ptr<WeightsFile>> WeightsFile::open(const std::string &path, const Program &program, bool sourceNames) {
-  Result<SafetensorsFile> file = SafetensorsFile::open(path);
-  if (file.failed())
-    return file.getStatus();
-  auto weights = std::make_shared<OpenWeights>(std::move(*file), sourceNames);
-  ZOPT_RETURN_IF_FAILED(weights->check(program));
+Result<std::shared_ptr<WeightsFile>> WeightsFile::open(const std::string &given, const Program &program, bool sourceNames, bool partial) {
+  std::string path = given;
+  if (isThere(path + "/" + kIndexName)) {
+    Result<std::shared_ptr<CheckpointReader>> reader = CheckpointReader::open(path);
+    if (reader.failed())
+      return reader.getStatus();
+    auto weights = std::make_shared<CheckpointWeights>(*reader);
+    ZOPT_RETURN_IF_FAILED(weights->check(program, partial));
+    return std::shared_ptr<WeightsFile>(weights);
+  }
+  for (const char *name : {"/model.safetensors.index.json", "/model.safetensors"})
+    if (isThere(path + name)) {
+      path += name;
+      break;
+    }
+  std::vector<std::string> names = {path};
+  const std::string suffix = ".json";
+  if (path.size() > suffix.size() && path.compare(path.size() - suffix.size(), suffix.size(), suffix) == 0) {
+    Result<std::vector<std::string>> listed = filesOfIndex(path);
+    if (listed.failed())
+      return listed.getStatus();
+    names = *listed;
+  }
+  std::vector<SafetensorsFile> files;
+  for (const std::string &name : names) {
+    Result<SafetensorsFile> file = SafetensorsFile::open(name);
+    if (file.failed())
+      return file.getStatus();
+    files.push_back(std::move(*file));
+  }
+  auto weights = std::make_shared<OpenWeights>(std::move(files), sourceNames);
+  ZOPT_RETURN_IF_FAILED(weights->check(path, program, partial));
   return std::shared_ptr<WeightsFile>(weights);
 }
 

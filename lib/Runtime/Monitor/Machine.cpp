@@ -228,6 +228,16 @@ MemoryFacts readMemory(const std::string &root) {
   return memory;
 }
 
+int64_t readOomKills(const std::string &root) {
+  // Our own group counts what any group around it has killed here.
+  for (const CgroupFolders &groups : findCgroups(root, "memory"))
+    for (const std::string &folder : groups.folders)
+      if (std::string text = readText(folder + (groups.isVersion2 ? "/memory.events" : "/memory.oom_control")); text.find("oom_kill ") != std::string::npos)
+        return readField(text, "oom_kill");
+  std::string machine = readText(root + "/proc/vmstat");
+  return machine.find("oom_kill ") == std::string::npos ? -1 : readField(machine, "oom_kill");
+}
+
 Result<FolderFacts> readFolder(const std::string &path) {
   FolderFacts facts;
   facts.path = path.empty() ? "." : path;

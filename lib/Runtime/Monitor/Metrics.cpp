@@ -225,6 +225,7 @@ Status MetricsFile::write(const CheckpointEvent &event) {
   }
   appendField(line, "bytes", event.bytes);
   appendField(line, "seconds", event.seconds);
+  appendField(line, "write_seconds", event.writeSeconds);
   appendField(line, "stall_ms", event.stallMilliseconds);
   return finish();
 }

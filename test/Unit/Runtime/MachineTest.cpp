@@ -60,6 +60,11 @@ TEST(Machine, ReadsTheTightestGroupOfVersion2) {
   EXPECT_EQ(readMemory(machine.root()).cgroupLimit, -1);
   EXPECT_EQ(readMemory(machine.root()).total, 16'384'000'000);
   EXPECT_EQ(readMemory(machine.root()).usable(), 8'192'000'000);
+  EXPECT_EQ(readOomKills(machine.root()), -1);
+  machine.write("/proc/vmstat", "pgfault 17\noom_kill 5\n");
+  EXPECT_EQ(readOomKills(machine.root()), 5); // of the machine
+  machine.write("/sys/fs/cgroup/jobs/mine/memory.events", "oom 3\noom_kill 2\noom_group_kill 0\n");
+  EXPECT_EQ(readOomKills(machine.root()), 2);
   machine.write("/sys/fs/cgroup/jobs/memory.max", "4000000000\n");
   machine.write("/sys/fs/cgroup/jobs/memory.current", "3500000000\n");
   machine.write("/sys/fs/cgroup/jobs/memory.stat", "anon 500000000\ninactive_file 2500000000\n");

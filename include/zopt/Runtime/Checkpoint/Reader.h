@@ -45,7 +45,6 @@ private:
   std::string folder;
   CheckpointIndex contents;
   std::vector<InputFile> files;                   // one a shard
-  std::vector<int64_t> dataOffsets;               // where each one's data begins
   std::vector<std::vector<int64_t>> pieceOffsets; // bytes in its shard's file, for each tensor and piece
   std::map<std::string, size_t> byName;
 };

@@ -19,6 +19,7 @@
 #include "zopt/Runtime/Core/Executor.h"
 #include "zopt/Runtime/Core/States.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
+#include <atomic>
 
 namespace zopt::runtime {
 
@@ -59,6 +60,9 @@ public:
   /// different saves of one step apart.
   Status write(const std::string &path, int64_t step, int64_t attempt);
 
+  /// Makes a write() of another thread fail soon.
+  void cancel() { cancelled = true; }
+
   /// Bytes of memory that a rank's image takes.
   static Result<int64_t> plannedBytes(const CheckpointLayout &layout, int rank);
 
@@ -71,6 +75,7 @@ private:
   std::vector<SafetensorsTensor> tensors; // one a piece
   int64_t fileBytes = 0, headerBytes = 0, mapped = 0;
   char *base = nullptr;
+  std::atomic<bool> cancelled{false};
 };
 
 /// What a shard's header says of it, for who publishes a checkpoint: the entry of the index. Refuses a file that is not
@@ -78,6 +83,8 @@ private:
 Result<ShardEntry> describeShard(const std::string &folder, const std::string &file, int64_t step, int64_t attempt);
 /// Hash of the header of an open shard.
 Result<std::string> hashOfHeader(const InputFile &file);
+/// Hash of everything behind the header.
+Result<std::string> hashOfData(const InputFile &file);
 
 } // namespace zopt::runtime
 

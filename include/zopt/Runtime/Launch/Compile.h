@@ -18,6 +18,9 @@
 
 namespace zopt::runtime {
 
+/// The handle of libZoptCompiler.so, or null and why. For child processes alone.
+void *loadCompiler(std::string &problem);
+
 /// Makes the Program for a world and gives its path; with --autotune and a GPU twice, the second time with the algorithms that were the fastest in between. Called while the process has one thread.
 Result<std::string> compilePlan(const RunOptions &options, int worldSize, int threads);
 

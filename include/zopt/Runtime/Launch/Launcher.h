@@ -41,6 +41,9 @@ RunEnd runUnderMpirun(const RunOptions &options, const std::string &programPath,
 /// Runs `attempt` once, and then again for as long as ranks are lost, nothing has asked for an end and --max-restarts is not used up. It receives the options for that attempt. Gives the exit code.
 int runWithRestarts(const RunOptions &options, const std::function<RunEnd(const RunOptions &)> &attempt);
 
+/// What is to be said of a process that a signal has killed: whether the kernel has run out of memory since readOomKills() gave `before`. Empty for other signals than 9.
+std::string outOfMemoryText(int signal, int64_t before);
+
 /// Runs `body` in a child process, which signals are passed on to, so that its death is not ours. Called while the process has one thread.
 RunEnd runInChild(const std::function<RunEnd()> &body);
 

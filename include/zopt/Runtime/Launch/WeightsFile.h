@@ -23,11 +23,17 @@ namespace zopt::runtime {
 
 class WeightsFile {
 public:
-  /// Opens `path` and checks that it holds every parameter and buffer of `program` in its shape; all that is missing or mistaken is told at once.
-  static Result<std::shared_ptr<WeightsFile>> open(const std::string &path, const Program &program, bool sourceNames);
+  /// Opens `path` and checks that it holds every parameter and buffer of `program` in its shape; all that is missing or mistaken is told at once. A path is a safetensors file, the index of several
+  /// (model.safetensors.index.json), the folder of either, or a checkpoint. With `partial`, what does not fit is left out and told in notes().
+  static Result<std::shared_ptr<WeightsFile>> open(const std::string &path, const Program &program, bool sourceNames, bool partial = false);
   virtual ~WeightsFile();
   /// Reads from this file, for as long as that is kept.
   virtual StateSource source() = 0;
+  /// What the user should know of it.
+  const std::vector<std::string> &notes() const { return noteLines; }
+
+protected:
+  std::vector<std::string> noteLines;
 };
 
 /// Copies of the reduced gradients of a step, taken before the optimizer runs. Memory is reserved when it is made.

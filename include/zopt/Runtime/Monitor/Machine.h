@@ -42,6 +42,9 @@ struct MemoryFacts {
 };
 MemoryFacts readMemory(const std::string &root = "");
 
+/// How many processes of this memory group (of the machine, where there is none) the kernel has killed because memory ran out; -1 where it does not tell.
+int64_t readOomKills(const std::string &root = "");
+
 struct FolderFacts {
   std::string path;
   std::string type; ///< of the file system: ext4, tmpfs, nfs4, ...; empty where no mount is seen to hold the path, as in a plain chroot

@@ -52,6 +52,7 @@ struct CheckpointEvent {
   std::string path;
   int64_t bytes = 0;            ///< of all shards
   double seconds = 0;           ///< from the copy to the name in `latest`
+  double writeSeconds = 0;      ///< of rank 0's shard, which is one of as many as there are ranks
   double stallMilliseconds = 0; ///< that training waited
   std::string error;            ///< empty: it succeeded
 };
