@@ -209,7 +209,8 @@ def keep():
     assert left[-1] == "global_step20" and len(left) <= 2, f"two at most: {left}"
     folder = saved(SMALL, 20, 5, "--keep", 3)
     left = sorted(p.name for p in (folder / "D").iterdir())
-    assert left[-1] == "latest" and set(left) <= {"latest", "global_step5", "global_step10", "global_step15", "global_step20"} and len(left) <= 4, f"unexpected: {left}"
+    # A save that falls due while another is in flight comes a few steps later.
+    assert left[-1] == "latest" and all(re.fullmatch(r"global_step\d+", name) for name in left[:-1]) and len(left) <= 4, f"unexpected: {left}"
     assert "global_step20" in left
     files = sorted(p.name for p in (folder / "D" / "global_step20").iterdir())
     assert files == ["index.json", "shard-00001-of-00002.safetensors", "shard-00002-of-00002.safetensors"], files
