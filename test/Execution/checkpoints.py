@@ -4,13 +4,12 @@ import json
 import os
 import random
 import re
-import resource
-import shutil
 import signal
-import struct
 import subprocess
 import time
 from pathlib import Path
+
+import numpy as np
 
 import tensors
 from faults import limit_files
@@ -210,7 +209,8 @@ def keep():
     assert left[-1] == "global_step20" and len(left) <= 2, f"two at most: {left}"
     folder = saved(SMALL, 20, 5, "--keep", 3)
     left = sorted(p.name for p in (folder / "D").iterdir())
-    assert left[-1] == "latest" and set(left) <= {"latest", "global_step5", "global_step10", "global_step15", "global_step20"} and len(left) <= 4, f"unexpected: {left}"
+    # A save that falls due while another is in flight comes a few steps later.
+    assert left[-1] == "latest" and all(re.fullmatch(r"global_step\d+", name) for name in left[:-1]) and len(left) <= 4, f"unexpected: {left}"
     assert "global_step20" in left
     files = sorted(p.name for p in (folder / "D" / "global_step20").iterdir())
     assert files == ["index.json", "shard-00001-of-00002.safetensors", "shard-00002-of-00002.safetensors"], files
@@ -562,3 +562,29 @@ def export_onnx_other():
     folder = saved(SMALL, 5, 5)
     expect_refusal(execute(["zrun", "ckpt", "export", folder / "D", folder / "x.onnx", "--model", model_path("gpt2-tiny")]), 1, r"has no initializer 'fc1.weight'")
     assert not [p for p in folder.iterdir() if p.name.startswith("x.onnx")], "half-written"
+
+
+@test("recovery/--nonfinite=rollback goes back to the last checkpoint and leaves out what came since")
+def rollback():
+    folder = scratch("rollback")
+    data = {name: array.copy() for name, array in tensors.load(MODELS / "mlp-tiny" / "batch.safetensors").items()}
+    floats = next(name for name, array in data.items() if array.dtype == "float32")
+    data[floats][4 * 10 + 1] = float("nan")  # of step 11
+    tensors.save(folder / "bad", data)
+
+    def run(name, path, *more):
+        return succeed(["zrun", SMALL.plan(), "--nproc", 2, "--comm=local", "--threads", 1, "--data", path, "--data-format=safetensors", "--metrics", folder / f"m-{name}", "--weights-out", folder / name, *more])
+
+    done = run("back", folder / "bad", "--steps", 20, "--checkpoint-dir", folder / "D", "--checkpoint-every", 5, "--nonfinite=rollback")
+    went = [e["step"] for e in events(folder / "m-back", "restart")]
+    assert len(went) == 1 and 5 <= went[0] <= 11 and "goes back to" in done.stderr, f"one rollback: {went}, {done}"
+    tensors.save(folder / "rest", {name: np.concatenate([array[:4 * went[0]], array[4 * 11:]]) for name, array in data.items()})
+    run("without", folder / "rest", "--steps", 20)
+    assert not tensors.same_bits(tensors.load(folder / "back"), tensors.load(folder / "without")), "other weights than without these batches"
+    assert [s["skipped"] for s in events(folder / "m-back", "step")].count(True) == 1 and events(folder / "m-back", "end")[0]["steps"] == 20
+    for step in range(20, 80):  # nothing but bad batches: it ends
+        data[floats][4 * step + 1] = float("nan")
+    tensors.save(folder / "worse", data)
+    failed = execute(["zrun", SMALL.plan(), "--nproc", 2, "--comm=local", "--threads", 1, "--data", folder / "worse", "--data-format=safetensors", "--steps", 70, "--checkpoint-dir", folder / "E", "--checkpoint-every", 5,
+                      "--nonfinite=rollback"])
+    expect_refusal(failed, 3, r"10 times in a row the run went back to a checkpoint and did not come beyond step")

@@ -1,14 +1,12 @@
 """Crashes at every change that a save makes to its folder, and calls that fail. A preloaded library (disk.c) records the changes of a run; the folder that a crash after any of them leaves is then built
 for several disks, from one that loses all that was not fsynced to one that loses nothing, and every one of them must hold the last checkpoint that was announced, whole."""
 import errno
-import json
 import re
-import shutil
 from pathlib import Path
 
 import tensors
-from checkpoints import SHUFFLE, Case, events, tags, trajectory, uninterrupted
-from harness import HERE, MODELS, add, execute, expect_refusal, memoize, scratch, succeed, test
+from checkpoints import Case, events, tags, uninterrupted
+from harness import HERE, add, execute, memoize, scratch, succeed, test
 
 SMALL = Case(model="mlp-tiny", stage=2, ranks=2, batch=4)
 
@@ -134,6 +132,10 @@ def traced(steps=12):
     return folder, record(folder, "--steps", steps, "--checkpoint-every", 3)
 
 
+def step_of(name):
+    return int(re.search(r"global_step(\d+)", name).group(1))
+
+
 def check_crashes(folder, records, disk=None, announced=-1):
     """`announced`: the step of a checkpoint that `disk` has already."""
     states, disk, latest, fresh = [], disk or Disk(folder / "D"), None, announced < 0
@@ -149,7 +151,7 @@ def check_crashes(folder, records, disk=None, announced=-1):
             target = parent / f"{number}-{kind}"
             disk.build(target, kind)
             states.append((target, announced, f"{kind}, crash after {number}: {call} {path} {second}"))
-    assert saves >= 3 and len(records) > 60, f"only {saves} saves and {len(records)} changes were seen"
+    assert not fresh or saves >= 2 and len(records) > 40, f"only {saves} saves and {len(records)} changes were seen"
     done = execute(["zrun", "ckpt", "verify", *[s[0] for s in states]], timeout=300)
     said = dict(re.findall(r"^(\S+): (?:a run would go on from \S*/(global_step\d+)|holds no checkpoint)$", done.stdout, re.M))
     for target, least, what in states:

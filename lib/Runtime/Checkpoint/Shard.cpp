@@ -145,7 +145,8 @@ Result<std::unique_ptr<ShardImage>> ShardImage::create(const CheckpointLayout &l
   std::unique_ptr<ShardImage> image(new ShardImage);
   ZOPT_RETURN_IF_FAILED(image->layOut(layout, rank));
   // The pages are there before training begins: the first save would wait for them.
-  void *memory = mmap(nullptr, size_t(image->mapped), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void *memory =
+      mmap(nullptr, size_t(image->mapped), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED)
     return callError(
         "mmap", concat(image->mapped, " bytes for the copy that checkpoints are written from: ", std::strerror(errno)));

@@ -145,20 +145,15 @@ Status RankCheckpoints::open() {
   return resume();
 }
 
-Status RankCheckpoints::resume() {
+/// Opens and verifies the first of the paths that rank 0 has found; with `goesBack` the first good one. None: there is
+/// no reader.
+Status RankCheckpoints::choose(const Result<std::vector<std::string>> &found, bool goesBack) {
   std::string joined;
-  Status found;
-  if (root) {
-    Result<std::vector<std::string>> paths = candidatesOf(options);
-    found = paths.getStatus();
-    if (!paths.failed())
-      for (const std::string &path : *paths)
-        joined += path + "\n";
-  }
-  ZOPT_RETURN_IF_FAILED(togetherAt("resume", found));
+  if (root && !found.failed())
+    for (const std::string &path : *found)
+      joined += path + "\n";
+  ZOPT_RETURN_IF_FAILED(togetherAt("resume", root ? found.getStatus() : success()));
   ZOPT_RETURN_IF_FAILED(communicator.broadcast("resume", joined));
-  // Only who says "auto" (or is restarted) has left the choice to us.
-  const bool goesBack = options.restart > 0 || options.resume == CheckpointOptions::Resume::Auto;
   for (size_t begin = 0; begin < joined.size() && !reader;) {
     size_t end = joined.find('\n', begin);
     std::string path = joined.substr(begin, end - begin);
@@ -186,11 +181,20 @@ Status RankCheckpoints::resume() {
     if (root)
       reportNote(concat(what, "; goes back to ", joined.substr(begin, joined.find('\n', begin) - begin)));
   }
+  if (reader) {
+    restored = reader->source();
+    resumedPath = reader->path();
+  }
+  return success();
+}
+
+Status RankCheckpoints::resume() {
+  // Only who says "auto" (or is restarted) has left the choice to us.
+  const bool goesBack = options.restart > 0 || options.resume == CheckpointOptions::Resume::Auto;
+  ZOPT_RETURN_IF_FAILED(choose(root ? candidatesOf(options) : std::vector<std::string>(), goesBack));
   if (!reader)
     return success();
   ZOPT_RETURN_IF_FAILED(togetherAt("resume", root ? compare() : success()));
-  restored = reader->source();
-  resumedPath = reader->path();
   const CheckpointIndex &index = reader->index();
   start.step = index.step;
   start.samples = index.data.consumed;
@@ -199,6 +203,22 @@ Status RankCheckpoints::resume() {
   int64_t inEpoch = (index.data.position + batch - 1) / batch;
   start.dataStep = perEpoch > 0 ? index.data.epoch * perEpoch + std::min(inEpoch, perEpoch) : inEpoch;
   return success();
+}
+
+Result<bool> RankCheckpoints::goBack(int64_t done) {
+  Patience patience(communicator, run.options.timeoutSeconds);
+  std::optional<SaveResult> result;
+  ZOPT_RETURN_IF_FAILED(saver->finish(result));
+  ZOPT_RETURN_IF_FAILED(took(result));
+  ZOPT_RETURN_IF_FAILED(choose(root ? pathsIn(options.directory) : std::vector<std::string>(), /*goesBack=*/true));
+  if (!reader)
+    return false;
+  const DataPosition consumed = dataPosition(done);
+  start.dataStep += done - start.step;
+  start.samples = consumed.consumed;
+  start.step = reader->index().step;
+  saver->resumedFrom(start.step);
+  return true;
 }
 
 Status RankCheckpoints::compare() const {

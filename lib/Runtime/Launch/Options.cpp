@@ -67,7 +67,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--outputs", options.outputs, "Write the outputs of a forward plan, safetensors");
   auto *reportOption = app.add_flag("--memory-report{text}", report, "Print planned and measured peak of each tier; =json as JSON")->check(CLI::IsMember({"json", "text"}));
   app.add_option("--trace", options.trace, "Write a Chrome trace of one step of every rank");
-  app.add_option("--nonfinite", nonFinite, "skip or stop: what a step with a non-finite norm means (skip)")->check(CLI::IsMember({"skip", "stop"}));
+  app.add_option("--nonfinite", nonFinite, "skip, stop, or rollback to the last checkpoint: what a step with a non-finite norm means (skip)")->check(CLI::IsMember({"skip", "stop", "rollback"}));
   addCheckpointFlags(app, options.checkpoint);
   app.add_flag("--doctor", options.doctor, "Say what this machine has");
   app.add_flag("--dry-run", options.dryRun, "Check everything that a run needs, and run no step");
@@ -100,11 +100,14 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   options.data.seed = options.seed;
   options.sourceNames = names == "source";
   options.stopAtNonFinite = nonFinite == "stop";
+  options.rollBackAtNonFinite = nonFinite == "rollback";
   if (reportOption->count() > 0)
     options.memoryReport = report == "json" ? RunOptions::Report::Json : RunOptions::Report::Text;
   ZOPT_RETURN_IF_FAILED(parseInitialization(initialization, options.initialization));
   options.initialization.seed = options.seed;
   ZOPT_RETURN_IF_FAILED(readCheckpointFlags(options.checkpoint));
+  if (options.rollBackAtNonFinite && options.checkpoint.directory.empty())
+    return usageError("--nonfinite=rollback goes back to checkpoints, but there is no --checkpoint-dir");
   if (options.cacheDirectory.empty())
     options.cacheDirectory = defaultCacheDirectory();
   if (options.plan.empty() && !options.doctor)

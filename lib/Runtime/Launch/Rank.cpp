@@ -45,6 +45,8 @@ public:
     // Who has read its part waits for those who still read.
     communicator.setTimeout(std::max(options.timeoutSeconds, 86400.0));
     Status initialized = together("start", initialize());
+    if (initialized.succeeded())
+      initialized = together("start", reserve());
     communicator.setTimeout(options.timeoutSeconds);
     ZOPT_RETURN_IF_FAILED(initialized);
     total = run.dataset->totalSteps(options.steps, options.epochs);
@@ -52,7 +54,7 @@ public:
     ZOPT_RETURN_IF_FAILED(together("start", root ? begin() : success()));
     ZOPT_RETURN_IF_FAILED(program.mode == "forward" ? forward() : train());
     ZOPT_RETURN_IF_FAILED(together("metrics", untold));
-    ZOPT_RETURN_IF_FAILED(shared(checkpoints.finish(checkpoints.position().step + done)));
+    ZOPT_RETURN_IF_FAILED(shared(checkpoints.finish(reached)));
     ZOPT_RETURN_IF_FAILED(together("metrics", untold));
     if (!options.weightsOut.empty() && program.mode != "forward")
       ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames)));
@@ -100,9 +102,8 @@ private:
     return success();
   }
 
+  /// First values of every state, of the run or of a part of it that goes on from a checkpoint.
   Status initialize() {
-    ZOPT_RETURN_IF_FAILED(checkpoints.makeSaver(*executor));
-    checkpointBytes = checkpoints.copyBytes();
     InitializationOptions initialization = options.initialization;
     StateSource source;
     if (run.weights) {
@@ -113,6 +114,12 @@ private:
       initialization.weights = checkpoints.source();
     ZOPT_RETURN_IF_FAILED(initializeStates(*executor, initialization));
     checkpoints.closeReader();
+    return success();
+  }
+
+  Status reserve() {
+    ZOPT_RETURN_IF_FAILED(checkpoints.makeSaver(*executor));
+    checkpointBytes = checkpoints.copyBytes();
     if (!options.trace.empty()) {
       size_t commands = 0;
       for (const Sequence &sequence : program.sequences)
@@ -213,8 +220,14 @@ private:
     lastTold = Clock::now();
     ZOPT_RETURN_IF_FAILED(readScalars());
     const RunPosition &from = checkpoints.position();
-    const int64_t shift = from.dataStep - from.step; // of the data set's steps against ours
+    int64_t shift = from.dataStep - from.step; // of the data set's steps against ours
+    reached = from.step;
     for (int64_t step = from.step; step < total; ++step) {
+      if (mustGoBack) {
+        ZOPT_RETURN_IF_FAILED(goBack());
+        step = reached;
+        shift = from.dataStep - from.step;
+      }
       auto stepStarted = Clock::now();
       int stop = 0;
       ZOPT_RETURN_IF_FAILED(fillInputs(step + shift, 0, stop));
@@ -243,6 +256,7 @@ private:
         ZOPT_RETURN_IF_FAILED(executor->run("apply_step"));
       executor->traceInto(nullptr);
       ++done;
+      reached = step + 1;
 
       running.push_back({step, rates, stepStarted});
       std::optional<StepResult> result;
@@ -255,6 +269,38 @@ private:
     std::optional<StepResult> result;
     ZOPT_RETURN_IF_FAILED(executor->lastResult(result));
     return result ? take(*result) : success();
+  }
+
+  /// --nonfinite=rollback: states become those of the last good checkpoint, and the data goes on behind what the run has seen. Before the first checkpoint the step is skipped, as it is elsewhere.
+  Status goBack() {
+    std::optional<StepResult> result;
+    ZOPT_RETURN_IF_FAILED(executor->lastResult(result));
+    if (result)
+      ZOPT_RETURN_IF_FAILED(take(*result));
+    mustGoBack = false;
+    rollBacks = reached > furthest ? 1 : rollBacks + 1;
+    furthest = std::max(furthest, reached);
+    if (rollBacks >= kSkipsInARow) {
+      agreed = true;
+      return Status(Error{ErrorKind::Runtime, -1, "", "", concat(rollBacks, " times in a row the run went back to a checkpoint and did not come beyond step ", furthest)});
+    }
+    Result<bool> went = checkpoints.goBack(reached);
+    ZOPT_RETURN_IF_FAILED(shared(went.getStatus()));
+    if (!*went)
+      return success();
+    const int64_t before = std::exchange(reached, checkpoints.position().step);
+    ZOPT_RETURN_IF_FAILED(together("rollback", initialize()));
+    written = {};
+    skippedBefore = false;
+    ZOPT_RETURN_IF_FAILED(readScalars());
+    skipsInARow = 0;
+    if (root) {
+      progress->note(concat("zrun: after step ", before, ": goes back to ", checkpoints.resumedFrom(), " and leaves out the batches since"));
+      Status told = metrics ? metrics->write(RestartEvent{options.checkpoint.restart, reached, checkpoints.resumedFrom()}) : success();
+      if (untold.succeeded())
+        untold = told;
+    }
+    return success();
   }
 
   /// A step's learning rate depends on whether the one before it was skipped, which is not known while that is under way: the device chooses.
@@ -320,6 +366,7 @@ private:
       return Status(Error{ErrorKind::Runtime, -1, "", "", concat("step ", step.step + 1, " overflowed at the least loss scale, ", usedScale, ", which cannot fall any more")});
     }
     // A dynamic scale falls until the steps are finite; it has an end of its own.
+    mustGoBack |= skipped && options.rollBackAtNonFinite && !lossScaleFalls;
     if (skipped && (options.stopAtNonFinite || (skipsInARow >= kSkipsInARow && !lossScaleFalls))) {
       agreed = true;
       return Status(Error{ErrorKind::Runtime, -1, "", "",
@@ -464,7 +511,7 @@ private:
     event.measuredPeak.host += int64_t(values.back());
     for (auto &[name, bytes] : unplanned)
       bytes = int64_t(values[index++]);
-    event.steps = checkpoints.position().step + done;
+    event.steps = reached;
     event.seconds = secondsSince(started);
     Status told;
     if (root) {
@@ -500,6 +547,9 @@ private:
   bool scalesLoss = false, lossScaleFalls = false;
   int skipsInARow = 0;
   int64_t total = 0, done = 0; // steps of the run, resumed ones included, and those of this process
+  int64_t reached = 0;         // of the run
+  int64_t rollBacks = 0, furthest = 0; // --nonfinite=rollback: how often since a step was passed for the first time
+  bool mustGoBack = false;
   int64_t checkpointBytes = 0; // of the host's memory
   int stopCode = 0;
   Status untold; // of rank 0

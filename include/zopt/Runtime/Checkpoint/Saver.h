@@ -45,7 +45,7 @@ struct SaveResult {
   Status failure;                   // with the rank that it is of
   int64_t bytes = 0;                // of all shards; on rank 0
   double seconds = 0;               // from capture to the end
-  double writeSeconds = 0;     // that this rank hashed, wrote and fsynced its shard
+  double writeSeconds = 0;          // that this rank hashed, wrote and fsynced its shard
   double stallSeconds = 0;          // that this rank's training waited for the copy
   std::vector<std::string> removed; // checkpoints that went; on rank 0
 };

@@ -49,11 +49,14 @@ public:
   uint8_t word();
   /// With the words of all ranks, after `done` steps of the run. Fails after kFailuresInARow.
   Status exchange(const std::vector<uint8_t> &words, int64_t done);
+  /// Goes back to the newest good checkpoint of the folder after `done` steps: source() and position() are its, but the data goes on behind what has been consumed. Gives false where there is none yet.
+  Result<bool> goBack(int64_t done);
   /// The end of a run after `done` steps: what is in flight is waited for, what is not saved is.
   Status finish(int64_t done);
 
 private:
   Status resume();
+  Status choose(const Result<std::vector<std::string>> &found, bool goesBack);
   Result<std::vector<std::string>> candidates() const;
   Status compare() const;
   DataPosition dataPosition(int64_t done) const;

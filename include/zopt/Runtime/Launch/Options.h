@@ -48,7 +48,7 @@ struct RunOptions {
   CheckpointOptions checkpoint;
   std::string metrics, weightsOut, averageOut, gradientsOut, outputs, trace;
   enum class Report { None, Text, Json } memoryReport = Report::None;
-  bool stopAtNonFinite = false;
+  bool stopAtNonFinite = false, rollBackAtNonFinite = false;
   bool doctor = false, dryRun = false, autotune = false;
 
   std::vector<DeviceMemory> devices; // of this machine, where the launcher has looked and the target is cuda
