@@ -298,7 +298,7 @@ def static_scale():
 def exhausted_scale():
     folder, out = linear_model()[0], scratch("exhausted")
     succeed(["zopt", "--loss=output", "--micro-batch=1", "--train-only=matrix|vector", "--fp16", "--loss-scale-init-power=12", "--loss-scale-min=2048", folder / "model.onnx", "-o", out / "plan.mlir"])
-    done = execute(["zrun", out / "plan.mlir", "--comm=local", "--data", overflow_data("XXXX...."), "--steps", 8, "--metrics", out / "m"])
+    done = execute(["zrun", out / "plan.mlir", "--comm=local", "--data", overflow_data("XXXX...."), "--steps", 8, "--metrics", out / "m", "--nonfinite=stop"])
     expect_refusal(done, 3, r"step 3 overflowed at the least loss scale, 2048")
     assert [m["loss_scale"] for m in read_metrics(out / "m")[1]] == [4096, 4096, 2048]
 
