@@ -159,7 +159,25 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           write(op.getWordsAttr(), 0, kWholeBuffer);
         write(op.getNormAttr(), 0, getBytes(op.getType()));
       })
+      .Case([&](plan::ParameterNormsOp op) {
+        for (FlatSymbolRefAttr scalar : {op.getScaleAttr(), op.getLrAttr(), op.getStepAttr(), op.getFiniteAttr()})
+          read(scalar, 0, kWholeBuffer);
+        plan::PlacedBucketOp placed = symbols.placedBuckets.lookup(op.getBucketAttr().getAttr());
+        if (!placed)
+          return;
+        if (op.getGradient() || placed.getGradient())
+          read(op.getGradient() ? op.getGradientAttr() : placed.getGradientAttr(), 0, kWholeBuffer);
+        read(placed.getMaster() ? placed.getMasterAttr() : placed.getParametersAttr(), 0, kWholeBuffer);
+        for (auto slot : placed.getSlots().getAsRange<FlatSymbolRefAttr>())
+          read(slot, 0, kWholeBuffer);
+        write(op.getWorkspaceAttr(), 0, kWholeBuffer);
+        if (op.getWords())
+          write(op.getWordsAttr(), 0, kWholeBuffer);
+        write(op.getNormsAttr(), 0, kWholeBuffer);
+      })
       .Case([&](plan::UpdateOp op) {
+        if (op.getNorms())
+          read(op.getNormsAttr(), 0, kWholeBuffer);
         for (FlatSymbolRefAttr scalar : {op.getScaleAttr(), op.getLrAttr(), op.getStepAttr(), op.getFiniteAttr()})
           read(scalar, 0, kWholeBuffer);
         plan::PlacedBucketOp placed = symbols.placedBuckets.lookup(op.getBucketAttr().getAttr());

@@ -256,7 +256,7 @@ private:
 
   LogicalResult verifyCommand(Operation *command) {
     return llvm::TypeSwitch<Operation *, LogicalResult>(command)
-        .Case<plan::LaunchOp, plan::MatmulOp, plan::AttentionOp, plan::AttentionGradOp, plan::ReduceScatterOp, plan::AllGatherOp, plan::AllReduceOp, plan::GradientNormOp, plan::UpdateOp>([&](auto op) { return verifyOp(op); })
+        .Case<plan::LaunchOp, plan::MatmulOp, plan::AttentionOp, plan::AttentionGradOp, plan::ReduceScatterOp, plan::AllGatherOp, plan::AllReduceOp, plan::GradientNormOp, plan::ParameterNormsOp, plan::UpdateOp>([&](auto op) { return verifyOp(op); })
         .Default([](Operation *) { return success(); });
   }
 
@@ -410,6 +410,41 @@ private:
       return op.emitOpError("updates ") << op.getBucketAttr() << " a second time";
     if (!bucket.getOptimizer())
       return op.emitOpError("updates ") << op.getBucketAttr() << ", which has no optimizer";
+    auto optimizer = symbolTable.lookup<train::OptimizerOp>(bucket.getOptimizerAttr().getAttr());
+    if (optimizer && optimizer.getTrustRatio().has_value() != op.getNorms().has_value())
+      return op.emitOpError() << (op.getNorms() ? "has norms, which " : "has no norms, which ") << bucket.getOptimizerAttr() << (op.getNorms() ? " does not take" : " takes");
+    if (op.getNorms() && (!measured.contains(op.getNormsAttr()) || measured.lookup(op.getNormsAttr()).getBucketAttr() != op.getBucketAttr()))
+      return op.emitOpError("takes ") << op.getNormsAttr() << ", which no plan.parameter_norms of " << op.getBucketAttr() << " has measured";
+    Type stateType = getStateType(bucket);
+    return verifyUpdate(op, placed, bucket, op.getNorms() ? SmallVector<Type>(2, stateType) : SmallVector<Type>());
+  }
+
+  LogicalResult verifyOp(plan::ParameterNormsOp op) {
+    plan::PlacedBucketOp placed = symbols.placedBuckets.lookup(op.getBucketAttr().getAttr());
+    auto bucket = symbolTable.lookup<zero::BucketOp>(op.getBucketAttr().getAttr());
+    if (!bucket.getOptimizer())
+      return op.emitOpError("measures ") << op.getBucketAttr() << ", which has no optimizer";
+    if (op.getWords().has_value() != isOnGpu())
+      return op.emitOpError(isOnGpu() ? "has no words, which target " : "has words, which target ") << target.getTarget() << (isOnGpu() ? " sums in" : " does not have");
+    const int64_t segments = bucket.getSegments().size();
+    const int64_t part = bucket.getOptimizerPlacement() == zero::Placement::sharded ? placed.getSlice() : placed.getPadded();
+    if (op.getWords() && failed(expectBuffer(op, op.getWordsAttr(), 4 * segments * runtime::ExactSum::kWords * sizeof(int64_t), "the words of four sums a segment", /*persistent=*/false)))
+      return failure();
+    if (failed(expectBuffer(op, op.getWorkspaceAttr(), 2 * part / zero::kBlockElements * sizeof(double), "two sums a block", /*persistent=*/false)) ||
+        failed(expectBuffer(op, op.getNormsAttr(), 2 * segments * getBytes(getStateType(bucket)), "two norms a segment", /*persistent=*/false)))
+      return failure();
+    measured[op.getNormsAttr()] = op;
+    return verifyUpdate(op, placed, bucket, SmallVector<Type>(2, Float64Type::get(op.getContext())));
+  }
+
+  /// Of masters and slots.
+  Type getStateType(zero::BucketOp bucket) {
+    return symbolTable.lookup<train::StateOp>(cast<zero::SegmentAttr>(bucket.getSegments()[0]).getParameter().getAttr()).getTensorType().getElementType();
+  }
+
+  /// What plan.update and plan.parameter_norms have in common; `norms` are the types of the arrays behind the slots.
+  template <typename UpdateLike>
+  LogicalResult verifyUpdate(UpdateLike op, plan::PlacedBucketOp placed, zero::BucketOp bucket, ArrayRef<Type> norms) {
     if (op.getDecays().size() != bucket.getSegments().size())
       return op.emitOpError("has ") << op.getDecays().size() << " decays for " << bucket.getSegments().size() << " segments";
     if (op.getRates() && op.getRates()->size() != bucket.getSegments().size())
@@ -421,9 +456,9 @@ private:
     } else if (updatesWhole && !placed.getGradientWhole()) {
       return op.emitOpError("updates the whole of ") << op.getBucketAttr() << " from a slice of its gradient";
     }
-    Type stateType = symbolTable.lookup<train::StateOp>(cast<zero::SegmentAttr>(bucket.getSegments()[0]).getParameter().getAttr()).getTensorType().getElementType();
     SmallVector<Type> expected = {*placed.getGradientType(), bucket.getComputeType()};
-    expected.append(placed.getSlots().size() + (placed.getMaster() ? 1 : 0), stateType);
+    expected.append(placed.getSlots().size() + (placed.getMaster() ? 1 : 0), getStateType(bucket));
+    expected.append(norms.begin(), norms.end());
     ArrayRef<Type> types = symbols.kernels.lookup(op.getKernelAttr().getAttr()).getFunctionType().getInputs();
     // Behind the arrays: scale, lr, step, finite, decay, the rate where there is one, and the range of blocks.
     const size_t count = expected.size() + (op.getRates() ? 8 : 7);
@@ -472,6 +507,7 @@ private:
   DenseMap<Operation *, SmallVector<bool>> storedArguments;
   DenseMap<StringAttr, plan::PlacedBucketOp> placedByGradient;
   DenseMap<StringAttr, plan::UpdateOp> updated;
+  DenseMap<Attribute, plan::ParameterNormsOp> measured; // by their norms
   DenseMap<StringAttr, plan::AllGatherOp> published;
 };
 

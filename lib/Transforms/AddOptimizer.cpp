@@ -103,6 +103,8 @@ private:
       return step.emitError() << "nesterov needs a momentum, but it is 0";
     if (!(averageDecay >= 0.0 && averageDecay < 1.0))
       return step.emitError() << "the decay of the moving average is " << double(averageDecay) << ", expected at least 0 and below 1";
+    if (averageDecay != 0 && optimizer == "lamb")
+      return step.emitError() << "a moving average is not built for lamb, whose rule does not know the new parameter";
     if (decay != "all" && decay != "matrices")
       return step.emitError() << "decay is '" << decay << "', expected all or matrices";
     settings.epsilon = epsilon;

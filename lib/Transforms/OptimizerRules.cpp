@@ -27,7 +27,11 @@ namespace {
 struct Rule {
   SmallVector<StringRef> slots;
   StringRef body;
+  bool hasTrustRatio = false; // the body defines %direction and %step_size in place of %p1
 };
+
+/// DeepSpeed's min_coeff and max_coeff.
+constexpr StringLiteral kTrustRatio = "{trust_ratio = array<f64: 0.01, 10.0>}";
 } // namespace
 
 // Decoupled decay (AdamW, Lion): %p0 = p - lr decay p. As a factor 1 - lr decay, it would be rounded alike in every step: an error of up to 3e-8 that adds up.
@@ -43,8 +47,8 @@ static constexpr StringLiteral kPenalty = R"mlir(
   %g = arith.addf %gradient, %penalty : T
 )mlir";
 
-// m += (g - m) (1 - beta1); v = v beta2 + (1 - beta2) g g; step_size = lr / (1 - beta1^step); denominator = sqrt(v) / sqrt(1 - beta2^step) + eps.
-static constexpr StringLiteral kMoments = R"mlir(
+// bias1 = 1 - beta1^step; bias2_root = sqrt(1 - beta2^step).
+static constexpr StringLiteral kCorrections = R"mlir(
   $convert %step_wide = arith.extf %step : T to f64
   $convert %lr_wide = arith.extf %lr : T to f64
   %one_wide = arith.constant 1.0 : f64
@@ -53,13 +57,14 @@ static constexpr StringLiteral kMoments = R"mlir(
   %power1 = arith.mulf %step_wide, %log_beta1 : f64
   %decayed1 = math.exp %power1 : f64
   %bias1 = arith.subf %one_wide, %decayed1 : f64
-  %step_size_wide = arith.divf %lr_wide, %bias1 : f64
-  $convert %step_size = arith.truncf %step_size_wide : f64 to T
   %power2 = arith.mulf %step_wide, %log_beta2 : f64
   %decayed2 = math.exp %power2 : f64
   %bias2 = arith.subf %one_wide, %decayed2 : f64
   %bias2_root_wide = math.sqrt %bias2 : f64
-  $convert %bias2_root = arith.truncf %bias2_root_wide : f64 to T
+)mlir";
+
+// m += (g - m) (1 - beta1); v = v beta2 + (1 - beta2) g g; root = sqrt(v).
+static constexpr StringLiteral kAverages = R"mlir(
   %rate1 = arith.constant $one_minus_beta1 : T
   %rate2 = arith.constant $one_minus_beta2 : T
   %beta2 = arith.constant $beta2 : T
@@ -72,10 +77,32 @@ static constexpr StringLiteral kMoments = R"mlir(
   %g3 = arith.mulf %g2, $g : T
   %exp_avg_sq1 = arith.addf %v0, %g3 : T
   %root = math.sqrt %exp_avg_sq1 : T
+)mlir";
+
+// change = lr / bias1 * m / (sqrt(v) / bias2_root + eps).
+static constexpr StringLiteral kMoments = R"mlir(
+  $corrections
+  %step_size_wide = arith.divf %lr_wide, %bias1 : f64
+  $convert %step_size = arith.truncf %step_size_wide : f64 to T
+  $convert %bias2_root = arith.truncf %bias2_root_wide : f64 to T
+  $averages
   %corrected = arith.divf %root, %bias2_root : T
   %denominator = arith.addf %corrected, %eps : T
   %numerator = arith.mulf %step_size, %exp_avg1 : T
   %change = arith.divf %numerator, %denominator : T
+)mlir";
+
+// direction = m / (sqrt(v) + eps) + decay p; step size = lr bias2_root / bias1; p -= step size * trust ratio * direction.
+static constexpr StringLiteral kLamb = R"mlir(
+  $corrections
+  %lr_corrected_wide = arith.mulf %lr_wide, %bias2_root_wide : f64
+  %step_size_wide = arith.divf %lr_corrected_wide, %bias1 : f64
+  $convert %step_size = arith.truncf %step_size_wide : f64 to T
+  $averages
+  %denominator = arith.addf %root, %eps : T
+  %adam = arith.divf %exp_avg1, %denominator : T
+  %pull = arith.mulf %decay, %p : T
+  %direction = arith.addf %adam, %pull : T
 )mlir";
 
 // p -= lr * decay * p; then Adam's update.
@@ -180,6 +207,7 @@ static Rule ruleOf(StringRef name, const OptimizerSettings &settings) {
       .Case("sgd", settings.momentum == 0 ? Rule{{}, sgd} : Rule{{"momentum"}, sgd})
       .Case("adagrad", Rule{{"sum"}, kAdagrad})
       .Case("lion", Rule{{"exp_avg"}, kLion})
+      .Case("lamb", Rule{{"exp_avg", "exp_avg_sq"}, kLamb, /*hasTrustRatio=*/true})
       .Default(Rule{});
 }
 
@@ -196,14 +224,14 @@ static std::string writeOp(StringRef name, const Rule &rule, bool average) {
     slots.push_back("ema");
     body += kAverage;
   }
-  std::string text = ("train.optimizer @" + name + " slots [").str(), arguments, results = "%p1", types = "T";
+  std::string text = ("train.optimizer @" + name + " slots [").str(), arguments, results = rule.hasTrustRatio ? "%direction, %step_size" : "%p1", types = rule.hasTrustRatio ? "T, T" : "T";
   for (StringRef slot : slots) {
     text += (slot == slots.front() ? "\"" : ", \"") + slot.str() + "\"";
     arguments += ", %" + slot.str() + ": T";
     results += ", %" + slot.str() + "1";
     types += ", T";
   }
-  return text + "] {\n^bb0(%p: T, %gradient: T" + arguments + ", %lr: T, %step: T, %decay: T):\n" + body + "  train.yield " + results + " : " + types + "\n}\n";
+  return text + "] {\n^bb0(%p: T, %gradient: T" + arguments + ", %lr: T, %step: T, %decay: T):\n" + body + "  train.yield " + results + " : " + types + "\n} " + (rule.hasTrustRatio ? kTrustRatio.str() : "") + "\n";
 }
 
 OptimizerOp zopt::createOptimizer(Operation *before, StringRef name, const OptimizerSettings &settings, FloatType elementType) {
@@ -212,7 +240,7 @@ OptimizerOp zopt::createOptimizer(Operation *before, StringRef name, const Optim
     return {};
 
   std::string text = writeOp(name, rule, settings.averageDecay > 0);
-  for (auto [placeholder, part] : {std::pair<StringRef, StringRef>("$moments", kMoments), {"$shrink", kShrink}, {"$penalty", kPenalty}})
+  for (auto [placeholder, part] : {std::pair<StringRef, StringRef>("$moments", kMoments), {"$corrections", kCorrections}, {"$averages", kAverages}, {"$shrink", kShrink}, {"$penalty", kPenalty}})
     replaceAll(text, placeholder, part);
   replaceAll(text, "$g", rule.body.contains("$penalty") ? "%g" : "%gradient");
   std::pair<StringRef, double> numbers[] = {

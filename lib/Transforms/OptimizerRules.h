@@ -14,7 +14,7 @@
 namespace zopt {
 
 /// Names of all rules, for messages.
-constexpr llvm::StringLiteral kOptimizers = "adamw, adam, sgd, adagrad or lion";
+constexpr llvm::StringLiteral kOptimizers = "adamw, adam, sgd, adagrad, lion or lamb";
 
 /// The numbers that a rule is made with; what a rule does not use is ignored.
 struct OptimizerSettings {

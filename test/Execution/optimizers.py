@@ -78,6 +78,17 @@ def lion(beta1=0.9, beta2=0.999):
     return step
 
 
+def lamb(beta1=0.9, beta2=0.999, eps=1e-8):
+    """DeepSpeed's FusedLamb."""
+    def step(p, g, s, lr, decay, t):
+        s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+        s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
+        direction = s["m"] / (np.sqrt(s["v"]) + eps) + decay * p
+        ratio = min(max(np.linalg.norm(p) / np.linalg.norm(direction), 0.01), 10.0)
+        return p - lr * np.sqrt(1 - beta2**t) / (1 - beta1**t) * ratio * direction
+    return step
+
+
 RULES = {
     "adamw": (["--optimizer=adamw"], adam(True)),
     "adam": (["--optimizer=adam", "--betas=0.8,0.99", "--eps=1e-6"], adam(False, 0.8, 0.99, 1e-6)),
@@ -86,6 +97,7 @@ RULES = {
     "sgd-nesterov": (["--optimizer=sgd", "--momentum=0.9", "--nesterov"], sgd(0.9, True)),
     "adagrad": (["--optimizer=adagrad", "--eps=1e-10"], adagrad(1e-10)),
     "lion": (["--optimizer=lion", "--betas=0.9,0.99"], lion(0.9, 0.99)),
+    "lamb": (["--optimizer=lamb"], lamb()),
 }
 
 
@@ -148,13 +160,17 @@ def check_average(stage):
 
 
 def check_stages(flags, **changes):
-    base = Config("gpt2-tiny", ranks=4, micro=2, steps=5, flags=("--clip=1", *flags), **changes)
+    base = Config("gpt2-tiny", ranks=4, micro=1 if changes.get("accum") == 2 else 2, steps=5, flags=("--clip=1", *flags), **changes)
     for stage in (1, 3):
         assert_same_training(train(base), train(dataclasses.replace(base, stage=stage)))
+    if changes.get("bucket"):
+        assert_same_training(train(base), train(dataclasses.replace(base, bucket=0)))
 
 
-for name in ("adagrad", "lion", "sgd-nesterov"):
+for name in ("adagrad", "lion", "sgd-nesterov", "lamb"):
     add(f"I1/optimizers/{name}", check_stages, RULES[name][0])
+# Norms of single tensors, which buckets and slices cut, in bf16 and with accumulation.
+add("I1/optimizers/lamb/bf16", check_stages, [*RULES["lamb"][0], "--param-group=ln_:lr=0.01"], precision="bf16", accum=2, bucket=32768)
 for stage in (1, 3):
     add(f"I1/optimizers/moving average/stage{stage}", check_average, stage)
 add("I1/optimizers/groups", check_stages, ["--param-group=lm_head|wpe:lr=0.01,weight-decay=0", "--param-group=ln_:lr=0.002", "--no-decay=bias$"])
@@ -282,7 +298,7 @@ def static_scale():
 def exhausted_scale():
     folder, out = linear_model()[0], scratch("exhausted")
     succeed(["zopt", "--loss=output", "--micro-batch=1", "--train-only=matrix|vector", "--fp16", "--loss-scale-init-power=12", "--loss-scale-min=2048", folder / "model.onnx", "-o", out / "plan.mlir"])
-    done = execute(["zrun", out / "plan.mlir", "--comm=local", "--data", overflow_data("XXXX...."), "--steps", 8, "--metrics", out / "m"])
+    done = execute(["zrun", out / "plan.mlir", "--comm=local", "--data", overflow_data("XXXX...."), "--steps", 8, "--metrics", out / "m", "--nonfinite=stop"])
     expect_refusal(done, 3, r"step 3 overflowed at the least loss scale, 2048")
     assert [m["loss_scale"] for m in read_metrics(out / "m")[1]] == [4096, 4096, 2048]
 

@@ -14,8 +14,10 @@
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{param-groups="wight:lr=1"})' 2>&1 | FileCheck %s --check-prefix=NOGROUP
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{lr=0 param-groups="weight:lr=1"})' 2>&1 | FileCheck %s --check-prefix=NORATE
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=sgd nesterov=1})' 2>&1 | FileCheck %s --check-prefix=NOMOMENTUM
+// RUN: zopt %s --zopt-add-optimizer=optimizer=lamb | FileCheck %s --check-prefix=LAMB
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=lamb ema=0.9})' 2>&1 | FileCheck %s --check-prefix=LAMBAVERAGE
 // RUN: not zopt %s --zopt-add-optimizer=ema=1 2>&1 | FileCheck %s --check-prefix=NOAVERAGE
-// RUN: not zopt %s --zopt-add-optimizer=optimizer=lamb 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: not zopt %s --zopt-add-optimizer=optimizer=muon 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not zopt %s --zopt-add-optimizer=no-decay=norm 2>&1 | FileCheck %s --check-prefix=NOTHING
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{betas="0.9,1.0"})' 2>&1 | FileCheck %s --check-prefix=BETA
 // RUN: not zopt %s --zopt-add-optimizer=momentum=0.9 2>&1 | FileCheck %s --check-prefix=SETTING
@@ -40,11 +42,11 @@
 // CHECK: arith.constant -0.0010005003335835344 : f64
 // CHECK: %[[EXP1:.*]] = math.exp %{{.*}} : f64
 // CHECK: %[[BIAS1:.*]] = arith.subf %{{.*}}, %[[EXP1]] : f64
-// CHECK: %[[RATE64:.*]] = arith.divf %[[LR64]], %[[BIAS1]] : f64
-// CHECK: %[[RATE:.*]] = arith.truncf %[[RATE64]] : f64 to f32
 // CHECK: %[[EXP2:.*]] = math.exp %{{.*}} : f64
 // CHECK: %[[BIAS2:.*]] = arith.subf %{{.*}}, %[[EXP2]] : f64
 // CHECK: %[[ROOT2:.*]] = math.sqrt %[[BIAS2]] : f64
+// CHECK: %[[RATE64:.*]] = arith.divf %[[LR64]], %[[BIAS1]] : f64
+// CHECK: %[[RATE:.*]] = arith.truncf %[[RATE64]] : f64 to f32
 // CHECK: %[[BIAS:.*]] = arith.truncf %[[ROOT2]] : f64 to f32
 // CHECK: arith.constant 1.000000e-01 : f32
 // CHECK: arith.constant 1.000000e-03 : f32
@@ -138,6 +140,18 @@
 // LION: %[[P1:.*]] = arith.subf %{{.*}}, %[[STEP]]
 // LION: train.yield %[[P1]], %{{.*}}
 
+// The direction and the step size; the trust ratio comes between them.
+// LAMB: train.optimizer @lamb slots ["exp_avg", "exp_avg_sq"] {
+// LAMB: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[V:.*]]: f32, %{{.*}}: f32, %{{.*}}: f32, %[[DECAY:.*]]: f32):
+// LAMB: %[[SIZE:.*]] = arith.truncf
+// LAMB: %[[M1:.*]] = arith.addf %[[M]], %{{.*}}
+// LAMB: %[[V1:.*]] = arith.addf
+// LAMB: %[[AHEAD:.*]] = arith.divf %[[M1]], %{{.*}}
+// LAMB: %[[PULL:.*]] = arith.mulf %[[DECAY]], %[[P]]
+// LAMB: %[[DIRECTION:.*]] = arith.addf %[[AHEAD]], %[[PULL]]
+// LAMB: train.yield %[[DIRECTION]], %[[SIZE]], %[[M1]], %[[V1]]
+// LAMB: {trust_ratio = array<f64: 1.000000e-02, 1.000000e+01>}
+
 // NESTEROV: %[[G:.*]] = arith.addf
 // NESTEROV: %[[M1:.*]] = arith.addf %{{.*}}, %[[G]]
 // NESTEROV: %[[AHEAD:.*]] = arith.mulf %{{.*}}, %[[M1]]
@@ -179,7 +193,8 @@
 // NORATE: error: parameter group 'weight' has learning rate 1.000000e+00, but the rate that it is a multiple of is 0
 // NOMOMENTUM: error: nesterov needs a momentum, but it is 0
 // NOAVERAGE: error: the decay of the moving average is 1.000000e+00, expected at least 0 and below 1
-// UNKNOWN: error: optimizer is 'lamb', expected adamw, adam, sgd, adagrad or lion, or none
+// LAMBAVERAGE: error: a moving average is not built for lamb, whose rule does not know the new parameter
+// UNKNOWN: error: optimizer is 'muon', expected adamw, adam, sgd, adagrad, lion or lamb, or none
 // NOTHING: error: no-decay 'norm' matches no trained parameter
 // BETA: error: beta 1.000000e+00 is not between 0 and 1
 // SETTING: error: momentum 9.000000e-01 is a setting of sgd, but the optimizer is adamw

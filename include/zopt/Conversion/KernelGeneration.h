@@ -67,6 +67,8 @@ public:
 
   /// The kernel of plan.update for an optimizer and a bucket's types; see PlanOps.td for its arguments.
   mlir::FlatSymbolRefAttr getUpdateKernel(train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate = false);
+  /// The kernel of plan.parameter_norms for an optimizer with a trust ratio.
+  mlir::FlatSymbolRefAttr getParameterNormsKernel(train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
 
   /// Sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);

@@ -136,7 +136,7 @@ def AddOptimizerPass : Pass<"zopt-add-optimizer", "::mlir::ModuleOp"> {
     group that matches counts. A state with `no_decay` does not take the decay that all have, nor another that a run sets in its place.
   }];
   let options = [
-    Option<"optimizer", "optimizer", "std::string", "\"adamw\"", "adamw, adam, sgd, adagrad, lion or none">,
+    Option<"optimizer", "optimizer", "std::string", "\"adamw\"", "adamw, adam, sgd, adagrad, lion, lamb or none">,
     Option<"learningRate", "lr", "double", "1e-3", "learning rate, until the runtime sets another">,
     Option<"betas", "betas", "std::string", "\"0.9,0.999\"", "adamw, adam and lion: decay of the averages">,
     Option<"epsilon", "eps", "double", "1e-8", "adamw, adam and adagrad: added to the denominator">,

@@ -94,6 +94,7 @@ mlir::LogicalResult generateMatmul(Context &context, train::MatmulOp op);
 
 //===--- Optimizer.cpp ---===//
 void writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
+void writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
 void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
 
 //===--- ExactNorm.cpp, GPU only ---===//

@@ -163,6 +163,12 @@ FlatSymbolRefAttr KernelGenerator::getUpdateKernel(train::OptimizerOp optimizer,
   return finish(kernel).kernel;
 }
 
+FlatSymbolRefAttr KernelGenerator::getParameterNormsKernel(train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate) {
+  KernelBuilder kernel(module.getContext(), ("norms_" + optimizer.getSymName()).str(), target);
+  writeParameterNormsKernel(kernel, optimizer, computeType, gradientType, hasMaster, hasRate);
+  return finish(kernel).kernel;
+}
+
 FlatSymbolRefAttr KernelGenerator::getSquaresKernel(Type gradientType) {
   KernelBuilder kernel(module.getContext(), "squares", target);
   writeSquaresKernel(kernel, gradientType);

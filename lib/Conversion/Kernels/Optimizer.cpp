@@ -26,13 +26,16 @@ static bool isVector(Value value) { return isa<VectorType>(value.getType()); }
 
 namespace {
 
-/// One pass over gradient, parameters, master and slots. Values that depend on scalars alone (bias corrections, say) stay scalar.
+/// One pass over gradient, parameters, master and slots. Values that depend on scalars alone (bias corrections, say) stay scalar. Of an optimizer with a trust ratio there are two: the first measures
+/// parameter and direction, the second computes the direction again and goes along it.
 struct Update {
   KernelBuilder &kernel;
   OpBuilder &b;
   Block &rule;
   Type type; // of master and slots, and of the rule's arithmetic
   bool hasMaster;
+  bool measures;
+  double least = 0, most = 0; // trust ratio, where `most` is not 0
   View gradient, parameters, master;
   SmallVector<View> slots, scalars; // scale, lr, step, finite, and on a CPU decay and rate
   SmallVector<Value> byValue;       // decay and rate, on a GPU
@@ -40,9 +43,10 @@ struct Update {
   IRMapping map;
   SmallVector<Operation *> scalarOps, elementOps;
 
-  Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate);
+  Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate, bool measures);
   void write();
   void writeGpu();
+  void writeNorms();
 
 private:
   Value loadScalar(unsigned index) { return kernel.loadScalar(scalars[index], kernel.index(0)); }
@@ -55,19 +59,34 @@ private:
     map.map(rule.getArgument(first + 2), ofSegment(0));
   }
   void shareScalars();
+  /// Evaluates the rule for the elements at `at`; lanesOf gives a value of it.
+  void evaluate(ValueRange at, Value scale, Lanes lanes = {});
+  Value lanesOf(Value value) {
+    Value mapped = map.lookup(value);
+    return isVector(mapped) ? mapped : kernel.broadcast(mapped);
+  }
+  void scaleStep();
   void updateElements(ValueRange at, Value scale);
+
+  SmallVector<View> norms; // of the parameter and its direction: per segment, or sums of squares per block
+  Value stepLength;        // step size * trust ratio
 };
 
 } // namespace
 
-Update::Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate)
-    : kernel(kernel), b(kernel.builder), rule(optimizer.getBody().front()), type(rule.getArgument(0).getType()), hasMaster(hasMaster), hasRate(hasRate) {
+Update::Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate, bool measures)
+    : kernel(kernel), b(kernel.builder), rule(optimizer.getBody().front()), type(rule.getArgument(0).getType()), hasMaster(hasMaster), measures(measures), hasRate(hasRate) {
   unsigned next = 0;
   gradient = blocks(kernel, next++, gradientType, false);
-  parameters = blocks(kernel, next++, computeType, true);
-  master = hasMaster ? blocks(kernel, next++, type, true) : parameters;
+  parameters = blocks(kernel, next++, computeType, !measures);
+  master = hasMaster ? blocks(kernel, next++, type, !measures) : parameters;
   for (size_t slot = 0; slot < optimizer.getSlots().size(); ++slot)
-    slots.push_back(blocks(kernel, next++, type, true));
+    slots.push_back(blocks(kernel, next++, type, !measures));
+  if (std::optional<ArrayRef<double>> ratio = optimizer.getTrustRatio()) {
+    least = (*ratio)[0], most = (*ratio)[1];
+    for (int norm = 0; norm < 2; ++norm, ++next)
+      norms.push_back(measures ? kernel.argument(Access{next, b.getF64Type(), {1, 0}, 0, true}, {ShapedType::kDynamic, kBlock}) : kernel.linear(next, type, 1));
+  }
   const int ofSegments = hasRate ? 2 : 1;
   for (int scalar = 0; scalar < (kernel.isGpu() ? 4 : 4 + ofSegments); ++scalar)
     scalars.push_back(kernel.linear(next++, type, 1));
@@ -92,6 +111,7 @@ void Update::write() {
   Value scale = kernel.broadcast(loadScalar(0));
   for (Operation *op : scalarOps)
     b.clone(*op, map);
+  scaleStep();
   auto loop = scf::ForOp::create(b, kernel.loc, kernel.index(0), kernel.index(kBlock), kernel.index(kCpuLanes));
   b.setInsertionPointToStart(loop.getBody());
   updateElements({block, loop.getInductionVar()}, scale);
@@ -101,6 +121,7 @@ void Update::writeGpu() {
   Value finite = loadFinite(), scale = loadScalar(0);
   mapScalars();
   shareScalars();
+  scaleStep();
   // A warp for each of eight neighbouring blocks, 16 bytes of fp32 a thread; four of them one after another, which share the scalars.
   kernel.setSpread({/*lanes=*/4, /*threads=*/32, /*groups=*/8, /*repeats=*/4});
   Value block = kernel.begin(1, grainFor(kBlock));
@@ -137,16 +158,25 @@ void Update::shareScalars() {
     map.map(value, memref::LoadOp::create(b, kernel.loc, memory, ValueRange{kernel.index(0)}).getResult());
 }
 
-/// Bytes moved an element: gradient, master (or parameters) and slots read once, all but the gradient written once.
-void Update::updateElements(ValueRange at, Value scale) {
-  map.map(rule.getArgument(0), kernel.convert(kernel.load(master, at), type));
-  map.map(rule.getArgument(1), kernel.mulF(kernel.convert(kernel.load(gradient, at), type), scale));
+/// ratio = |parameter| / |direction| between its bounds; 1 where either is 0.
+void Update::scaleStep() {
+  if (norms.empty() || measures)
+    return;
+  Value parameter = kernel.loadScalar(norms[0], kernel.index(0)), direction = kernel.loadScalar(norms[1], kernel.index(0));
+  Value none = kernel.scalar(0, type), one = kernel.scalar(1, type);
+  auto positive = [&](Value norm) -> Value { return arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::OGT, norm, none); };
+  Value both = arith::AndIOp::create(b, kernel.loc, positive(parameter), positive(direction));
+  Value ratio = kernel.maxF(kernel.divF(parameter, direction), kernel.scalar(least, type));
+  ratio = arith::MinimumFOp::create(b, kernel.loc, ratio, kernel.scalar(most, type));
+  ratio = arith::SelectOp::create(b, kernel.loc, both, ratio, one);
+  stepLength = kernel.mulF(map.lookup(rule.getTerminator()->getOperand(1)), ratio);
+}
+
+void Update::evaluate(ValueRange at, Value scale, Lanes lanes) {
+  map.map(rule.getArgument(0), kernel.convert(kernel.load(master, at, lanes), type));
+  map.map(rule.getArgument(1), kernel.mulF(kernel.convert(kernel.load(gradient, at, lanes), type), scale));
   for (auto [slot, view] : llvm::enumerate(slots))
-    map.map(rule.getArgument(2 + slot), kernel.load(view, at));
-  auto lanesOf = [&](Value value) {
-    Value mapped = map.lookup(value);
-    return isVector(mapped) ? mapped : kernel.broadcast(mapped);
-  };
+    map.map(rule.getArgument(2 + slot), kernel.load(view, at, lanes));
   for (Operation *op : elementOps) {
     OperationState state(op->getLoc(), op->getName());
     for (Value operand : op->getOperands())
@@ -157,21 +187,57 @@ void Update::updateElements(ValueRange at, Value scale) {
     Operation *vectorized = b.create(state);
     map.map(op->getResults(), vectorized->getResults());
   }
+}
+
+/// Bytes moved an element: gradient, master (or parameters) and slots read once, all but the gradient written once.
+void Update::updateElements(ValueRange at, Value scale) {
+  evaluate(at, scale);
   Operation *yield = rule.getTerminator();
   Value updated = lanesOf(yield->getOperand(0));
+  if (!norms.empty())
+    updated = kernel.subF(map.lookup(rule.getArgument(0)), kernel.mulF(kernel.broadcast(stepLength), updated));
   kernel.store(kernel.convert(updated, master.elementType), master, at);
   if (hasMaster)
     kernel.storeRounded(updated, parameters, at);
   for (auto [slot, view] : llvm::enumerate(slots))
-    kernel.store(lanesOf(yield->getOperand(1 + slot)), view, at);
+    kernel.store(lanesOf(yield->getOperand((norms.empty() ? 1 : 2) + slot)), view, at);
+}
+
+/// Bytes moved an element: gradient, master (or parameters) and slots, read once.
+void Update::writeNorms() {
+  if (kernel.isGpu()) {
+    mapScalars();
+    shareScalars();
+  }
+  kernel.spreadRow(kBlock);
+  Value block = kernel.begin(1, grainFor(kBlock));
+  if (!kernel.isGpu()) {
+    mapScalars();
+    for (Operation *op : scalarOps)
+      b.clone(*op, map);
+  }
+  Value scale = loadScalar(0);
+  using Combine = KernelBuilder::Combine;
+  Type f64 = b.getF64Type();
+  SmallVector<Value> sums = kernel.reduceRow(kBlock, {Combine::Sum, Combine::Sum}, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> {
+    evaluate({block, i}, kernel.broadcast(scale), lanes);
+    Value parameter = kernel.convert(map.lookup(rule.getArgument(0)), f64), direction = kernel.convert(lanesOf(rule.getTerminator()->getOperand(0)), f64);
+    return {kernel.mulF(parameter, parameter), kernel.mulF(direction, direction)};
+  });
+  for (auto [sum, view] : llvm::zip(sums, norms))
+    kernel.storeScalar(sum, view, {block, kernel.index(0)});
 }
 
 void kernels::writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate) {
-  Update update(kernel, optimizer, computeType, gradientType, hasMaster, hasRate);
+  Update update(kernel, optimizer, computeType, gradientType, hasMaster, hasRate, /*measures=*/false);
   if (kernel.isGpu())
     update.writeGpu();
   else
     update.write();
+}
+
+void kernels::writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate) {
+  Update(kernel, optimizer, computeType, gradientType, hasMaster, hasRate, /*measures=*/true).writeNorms();
 }
 
 /// A thread has four vectors of 16 bytes, whose loads are in flight together; the threads of a block of 128 elements are half a warp or a whole one. Squares of fp32 numbers are exact in f64, so that a fused

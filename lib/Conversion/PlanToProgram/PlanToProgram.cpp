@@ -37,6 +37,8 @@ private:
   int32_t lookUp(const llvm::StringMap<int32_t> &table, FlatSymbolRefAttr symbol, Operation *op, StringRef kind);
   template <typename AttentionLike>
   void convertAttention(AttentionLike op, runtime::Command &command);
+  template <typename UpdateLike>
+  void convertUpdate(UpdateLike op, runtime::Command &command);
   runtime::MatmulOperand operand(plan::MatmulOperandAttr attribute, Operation *op);
   std::string stringAttribute(StringRef name, StringRef otherwise);
   int64_t integerAttribute(StringRef name, int64_t otherwise);
@@ -291,6 +293,19 @@ void Converter::convertAttention(AttentionLike op, Command &command) {
   command.causal = op.getCausal();
 }
 
+template <typename UpdateLike>
+void Converter::convertUpdate(UpdateLike op, Command &command) {
+  command.kernel = lookUp(kernels, op.getKernelAttr(), op, "plan.kernel");
+  command.buckets.push_back(lookUp(buckets, op.getBucketAttr(), op, "plan.placed_bucket"));
+  for (FlatSymbolRefAttr scalar : {op.getScaleAttr(), op.getLrAttr(), op.getStepAttr(), op.getFiniteAttr()})
+    command.buffers.push_back(buffer(scalar, op));
+  if (FlatSymbolRefAttr gradient = op.getGradientAttr())
+    command.buffers.push_back(buffer(gradient, op));
+  command.decays = op.getDecays().vec();
+  if (std::optional<ArrayRef<double>> rates = op.getRates())
+    command.rates = rates->vec();
+}
+
 LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequence) {
   Command command;
   command.location = locationName(op->getLoc());
@@ -412,16 +427,22 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
         command.type = dataType(norm.getType(), op);
         return success();
       })
+      .Case([&](plan::ParameterNormsOp norms) {
+        command.kind = Command::Kind::ParameterNorms;
+        convertUpdate(norms, command);
+        command.norms = {buffer(norms.getNormsAttr(), op), buffer(norms.getWorkspaceAttr(), op)};
+        if (norms.getWords()) {
+          command.norms.push_back(buffer(norms.getWordsAttr(), op));
+          for (FlatSymbolRefAttr symbol : {norms.getAccumulateAttr(), norms.getFinishAttr()})
+            command.kernels.push_back(lookUp(kernels, symbol, op, "plan.kernel"));
+        }
+        return success();
+      })
       .Case([&](plan::UpdateOp update) {
         command.kind = Command::Kind::Update;
-        command.kernel = lookUp(kernels, update.getKernelAttr(), op, "plan.kernel");
-        command.buckets.push_back(lookUp(buckets, update.getBucketAttr(), op, "plan.placed_bucket"));
-        refs({update.getScaleAttr(), update.getLrAttr(), update.getStepAttr(), update.getFiniteAttr()});
-        if (FlatSymbolRefAttr gradient = update.getGradientAttr())
-          refs({gradient});
-        command.decays = update.getDecays().vec();
-        if (std::optional<ArrayRef<double>> rates = update.getRates())
-          command.rates = rates->vec();
+        convertUpdate(update, command);
+        if (FlatSymbolRefAttr norms = update.getNormsAttr())
+          command.norms = {buffer(norms, op)};
         return success();
       })
       .Default([&](Operation *) { return op->emitOpError("is no command of a sequence"); });

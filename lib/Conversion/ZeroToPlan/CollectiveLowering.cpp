@@ -150,8 +150,25 @@ LogicalResult FunctionLowering::lowerUpdate(zero::UpdateOp op) {
     gather(op.getLoc(), Collective::Kind::Gather, home, home.gradient, whole, home.slice * elementBytes, "gather gradient of");
     gradient = getRef(whole);
   }
+  FlatSymbolRefAttr norms;
+  if (optimizer.getTrustRatio()) {
+    KernelGenerator &generator = context.kernels.getGenerator();
+    const int64_t segments = home.op.getSegments().size(), blocks = (home.optimizerSharded ? home.slice : home.padded) / zero::kBlockElements;
+    Type type = optimizer.getBody().front().getArgument(0).getType();
+    auto temporary = [&](int64_t bytes) { return getRef(context.storages.createTemporary(bytes, plan::MemoryClass::workspace)); };
+    FlatSymbolRefAttr workspace = temporary(2 * blocks * sizeof(double)), words, accumulate, finish;
+    norms = temporary(2 * segments * getElementBytes(type));
+    if (context.isGpu()) {
+      words = temporary(4 * segments * runtime::ExactSum::kWords * sizeof(int64_t));
+      accumulate = generator.getAccumulateKernel();
+      finish = generator.getNormKernel(type);
+    }
+    FlatSymbolRefAttr measure = generator.getParameterNormsKernel(optimizer, home.op.getComputeType(), home.gradientType, home.master >= 0, op.getRates().has_value());
+    plan::ParameterNormsOp::create(builder, op.getLoc(), op.getBucketAttr(), measure, workspace, norms, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), op.getRatesAttr(), gradient, words,
+                                   accumulate, finish);
+  }
   FlatSymbolRefAttr kernel = context.kernels.getGenerator().getUpdateKernel(optimizer, home.op.getComputeType(), home.gradientType, home.master >= 0, op.getRates().has_value());
-  plan::UpdateOp::create(builder, op.getLoc(), op.getBucketAttr(), kernel, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), op.getRatesAttr(), gradient);
+  plan::UpdateOp::create(builder, op.getLoc(), op.getBucketAttr(), kernel, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), op.getRatesAttr(), gradient, norms);
   return success();
 }
 

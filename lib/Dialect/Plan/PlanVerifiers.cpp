@@ -193,6 +193,12 @@ LogicalResult AllReduceOp::verify() {
   return success();
 }
 
+LogicalResult ParameterNormsOp::verify() {
+  if (getWords().has_value() != getAccumulate().has_value() || getWords().has_value() != getFinish().has_value())
+    return emitOpError("expects words, accumulate and finish together");
+  return success();
+}
+
 LogicalResult GradientNormOp::verify() {
   if (getBuckets().size() != getKernels().size())
     return emitOpError("expects one kernel a bucket, but got ") << getKernels().size() << " for " << getBuckets().size();

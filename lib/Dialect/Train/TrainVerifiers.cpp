@@ -104,8 +104,11 @@ LogicalResult OptimizerOp::verify() {
   auto yield = dyn_cast<YieldOp>(body.getTerminator()); // (C2)
   if (!yield)
     return emitOpError("body does not end in train.yield");
-  if (yield.getNumOperands() != 1 + getSlots().size())
-    return emitOpError() << "yields " << yield.getNumOperands() << " values, expected " << 1 + getSlots().size();
+  const size_t yields = (getTrustRatio() ? 2 : 1) + getSlots().size();
+  if (yield.getNumOperands() != yields)
+    return emitOpError() << "yields " << yield.getNumOperands() << " values, expected " << yields;
+  if (std::optional<ArrayRef<double>> ratio = getTrustRatio(); ratio && !(ratio->size() == 2 && (*ratio)[0] > 0 && (*ratio)[0] <= (*ratio)[1])) // (C3)
+    return emitOpError("trust ratio is not two numbers, 0 < least <= most");
   for (Type yielded : yield.getOperandTypes())
     if (yielded != type)
       return emitOpError() << "yields " << yielded << ", expected " << type;

@@ -91,10 +91,10 @@ UpdatePlan planUpdate(const Program &program, const Command &command, int rank) 
     to = std::min(to, end);
     if (from >= to)
       continue;
-    UpdateRun run{(from - begin) / kUpdateBlock, (to - begin) / kUpdateBlock, {command.decays[i]}};
+    UpdateRun run{(from - begin) / kUpdateBlock, (to - begin) / kUpdateBlock, i, {command.decays[i]}};
     if (!command.rates.empty())
       run.scalars.push_back(command.rates[i]);
-    if (!plan.runs.empty() && plan.runs.back().scalars == run.scalars && plan.runs.back().end == run.begin)
+    if (command.norms.empty() && !plan.runs.empty() && plan.runs.back().scalars == run.scalars && plan.runs.back().end == run.begin)
       plan.runs.back().end = run.end;
     else
       plan.runs.push_back(run);

@@ -11,6 +11,7 @@
 #include "zopt/Runtime/Device/Matmul.h"
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -54,6 +55,8 @@ private:
     std::vector<char *> pointers; // Command::buffers, with their byte offsets
     std::vector<KernelCall> calls; // Launch: one. GradientNorm: one a bucket. Update: one a run of segments with equal decay
     std::vector<double> scalars;   // of `calls` of an Update, in the master type; never resized after preparation
+    std::vector<size_t> segments;  // of `calls` of a ParameterNorms
+    std::vector<int64_t> words;    // of a ParameterNorms whose sums the ranks add up
     std::unique_ptr<MatmulPrimitive> matmul;
     Collective collective;
   };
@@ -70,6 +73,7 @@ private:
   Status prepareCommand(const Command &command, Prepared &prepared);
   Status execute(Prepared &prepared, bool firstMicroStep);
   Status computeNorm(Prepared &prepared);
+  Status sumParameterNorms(Prepared &prepared);
 
   std::shared_ptr<KernelLibrary> kernels;
   std::vector<ArenaMemory> arenas;
@@ -134,20 +138,32 @@ Status HostExecutor::prepareCommand(const Command &command, Prepared &prepared) 
       prepared.calls.push_back({kernels->function(command.kernels[i]), {address(bucket.gradient), prepared.pointers[0]}, 0, elements / kUpdateBlock, kBlockGrain});
     }
     break;
+  case Command::Kind::ParameterNorms:
   case Command::Kind::Update: {
     UpdatePlan plan = planUpdate(program, command, rank);
+    const bool measures = command.kind == Command::Kind::ParameterNorms;
+    const Bucket &bucket = program.buckets[command.buckets[0]];
     std::vector<char *> arguments;
     for (auto [buffer, offset] : plan.arrays)
       arguments.push_back(address(buffer) + offset);
-    arguments.insert(arguments.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
+    if (measures && bucket.optimizerSharded && communicator.size() > 1)
+      prepared.words.resize(2 * command.decays.size() * ExactSum::kWords);
     size_t next = 0;
     for (const UpdateRun &run : plan.runs)
       next += run.scalars.size();
     prepared.scalars.resize(std::exchange(next, 0));
     for (const UpdateRun &run : plan.runs) {
       KernelCall call{kernels->function(command.kernel), arguments, run.begin, run.end, kBlockGrain};
+      // Sums of the blocks, or the segment's norms.
+      if (!command.norms.empty()) {
+        char *first = measures ? address(command.norms[1]) : address(command.norms[0]) + 2 * int64_t(run.segment) * sizeOf(bucket.masterType);
+        call.arguments.push_back(first);
+        call.arguments.push_back(first + (measures ? program.buffers[command.norms[1]].bytes / 2 : sizeOf(bucket.masterType)));
+        prepared.segments.push_back(run.segment);
+      }
+      call.arguments.insert(call.arguments.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
       for (double scalar : run.scalars) {
-        storeDouble(program.buckets[command.buckets[0]].masterType, &prepared.scalars[next], 0, scalar);
+        storeDouble(bucket.masterType, &prepared.scalars[next], 0, scalar);
         call.arguments.push_back(reinterpret_cast<char *>(&prepared.scalars[next++]));
       }
       prepared.calls.push_back(std::move(call));
@@ -196,6 +212,10 @@ Status HostExecutor::execute(Prepared &prepared, bool firstMicroStep) {
     for (const KernelCall &kernel : prepared.calls)
       call(kernel, options.threads);
     return success();
+  case Command::Kind::ParameterNorms:
+    for (const KernelCall &kernel : prepared.calls)
+      call(kernel, options.threads);
+    return sumParameterNorms(prepared);
   case Command::Kind::Matmul:
     return prepared.matmul->run(pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]);
   case Command::Kind::Copy: {
@@ -246,6 +266,38 @@ Status HostExecutor::computeNorm(Prepared &prepared) {
   // In f64, and rounded once to the norm's type.
   storeDouble(command.type, prepared.pointers[1], 0, std::sqrt(sliced.round()));
   return gradientObserver ? gradientObserver() : success();
+}
+
+/// Each segment's blocks, exactly, over ranks too; two norms a segment.
+Status HostExecutor::sumParameterNorms(Prepared &prepared) {
+  const Command &command = *prepared.command;
+  const DataType type = program.buckets[command.buckets[0]].masterType;
+  const double *blocks[2];
+  blocks[0] = reinterpret_cast<const double *>(address(command.norms[1]));
+  blocks[1] = blocks[0] + program.buffers[command.norms[1]].bytes / 2 / int64_t(sizeof(double));
+  char *norms = address(command.norms[0]);
+  auto sumOf = [&](size_t segment, int half) {
+    ExactSum sum;
+    for (size_t i = 0; i < prepared.calls.size(); ++i)
+      if (prepared.segments[i] == segment)
+        sum.add(blocks[half] + prepared.calls[i].begin, prepared.calls[i].end - prepared.calls[i].begin);
+    return sum;
+  };
+  const bool exchanges = !prepared.words.empty();
+  if (exchanges) {
+    for (size_t i = 0; i < 2 * command.decays.size(); ++i) {
+      auto words = sumOf(i / 2, int(i % 2)).toWords();
+      std::copy(words.begin(), words.end(), prepared.words.begin() + int64_t(i) * ExactSum::kWords);
+    }
+    ZOPT_RETURN_IF_FAILED(communicator.allReduceIntegers(command.location, prepared.words.data(), int64_t(prepared.words.size())));
+  }
+  for (size_t i = 0; i < 2 * command.decays.size(); ++i) {
+    std::array<int64_t, ExactSum::kWords> words;
+    if (exchanges)
+      std::copy_n(prepared.words.begin() + int64_t(i) * ExactSum::kWords, ExactSum::kWords, words.begin());
+    storeDouble(type, norms, int64_t(i), std::sqrt((exchanges ? ExactSum::fromWords(words) : sumOf(i / 2, int(i % 2))).round()));
+  }
+  return success();
 }
 
 Status HostExecutor::finishStep(std::optional<StepResult> &result) {

@@ -123,7 +123,23 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
     for (int32_t bucket : command.buckets)
       list.reads(program.buckets[bucket].gradient);
     break;
+  case Command::Kind::ParameterNorms:
+    for (BufferId scalar : command.buffers)
+      list.reads(scalar);
+    for (int32_t index : command.buckets) {
+      const Bucket &bucket = program.buckets[index];
+      if (command.buffers.size() <= 4)
+        list.reads(bucket.gradient);
+      list.reads(bucket.master >= 0 ? bucket.master : bucket.parameters);
+      for (BufferId slot : bucket.slots)
+        list.reads(slot);
+    }
+    for (BufferId written : command.norms)
+      list.writes(written);
+    break;
   case Command::Kind::Update:
+    for (BufferId norm : command.norms)
+      list.reads(norm);
     for (BufferId scalar : command.buffers)
       list.reads(scalar);
     for (int32_t index : command.buckets) {

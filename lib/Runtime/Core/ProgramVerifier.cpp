@@ -289,6 +289,7 @@ private:
       }
       return holds(command.buffers[1], offsetOf(command, 1), sizeOf(command.type), what);
     }
+    case Command::Kind::ParameterNorms:
     case Command::Kind::Update: {
       ZOPT_RETURN_IF_FAILED(needs(4));
       if (!kernelExists(command.kernel) || command.buckets.size() != 1)
@@ -305,6 +306,16 @@ private:
         segments += state.bucket == command.buckets[0] && state.role == Role::Parameter;
       if (command.decays.size() != segments)
         return inputError(what, " has ", command.decays.size(), " decays for the ", segments, " segments of bucket '", bucket.name, "'");
+      const bool measures = command.kind == Command::Kind::ParameterNorms, onDevice = program.target == "cuda";
+      if (command.norms.size() != (measures ? onDevice ? 3 : 2 : command.norms.empty() ? 0 : 1) || command.kernels.size() != (measures && onDevice ? 2 : 0))
+        return inputError(what, " has ", command.norms.size(), " buffers of norms and ", command.kernels.size(), " kernels for them");
+      for (int32_t kernel : command.kernels)
+        if (!kernelExists(kernel))
+          return inputError(what, " launches kernel ", kernel, " of ", program.kernels.size());
+      const int64_t part = bucket.optimizerSharded ? bucket.sliceElements : bucket.paddedElements;
+      const int64_t bytes[] = {2 * int64_t(segments) * sizeOf(bucket.masterType), 2 * part / 128 * 8, 4 * int64_t(segments) * ExactSum::kWords * int64_t(sizeof(int64_t))};
+      for (size_t i = 0; i < command.norms.size(); ++i)
+        ZOPT_RETURN_IF_FAILED(holds(command.norms[i], 0, bytes[i], what));
       if (!command.rates.empty() && command.rates.size() != segments)
         return inputError(what, " has ", command.rates.size(), " rates for the ", segments, " segments of bucket '", bucket.name, "'");
       return success();

@@ -365,9 +365,9 @@ private:
       agreed = true;
       return Status(Error{ErrorKind::Runtime, -1, "", "", concat("step ", step.step + 1, " overflowed at the least loss scale, ", usedScale, ", which cannot fall any more")});
     }
-    // A dynamic scale falls until the steps are finite; it has an end of its own.
+    // A dynamic scale answers an overflow, and has an end of its own.
     mustGoBack |= skipped && options.rollBackAtNonFinite && !lossScaleFalls;
-    if (skipped && (options.stopAtNonFinite || (skipsInARow >= kSkipsInARow && !lossScaleFalls))) {
+    if (skipped && !lossScaleFalls && (options.stopAtNonFinite || skipsInARow >= kSkipsInARow)) {
       agreed = true;
       return Status(Error{ErrorKind::Runtime, -1, "", "",
                           options.stopAtNonFinite ? concat("step ", step.step + 1, " has gradient norm ", result.norm, " and loss ", result.loss)

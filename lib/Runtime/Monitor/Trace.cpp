@@ -36,6 +36,7 @@ Stream streamOf(Kind kind) {
   case Kind::Wait:
   case Kind::GradientNorm:
   case Kind::Update:
+  case Kind::ParameterNorms:
   case Kind::Attention:
   case Kind::AttentionGrad:
     return Compute;
@@ -71,6 +72,8 @@ const char *nameOf(Kind kind) {
     return "gradient_norm";
   case Kind::Update:
     return "update";
+  case Kind::ParameterNorms:
+    return "parameter_norms";
   }
   return "?";
 }
@@ -80,7 +83,7 @@ std::string eventName(const Program &program, const Command &command) {
   if (command.kind == Kind::Launch && command.kernel >= 0 && size_t(command.kernel) < program.kernels.size())
     return program.kernels[size_t(command.kernel)].symbol;
   std::string name = nameOf(command.kind);
-  if (command.kind == Kind::Update && command.buckets.size() == 1 && size_t(command.buckets[0]) < program.buckets.size())
+  if ((command.kind == Kind::Update || command.kind == Kind::ParameterNorms) && command.buckets.size() == 1 && size_t(command.buckets[0]) < program.buckets.size())
     return name + " " + program.buckets[size_t(command.buckets[0])].name;
   // Where a collective or a copy writes: an AllGather's, ReduceScatter's and Copy's second buffer, an AllReduce's first.
   bool second = command.kind == Kind::AllGather || command.kind == Kind::ReduceScatter || command.kind == Kind::Copy || command.kind == Kind::AllReduceScalars;

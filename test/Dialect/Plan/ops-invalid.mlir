@@ -226,6 +226,13 @@ plan.sequence @micro_step {
 
 // -----
 
+plan.sequence @apply_step {
+  // expected-error @+1 {{'plan.parameter_norms' op expects words, accumulate and finish together}}
+  plan.parameter_norms @bucket by @k workspace @b into @c scale @s lr @s step @s finite @s decays [0.0] {accumulate = @k, finish = @k}
+}
+
+// -----
+
 plan.sequence @micro_step {
   // expected-error @+1 {{'plan.gradient_norm' op expects words, accumulate and finish together}}
   plan.gradient_norm [@a] by [@k] workspace @b into @c f32 {accumulate = @k, finish = @k}

@@ -55,6 +55,10 @@ plan.sequence @micro_step {
   plan.all_reduce_scalars @t0 into @t1 count 2 f32 label "sum scalars"
   // CHECK: plan.gradient_norm [@bucket0] by [@copy] workspace @t1 into @t0 f32
   plan.gradient_norm [@bucket0] by [@copy] workspace @t1 into @t0 f32
+  // CHECK: plan.parameter_norms @bucket0 by @copy workspace @t1 into @t2 scale @t0 lr @t0 step @t0 finite @t0 decays [1.000000e-02] rates [2.000000e+00] {gradient = @t1}
+  plan.parameter_norms @bucket0 by @copy workspace @t1 into @t2 scale @t0 lr @t0 step @t0 finite @t0 decays [0.01] rates [2.0] {gradient = @t1}
+  // CHECK: plan.update @bucket0 by @copy scale @t0 lr @t0 step @t0 finite @t0 decays [1.000000e-02] rates [2.000000e+00] {norms = @t2}
+  plan.update @bucket0 by @copy scale @t0 lr @t0 step @t0 finite @t0 decays [1.000000e-02] rates [2.0] {norms = @t2}
   // CHECK: plan.update @bucket0 by @copy scale @t0 lr @t0 step @t0 finite @t0 decays [1.000000e-02] {gradient = @t1}
   plan.update @bucket0 by @copy scale @t0 lr @t0 step @t0 finite @t0 decays [1.000000e-02] {gradient = @t1}
   // CHECK: plan.matmul @t0 x @t0 -> @t1 {aux = @t2,{{.*}} bias_gradient = @t3, bias_gradient_kind = 3 : i32, byte_offsets = array<i64: 0, 0, 0, 0, 64, 0, 0>, epilogue = 2 : i32

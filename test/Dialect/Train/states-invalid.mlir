@@ -61,6 +61,23 @@ train.optimizer @sgd slots [] {
 
 // -----
 
+// expected-error@+1 {{yields 1 values, expected 2}}
+train.optimizer @lamb slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %g : f32
+} {trust_ratio = array<f64: 0.01, 10.0>}
+
+// -----
+
+// (C3) of optimizer.
+// expected-error@+1 {{trust ratio is not two numbers, 0 < least <= most}}
+train.optimizer @lamb slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %g, %lr : f32, f32
+} {trust_ratio = array<f64: 10.0, 0.01>}
+
+// -----
+
 func.func @read() {
   // expected-error@+1 {{names no train.state: @w}}
   %0 = train.read_state @w : tensor<4xf32>

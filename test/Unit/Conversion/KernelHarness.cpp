@@ -443,13 +443,14 @@ std::string test::ptxOf(const std::string &text, const std::vector<Tensor> &inpu
   return compiler().emitPtx(*planModule, chip);
 }
 
-void test::runUpdate(const std::string &optimizer, test::Type computeType, test::Type gradientType, bool hasMaster, std::vector<Tensor> &tensors, int64_t beginBlock, int64_t endBlock) {
+/// Runs a kernel of an optimizer, which `generate` makes.
+static void runOptimizer(const std::string &optimizer, llvm::function_ref<FlatSymbolRefAttr(KernelGenerator &, train::OptimizerOp)> generate, std::vector<Tensor> &tensors, int64_t beginBlock, int64_t endBlock) {
   OwningOpRef<ModuleOp> source = compiler().parse(optimizer);
   if (!source)
     return;
   OwningOpRef<ModuleOp> planModule = compiler().makePlan();
   KernelGenerator generator(*planModule, kTarget);
-  FlatSymbolRefAttr symbol = generator.getUpdateKernel(*source->getOps<train::OptimizerOp>().begin(), convert(computeType), convert(gradientType), hasMaster);
+  FlatSymbolRefAttr symbol = generate(generator, *source->getOps<train::OptimizerOp>().begin());
   std::unique_ptr<Library> library = compiler().compile(*planModule);
   std::vector<std::unique_ptr<Placed>> buffers;
   SmallVector<char *> arguments;
@@ -462,6 +463,16 @@ void test::runUpdate(const std::string &optimizer, test::Type computeType, test:
     EXPECT_TRUE(buffers[i]->guardsHold()) << "bytes around buffer " << i << " were written";
     tensors[i].values = buffers[i]->values();
   }
+}
+
+void test::runUpdate(const std::string &optimizer, test::Type computeType, test::Type gradientType, bool hasMaster, std::vector<Tensor> &tensors, int64_t beginBlock, int64_t endBlock, bool hasRate) {
+  auto generate = [&](KernelGenerator &generator, train::OptimizerOp op) { return generator.getUpdateKernel(op, convert(computeType), convert(gradientType), hasMaster, hasRate); };
+  runOptimizer(optimizer, generate, tensors, beginBlock, endBlock);
+}
+
+void test::runParameterNorms(const std::string &optimizer, test::Type computeType, test::Type gradientType, bool hasMaster, std::vector<Tensor> &tensors, int64_t beginBlock, int64_t endBlock, bool hasRate) {
+  auto generate = [&](KernelGenerator &generator, train::OptimizerOp op) { return generator.getParameterNormsKernel(op, convert(computeType), convert(gradientType), hasMaster, hasRate); };
+  runOptimizer(optimizer, generate, tensors, beginBlock, endBlock);
 }
 
 std::vector<double> test::runSquares(const Tensor &gradient) {

@@ -63,7 +63,9 @@ private:
 };
 
 /// The update kernel of `optimizer` (a train.optimizer op's text) on buffers of bytes, and the squares kernel: see plan.update and plan.gradient_norm.
-void runUpdate(const std::string &optimizer, Type computeType, Type gradientType, bool hasMaster, std::vector<Tensor> &buffers, int64_t beginBlock, int64_t endBlock);
+void runUpdate(const std::string &optimizer, Type computeType, Type gradientType, bool hasMaster, std::vector<Tensor> &buffers, int64_t beginBlock, int64_t endBlock, bool hasRate = false);
+/// The kernel of plan.parameter_norms, likewise.
+void runParameterNorms(const std::string &optimizer, Type computeType, Type gradientType, bool hasMaster, std::vector<Tensor> &buffers, int64_t beginBlock, int64_t endBlock, bool hasRate);
 std::vector<double> runSquares(const Tensor &gradient);
 
 /// GPU: the words of an exact sum of `values` (f64), by several launches, and the root of the sum of two of them.

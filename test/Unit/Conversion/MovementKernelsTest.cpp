@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
 
 using namespace zopt::test;
 
@@ -209,6 +210,76 @@ TEST(OptimizerKernels, AdamW) {
           EXPECT_EQ(buffers[1].values[i], finite != 0 && i >= 128 && i < 4 * 128 ? roundTo(Type::BF16, buffers[2].values[i]) : half.values[i]);
       for (size_t i = master + 3; i < buffers.size(); ++i)
         EXPECT_EQ(buffers[i].values, before[i].values);
+    }
+  }
+}
+
+const char *kTrusted = R"(
+train.optimizer @trusted slots ["seen"] {
+^bb0(%p: f32, %g: f32, %seen: f32, %lr: f32, %step: f32, %decay: f32):
+  %pull = arith.mulf %decay, %p : f32
+  %direction = arith.addf %g, %pull : f32
+  %more = arith.addf %seen, %g : f32
+  train.yield %direction, %lr, %more : f32, f32, f32
+} {trust_ratio = array<f64: 0.01, 10.0>}
+)";
+
+// Of an optimizer with a trust ratio: sums of squares of blocks, then the step along the direction, by a rate that is a multiple of the learning rate.
+TEST(OptimizerKernels, TrustRatio) {
+  const int64_t n = 5 * 128;
+  for (Type compute : {Type::F32, Type::BF16}) {
+    const bool mixed = compute != Type::F32;
+    Tensor g = random(compute, {n}, -1, 1), p = random(Type::F32, {n}, -1, 1, 2), seen = random(Type::F32, {n}, -0.1, 0.1, 3), half = random(compute, {n}, -1, 1, 5);
+    auto scalar = [](double value) { return full(Type::F32, {1}, value); };
+    const double scale = 0.5, rate = 1e-2, factor = 3, decay = 0.25;
+    auto arrays = [&] {
+      std::vector<Tensor> buffers = {g};
+      if (mixed)
+        buffers.push_back(half);
+      buffers.insert(buffers.end(), {p, seen});
+      return buffers;
+    };
+    auto withScalars = [&](std::vector<Tensor> buffers) {
+      buffers.insert(buffers.end(), {scalar(scale), scalar(rate), scalar(3), scalar(1), scalar(decay), scalar(factor)});
+      return buffers;
+    };
+    std::vector<double> direction(size_t(n), 0), more = seen.values;
+    for (int64_t i = 0; i < n; ++i)
+      direction[size_t(i)] = scale * g.values[i] + decay * p.values[i];
+
+    std::vector<Tensor> buffers = arrays();
+    const size_t first = buffers.size();
+    buffers.insert(buffers.end(), 2, full(Type::F64, {5}, -1));
+    buffers = withScalars(buffers);
+    runParameterNorms(kTrusted, compute, compute, mixed, buffers, 1, 4, /*hasRate=*/true);
+    for (int64_t block = 0; block < 5; ++block) {
+      double sums[2] = {0, 0};
+      for (int64_t i = block * 128; i < (block + 1) * 128; ++i) {
+        sums[0] += p.values[i] * p.values[i];
+        sums[1] += direction[size_t(i)] * direction[size_t(i)];
+      }
+      for (int norm = 0; norm < 2; ++norm)
+        EXPECT_NEAR(buffers[first + norm].values[block], block >= 1 && block < 4 ? sums[norm] : -1, 1e-6 * sums[norm]) << "block " << block;
+    }
+    for (size_t i = 0; i < first; ++i)
+      EXPECT_EQ(buffers[i].values, arrays()[i].values);
+
+    // Norms whose ratio is within the bounds, below, above, and one that is 0.
+    for (auto [parameter, along, ratio] : {std::tuple(3.0, 2.0, 1.5), std::tuple(1.0, 1000.0, 0.01), std::tuple(1000.0, 1.0, 10.0), std::tuple(0.0, 1.0, 1.0), std::tuple(1.0, 0.0, 1.0)}) {
+      buffers = arrays();
+      buffers.insert(buffers.end(), {scalar(parameter), scalar(along)});
+      buffers = withScalars(buffers);
+      runUpdate(kTrusted, compute, compute, mixed, buffers, 1, 4, /*hasRate=*/true);
+      std::vector<double> moved = p.values;
+      for (int64_t i = 128; i < 4 * 128; ++i) {
+        moved[size_t(i)] -= rate * factor * ratio * direction[size_t(i)];
+        more[size_t(i)] = seen.values[i] + scale * g.values[i];
+      }
+      expectNear(buffers[first - 2], moved, 1e-6, 1e-6);
+      expectNear(buffers[first - 1], more, 1e-6, 1e-6);
+      if (mixed)
+        for (int64_t i = 0; i < n; ++i)
+          EXPECT_EQ(buffers[1].values[i], i >= 128 && i < 4 * 128 ? roundTo(compute, buffers[2].values[i]) : half.values[i]);
     }
   }
 }

@@ -197,6 +197,35 @@ TEST_F(CudaExecutor, givesTheNumbersOfTheHost) {
       }
 }
 
+TEST_F(CudaExecutor, measuresParametersAsTheHostDoes) {
+  for (int world : {1, 2, 3}) {
+    std::optional<Outcome> first;
+    for (int stage : {0, 1, 2, 3}) {
+      SCOPED_TRACE(concat("world ", world, " stage ", stage));
+      Program program = withTrustRatio(makeTinyDeviceProgram(world, stage));
+      ASSERT_SUCCESS(verifyProgram(program));
+      Outcome host = train(withTrustRatio(makeTinyProgram(world, stage))), device = train(program);
+      expectSuccess(host);
+      expectSuccess(device);
+      ASSERT_EQ(host.losses.size(), 5u);
+      EXPECT_TRUE(device.sameNumbers(host));
+      // A norm of a whole parameter does not depend on who has which part.
+      if (!first)
+        first = host;
+      EXPECT_EQ(host.a, first->a);
+      EXPECT_EQ(host.b, first->b);
+      EXPECT_NE(host.a, train(makeTinyProgram(world, stage)).a);
+      Variable devices("FAKE_CUDA_DEVICES", std::to_string(world));
+      TrainOptions options;
+      options.exchange = DeviceExchange::Nccl;
+      Outcome nccl = train(program, options);
+      expectSuccess(nccl);
+      nccl.losses = host.losses; // scalars that NCCL sums in their type
+      EXPECT_TRUE(nccl.sameNumbers(host));
+    }
+  }
+}
+
 TEST_F(CudaExecutor, exchangesByNccl) {
   for (int world : {1, 2, 3}) {
     Variable devices("FAKE_CUDA_DEVICES", std::to_string(world));

@@ -259,6 +259,8 @@ TEST(ProgramVerifier, refusesWhatWouldLeaveTheArena) {
   refused([](Program &p) { p.sequences[0].commands[3].kernel = 7; }, "kernel 7 of 7");
   refused([](Program &p) { p.sequences[0].commands[1].bytes *= 2; }, "which has");
   refused([](Program &p) { p.sequences[1].commands[2].decays.pop_back(); }, "decays");
+  refused([](Program &p) { p.sequences[1].commands[2].rates = {1.0}; }, "rates");
+  refused([](Program &p) { p.sequences[1].commands[2].norms = {0, 0}; }, "2 buffers of norms");
   refused([](Program &p) { p.sequences[1].commands[0].buckets[0] = 5; }, "bucket 5");
 }
 

@@ -181,12 +181,12 @@ char *host(CUdeviceptr address) { return reinterpret_cast<char *>(address); }
 
 bool findKernel(const std::string &name, HostKernel &kernel) {
   std::shared_ptr<KernelLibrary> tiny = tinyDeviceKernels();
-  Program program = makeTinyDeviceProgram(1, 0);
+  Program program = withTrustRatio(makeTinyDeviceProgram(1, 0)); // every kernel that there is
   for (size_t i = 0; i < program.kernels.size(); ++i)
     if (program.kernels[i].symbol == name) {
       kernel.function = tiny->function(int32_t(i));
       kernel.pointers = tinyDevicePointers(int32_t(i));
-      kernel.hasValue = name == "sgd";
+      kernel.hasValue = name == "sgd" || name == "trust_norms" || name == "trust_sgd";
       kernel.iterations = program.kernels[i].blockIterations;
       return true;
     }

@@ -61,6 +61,33 @@ void sgd(char *const *arguments, int64_t begin, int64_t end) {
   }
 }
 
+/// gradient, parameters, momentum, sums of squares of the parameters' blocks, of the directions', scale, lr, step, finite, decay.
+void trustNorms(char *const *arguments, int64_t begin, int64_t end) {
+  const float *gradient = reinterpret_cast<const float *>(arguments[0]), *parameters = reinterpret_cast<const float *>(arguments[1]);
+  auto scalar = [&](int index) { return *reinterpret_cast<const float *>(arguments[index]); };
+  for (int64_t block = begin; block < end; ++block) {
+    double sums[2] = {0, 0};
+    for (int64_t i = block * 128; i < (block + 1) * 128; ++i) {
+      float direction = gradient[i] * scalar(5) + scalar(9) * parameters[i];
+      sums[0] += double(parameters[i]) * parameters[i];
+      sums[1] += double(direction) * direction;
+    }
+    for (int norm = 0; norm < 2; ++norm)
+      reinterpret_cast<double *>(arguments[3 + norm])[block] = sums[norm];
+  }
+}
+
+/// gradient, parameters, momentum, norm of the parameter, of the direction, scale, lr, step, finite, decay.
+void trustSgd(char *const *arguments, int64_t begin, int64_t end) {
+  const float *gradient = reinterpret_cast<const float *>(arguments[0]);
+  float *parameters = reinterpret_cast<float *>(arguments[1]);
+  auto scalar = [&](int index) { return *reinterpret_cast<const float *>(arguments[index]); };
+  if (scalar(8) == 0)
+    return;
+  for (int64_t i = begin * 128; i < end * 128; ++i)
+    parameters[i] -= scalar(6) * (scalar(3) / scalar(4)) * (gradient[i] * scalar(5) + scalar(9) * parameters[i]);
+}
+
 /// block sums, words: adds one sum after the other.
 void accumulateWords(char *const *arguments, int64_t begin, int64_t end) {
   const double *sums = reinterpret_cast<const double *>(arguments[0]);
@@ -253,7 +280,7 @@ Program makeTinyProgram(int world, int stage, int accumulation) {
   return program;
 }
 
-std::shared_ptr<KernelLibrary> tinyKernels() { return KernelLibrary::fromFunctions({backward<384>, squares, finite, sgd, backward<512>, backward<768>, backward<1024>}); }
+std::shared_ptr<KernelLibrary> tinyKernels() { return KernelLibrary::fromFunctions({backward<384>, squares, finite, sgd, backward<512>, backward<768>, backward<1024>, trustNorms, trustSgd}); }
 
 Program makeTinyDeviceProgram(int world, int stage, int accumulation) {
   Program program = makeTinyProgram(world, stage, accumulation);
@@ -279,11 +306,46 @@ Program makeTinyDeviceProgram(int world, int stage, int accumulation) {
   return program;
 }
 
+Program withTrustRatio(Program program) {
+  const bool onDevice = program.target == "cuda";
+  const Bucket &bucket = program.buckets[0];
+  const int32_t measure = int32_t(program.kernels.size());
+  for (const char *symbol : {"trust_norms", "trust_sgd"})
+    program.kernels.push_back({symbol, onDevice ? 128 : 0, 1});
+  auto add = [&](const char *name, int64_t bytes) {
+    Buffer buffer;
+    buffer.name = name;
+    buffer.offset = (program.arenas[0].bytes + 63) / 64 * 64;
+    buffer.bytes = bytes;
+    program.arenas[0].bytes = buffer.offset + bytes;
+    program.buffers.push_back(buffer);
+    return BufferId(program.buffers.size() - 1);
+  };
+  std::vector<Command> &commands = program.sequences[1].commands;
+  for (size_t i = 0; i < commands.size(); ++i)
+    if (commands[i].kind == Command::Kind::Update) {
+      Command norms = commands[i];
+      norms.kind = Command::Kind::ParameterNorms;
+      norms.location = "norms bucket0";
+      norms.kernel = measure;
+      norms.norms = {add("norms", 2 * 2 * 4), add("sums", 2 * (bucket.optimizerSharded ? bucket.sliceElements : bucket.paddedElements) / 128 * 8)};
+      if (onDevice) {
+        norms.norms.push_back(add("words of norms", 4 * 2 * ExactSum::kWords * 8));
+        norms.kernels = {7, 8};
+      }
+      commands[i].kernel = measure + 1;
+      commands[i].norms = {norms.norms[0]};
+      commands.insert(commands.begin() + int64_t(i), norms);
+      break;
+    }
+  return program;
+}
+
 std::shared_ptr<KernelLibrary> tinyDeviceKernels() {
-  return KernelLibrary::fromFunctions({backward<384>, squares, finite, sgd, backward<512>, backward<768>, backward<1024>, accumulateWords, normOfWords});
+  return KernelLibrary::fromFunctions({backward<384>, squares, finite, sgd, backward<512>, backward<768>, backward<1024>, accumulateWords, normOfWords, trustNorms, trustSgd});
 }
 
 int tinyDevicePointers(int32_t kernel) {
-  constexpr int counts[] = {4, 2, 3, 7, 4, 4, 4, 2, 2};
+  constexpr int counts[] = {4, 2, 3, 7, 4, 4, 4, 2, 2, 9, 9};
   return counts[kernel];
 }

@@ -22,6 +22,9 @@ zopt::runtime::Program makeTinyProgram(int world, int stage, int accumulation = 
 /// The kernels that it launches, linked into the test.
 std::shared_ptr<zopt::runtime::KernelLibrary> tinyKernels();
 
+/// A program of either target, whose SGD goes along its direction by the ratio of the norms of parameter and direction, without momentum.
+zopt::runtime::Program withTrustRatio(zopt::runtime::Program program);
+
 /// The same for the target cuda, what its kernels do, and how many pointers each takes: for FakeCuda, which runs them.
 zopt::runtime::Program makeTinyDeviceProgram(int world, int stage, int accumulation = 1);
 std::shared_ptr<zopt::runtime::KernelLibrary> tinyDeviceKernels();

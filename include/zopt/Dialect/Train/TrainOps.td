@@ -82,6 +82,9 @@ def Train_OptimizerOp : Train_Op<"optimizer", [Symbol, IsolatedFromAbove, Single
     (optimizer state), then `lr` (learning rate), `step` (1, 2, ... as a float) and `decay` (weight decay of the element's group). It yields the new parameter and
     slots. Kernels on every target are generated from this body.
 
+    With `trust_ratio = [least, most]` (LAMB) the body yields a direction and a step size in the new parameter's place: parameter -= step size * ratio * direction, where ratio is
+    |parameter| / |direction|, norms over the whole parameter, between `least` and `most`; 1 where either norm is 0.
+
     ```mlir
     train.optimizer @sgd slots ["momentum"] {
     ^bb0(%p: f32, %g: f32, %m: f32, %lr: f32, %step: f32, %decay: f32):
@@ -92,9 +95,10 @@ def Train_OptimizerOp : Train_Op<"optimizer", [Symbol, IsolatedFromAbove, Single
 
     Constraints:
     - (C1) the block has 5 + |slots| arguments of one float type.
-    - (C2) the terminator yields 1 + |slots| values of that type.
+    - (C2) the terminator yields 1 + |slots| values of that type, 2 + |slots| with a trust ratio.
+    - (C3) a trust ratio has two numbers, 0 < least <= most.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$slots);
+  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$slots, OptionalAttr<DenseF64ArrayAttr>:$trust_ratio);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name `slots` $slots $body attr-dict";
   let hasVerifier = 1;

@@ -120,6 +120,7 @@ protected:
 /// An optimizer kernel's call on consecutive segments of equal decay and rate: blocks [begin, end) of kUpdateBlock elements of the rank's part of the bucket.
 struct UpdateRun {
   int64_t begin = 0, end = 0;
+  size_t segment = 0; // the first; the only one where the optimizer has a trust ratio
   std::vector<double> scalars; // decay, and the factor of the learning rate where the command has rates: the kernel's last arguments
 };
 /// The arrays of an Update on this rank, as (buffer, byte offset), in the order of the kernel's arguments, its scalars left out; and its calls.

@@ -139,18 +139,18 @@ enum class Epilogue { None, Gelu, GeluGrad };
 enum class BiasGradient { None, LhsRows, RhsColumns, OutColumns };
 
 struct Command {
-  enum class Kind { Launch, Matmul, Copy, Zero, AllGather, ReduceScatter, AllReduce, AllReduceScalars, Wait, GradientNorm, Update, Attention, AttentionGrad };
+  enum class Kind { Launch, Matmul, Copy, Zero, AllGather, ReduceScatter, AllReduce, AllReduceScalars, Wait, GradientNorm, Update, Attention, AttentionGrad, ParameterNorms };
   Kind kind = Kind::Launch;
   std::string location; // ONNX node or pass that it comes from, for messages and traces
 
-  // Launch, Update: index in Program::kernels. GradientNorm: `kernels`, one a bucket; on CUDA then the one that adds block sums (f64) to the words of an ExactSum, and the one that makes
+  // Launch, Update, ParameterNorms: index in Program::kernels. ParameterNorms on CUDA: `kernels` are the last two of GradientNorm's. GradientNorm: `kernels`, one a bucket; on CUDA then the one that adds block sums (f64) to the words of an ExactSum, and the one that makes
   // the norm of two such sums (of sliced gradients, summed over ranks; of whole ones).
   int32_t kernel = -1;
   std::vector<int32_t> kernels;
   // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1), and on CUDA aux (or -1), biasGradient (or -1), addend (or -1; laid out
   // as out, which it may be). Attention: query, key, value, output, lse, mask (or -1), scratch
   // (or -1). AttentionGrad: query, key, value, output, lse, cotangent, and the gradients of query, key and value, mask (or -1), scratch (or -1). Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
-  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm, and on CUDA the words of two ExactSums (sliced, whole). Update: scale, lr, step, finite
+  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm, and on CUDA the words of two ExactSums (sliced, whole). Update, ParameterNorms: scale, lr, step, finite
   // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type).
   std::vector<BufferId> buffers;
   std::vector<int64_t> byteOffsets; // one a buffer, or empty for zeros
@@ -166,6 +166,7 @@ struct Command {
   bool firstMicroStep = false; // Zero: only then
   std::vector<int32_t> buckets; // Update: one; GradientNorm: all trained ones
   std::vector<double> decays;   // Update: one a segment of the bucket, in order
+  std::vector<BufferId> norms;  // of an optimizer with a trust ratio. Update: two norms a segment. ParameterNorms: those, workspace (two halves, a sum a block each), and on CUDA the words of four ExactSums a segment
   std::vector<double> rates;    // Update: factors of the learning rate, one a segment; empty: 1
   double scale = 1;             // Matmul, Attention, AttentionGrad
   MatmulOperand lhs, rhs, out, bias;

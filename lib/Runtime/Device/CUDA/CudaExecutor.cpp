@@ -85,6 +85,7 @@ private:
     const Command *command = nullptr;
     std::vector<CUdeviceptr> pointers;              // Command::buffers, with their byte offsets; 0 for those that are absent
     std::vector<std::unique_ptr<DeviceCall>> calls; // Launch: one. Update: one a run of segments. GradientNorm: squares and sums, bucket by bucket, then the norm
+    size_t summed = 0;                              // ParameterNorms: calls before those that make norms of sums
     std::unique_ptr<DeviceMatmul> matmul;
     std::unique_ptr<DeviceAttention> attention;
     Collective collective;
@@ -128,6 +129,7 @@ private:
   Status execute(Prepared &prepared, bool firstMicroStep);
   Status startCollective(Prepared &prepared, bool firstMicroStep);
   Status computeNorm(Prepared &prepared);
+  Status sumParameterNorms(Prepared &prepared);
   Status copyInputs();
   /// Runs `body` on the exchange stream, behind what the compute stream has so far.
   template <typename Body>
@@ -244,7 +246,7 @@ Status CudaExecutor::prepare() {
   bool exchanges = false;
   for (const Sequence &sequence : program.sequences)
     for (const Command &command : sequence.commands)
-      exchanges |= isCollective(command.kind) || (communicator.size() > 1 && (command.kind == Command::Kind::AllReduceScalars || command.kind == Command::Kind::GradientNorm));
+      exchanges |= isCollective(command.kind) || (communicator.size() > 1 && (command.kind == Command::Kind::AllReduceScalars || command.kind == Command::Kind::GradientNorm || command.kind == Command::Kind::ParameterNorms));
   double shares = device->shared;
   ZOPT_RETURN_IF_FAILED(communicator.allReduceMaximum("devices", &shares, 1));
   Result<int64_t> before = device->freeBytes();
@@ -405,7 +407,7 @@ Status CudaExecutor::prepareCommands() {
       }
       prepared.hasNorm |= command.kind == Command::Kind::GradientNorm;
       prepared.dependsOnFirst |= (command.kind == Command::Kind::Zero && command.firstMicroStep) || (command.kind == Command::Kind::ReduceScatter && command.accumulate);
-      prepared.hasCollectives |= isCollective(command.kind) || command.kind == Command::Kind::AllReduceScalars || command.kind == Command::Kind::GradientNorm;
+      prepared.hasCollectives |= isCollective(command.kind) || command.kind == Command::Kind::ParameterNorms || command.kind == Command::Kind::AllReduceScalars || command.kind == Command::Kind::GradientNorm;
       if (isCollective(command.kind)) {
         open[command.id] = prepared.commands[i].done;
         marked.push_back({&command, &sequence.name});
@@ -493,17 +495,38 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     ZOPT_RETURN_IF_FAILED(call(command.kernels[buckets + 1], {words, prepared.pointers[1]}, 0, 1));
     break;
   }
+  case Command::Kind::ParameterNorms:
   case Command::Kind::Update: {
     UpdatePlan plan = planUpdate(program, command, communicator.rank());
+    const bool measures = command.kind == Command::Kind::ParameterNorms;
+    const Bucket &bucket = program.buckets[command.buckets[0]];
+    const uint64_t width = uint64_t(sizeOf(bucket.masterType)), wordBytes = ExactSum::kWords * sizeof(int64_t);
+    // Sums of the blocks, or a segment's norms.
+    auto normOf = [&](size_t segment, int half) {
+      return measures ? address(command.norms[1]) + uint64_t(half * program.buffers[command.norms[1]].bytes / 2) : address(command.norms[0]) + (2 * segment + uint64_t(half)) * width;
+    };
     std::vector<CUdeviceptr> arguments;
     for (auto [buffer, offset] : plan.arrays)
       arguments.push_back(address(buffer) + uint64_t(offset));
-    arguments.insert(arguments.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
     for (const UpdateRun &run : plan.runs) {
-      ZOPT_RETURN_IF_FAILED(call(command.kernel, arguments, run.begin, run.end));
+      std::vector<CUdeviceptr> pointers = arguments;
+      if (!command.norms.empty())
+        pointers.insert(pointers.end(), {normOf(run.segment, 0), normOf(run.segment, 1)});
+      pointers.insert(pointers.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
+      ZOPT_RETURN_IF_FAILED(call(command.kernel, pointers, run.begin, run.end));
       for (double scalar : run.scalars)
-        storeDouble(program.buckets[command.buckets[0]].masterType, &prepared.calls.back()->scalars.emplace_back(), 0, scalar);
+        storeDouble(bucket.masterType, &prepared.calls.back()->scalars.emplace_back(), 0, scalar);
     }
+    if (!measures)
+      break;
+    // The blocks of a segment are added to two sums; a norm is that of a sum and of another, which is 0.
+    const CUdeviceptr words = address(command.norms[2]);
+    for (const UpdateRun &run : plan.runs)
+      for (int half = 0; half < 2; ++half)
+        ZOPT_RETURN_IF_FAILED(call(command.kernels[0], {normOf(run.segment, half), words + (4 * run.segment + 2 * uint64_t(half)) * wordBytes}, run.begin, run.end));
+    prepared.summed = prepared.calls.size();
+    for (size_t i = 0; i < 2 * command.decays.size(); ++i)
+      ZOPT_RETURN_IF_FAILED(call(command.kernels[1], {words + 2 * i * wordBytes, address(command.norms[0]) + i * width}, 0, 1));
     break;
   }
   default:
@@ -667,6 +690,8 @@ Status CudaExecutor::execute(Prepared &prepared, bool firstMicroStep) {
     for (const std::unique_ptr<DeviceCall> &call : prepared.calls)
       ZOPT_RETURN_IF_FAILED(launch(*call));
     return success();
+  case Command::Kind::ParameterNorms:
+    return sumParameterNorms(prepared);
   case Command::Kind::Matmul:
     return prepared.matmul->run(device->compute, pointers.data());
   case Command::Kind::Attention:
@@ -735,6 +760,22 @@ Status CudaExecutor::computeNorm(Prepared &prepared) {
     return success();
   ZOPT_RETURN_IF_FAILED(synchronize());
   return gradientObserver();
+}
+
+Status CudaExecutor::sumParameterNorms(Prepared &prepared) {
+  const Command &command = *prepared.command;
+  const CUdeviceptr words = address(command.norms[2]);
+  const int64_t count = 4 * int64_t(command.decays.size()) * ExactSum::kWords;
+  ZOPT_CUDA(device->driver, cuMemsetD8Async, words, 0, size_t(count) * sizeof(int64_t), device->compute);
+  for (size_t i = 0; i < prepared.summed; ++i)
+    ZOPT_RETURN_IF_FAILED(launch(*prepared.calls[i]));
+  if (program.buckets[command.buckets[0]].optimizerSharded && communicator.size() > 1) {
+    ZOPT_RETURN_IF_FAILED(onExchange(fork, 0, [&](CUstream stream) { return collectives->allReduceIntegers(command.location, stream, words, count); }));
+    ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->compute, fork, CU_EVENT_WAIT_DEFAULT);
+  }
+  for (size_t i = prepared.summed; i < prepared.calls.size(); ++i)
+    ZOPT_RETURN_IF_FAILED(launch(*prepared.calls[i]));
+  return success();
 }
 
 //===----------------------------------------------------------------------===//

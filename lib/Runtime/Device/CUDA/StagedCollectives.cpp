@@ -125,6 +125,8 @@ private:
       return 2 * padded(command.elements * world * sizeOf(command.type));
     case Command::Kind::AllReduceScalars:
       return 2 * padded(command.elements * sizeOf(command.type));
+    case Command::Kind::ParameterNorms:
+      return 4 * int64_t(command.decays.size()) * ExactSum::kWords * int64_t(sizeof(int64_t));
     default:
       return 0;
     }
