@@ -61,6 +61,8 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--init", initialization, "Initial values: model, normal:STD or gpt2 (model)");
   app.add_option("--names", names, "Names in weights files: onnx or source (onnx)")->check(CLI::IsMember({"onnx", "source"}));
   app.add_option("--metrics", options.metrics, "Write metrics, a JSON object a line");
+  app.add_option("--csv", options.csv, "Write the steps as a table of comma-separated values");
+  app.add_option("--on-metrics", options.onMetrics, "Start this command and write each record of --metrics to its input");
   app.add_option("--weights-out", options.weightsOut, "Write the final weights, safetensors");
   app.add_option("--ema-out", options.averageOut, "Write the moving average of the weights, safetensors");
   app.add_option("--gradients-out", options.gradientsOut, "Write the gradients of the last step, safetensors");
@@ -116,6 +118,8 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError("--hostfile starts ranks on other machines, which --comm=local cannot");
   if (options.comm == "nccl" && options.target == "cpu")
     return usageError("--comm=nccl connects GPUs, but --target is cpu");
+  if (!options.csv.empty() && options.csv == options.metrics)
+    return usageError("--csv and --metrics both name ", options.csv);
   if (options.autotune && options.target == "cpu")
     return usageError("--autotune times products on a GPU, but --target is cpu");
   size_t slash = options.plan.rfind('/');

@@ -14,6 +14,7 @@
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Monitor/Metrics.h"
+#include "zopt/Runtime/Monitor/Monitors.h"
 #include "zopt/Runtime/Monitor/Progress.h"
 #include <algorithm>
 #include <chrono>
@@ -144,13 +145,42 @@ private:
     return success();
   }
 
-  Status begin() {
+  Status openMetrics(bool goesOn) {
+    const int64_t step = checkpoints.position().step;
+    metrics = std::make_unique<MetricsFile>();
     if (!options.metrics.empty()) {
-      const std::string &resumed = checkpoints.resumedFrom();
-      Result<MetricsFile> file = resumed.empty() && options.checkpoint.restart == 0 ? MetricsFile::open(options.metrics) : MetricsFile::resume(options.metrics, checkpoints.position().step);
+      Result<MetricsFile> file = goesOn ? MetricsFile::resume(options.metrics, step) : MetricsFile::open(options.metrics);
       if (file.failed())
         return file.getStatus();
-      metrics = std::make_unique<MetricsFile>(std::move(*file));
+      *metrics = std::move(*file);
+    }
+    if (!options.csv.empty()) {
+      Result<std::unique_ptr<Monitor>> csv = openCsvMonitor(options.csv, goesOn ? std::optional(step) : std::nullopt);
+      if (csv.failed())
+        return csv.getStatus();
+      metrics->add(std::move(*csv));
+    }
+    if (!options.onMetrics.empty()) {
+      Result<std::unique_ptr<Monitor>> command = startCommandMonitor(options.onMetrics, [this](const std::string &text) { note(text); });
+      if (command.failed())
+        return command.getStatus();
+      metrics->add(std::move(*command));
+    }
+    return success();
+  }
+
+  /// A warning, also before and after the bar.
+  void note(const std::string &text) {
+    if (progress)
+      progress->note("zrun: warning: " + text);
+    else
+      reportNote("warning: " + text);
+  }
+
+  Status begin() {
+    if (!options.metrics.empty() || !options.csv.empty() || !options.onMetrics.empty()) {
+      const std::string &resumed = checkpoints.resumedFrom();
+      ZOPT_RETURN_IF_FAILED(openMetrics(!resumed.empty() || options.checkpoint.restart > 0));
       StartEvent event;
       event.plan = program.planHash;
       event.ranks = communicator.size();
@@ -518,6 +548,9 @@ private:
       progress->finish();
       if (metrics)
         told = metrics->write(event);
+      if (metrics)
+        if (Status closed = metrics->close(); told.succeeded())
+          told = closed;
       if (options.memoryReport != RunOptions::Report::None)
         printMemoryReport(program, peaks, unplanned, options.memoryReport == RunOptions::Report::Json);
     }
@@ -532,8 +565,8 @@ private:
   bool &agreed;
   RankCheckpoints checkpoints;
   std::unique_ptr<Executor> executor;
-  std::unique_ptr<MetricsFile> metrics;
   std::unique_ptr<Progress> progress;
+  std::unique_ptr<MetricsFile> metrics; // its monitors may warn when they are closed
   std::unique_ptr<GradientCopy> gradients;
   std::vector<ExecutedCommand> trace;
   std::vector<char> words;

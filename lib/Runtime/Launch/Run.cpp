@@ -73,7 +73,7 @@ namespace {
 constexpr int64_t kBytesOfCuda = 1'000'000'000;
 
 Status checkOutputFiles(const RunOptions &options, const Program &program) {
-  for (const std::string *path : {&options.metrics, &options.weightsOut, &options.averageOut, &options.gradientsOut, &options.outputs, &options.trace})
+  for (const std::string *path : {&options.metrics, &options.csv, &options.weightsOut, &options.averageOut, &options.gradientsOut, &options.outputs, &options.trace})
     if (!path->empty())
       ZOPT_RETURN_IF_FAILED(checkWritable(*path));
   if (!options.outputs.empty() && program.mode != "forward")
@@ -127,7 +127,7 @@ Status checkRun(const Run &run, int localRanks) {
   for (const State &state : run.program.states)
     if (state.role == Role::Parameter || state.role == Role::Buffer)
       stateBytes += elementCount(state.shape) * sizeOf(collectedType(state));
-  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0))})
+  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.csv, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0))})
     if (!path->empty())
       needs.outputs.push_back({*path, bytes});
   if (std::vector<Status> problems = checkMachine(needs); !problems.empty()) {

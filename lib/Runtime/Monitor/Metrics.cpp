@@ -7,16 +7,12 @@
 
 #include "zopt/Runtime/Monitor/Metrics.h"
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 
 namespace zopt::runtime {
@@ -78,81 +74,32 @@ void appendField(std::string &text, const char *key, const TierBytes &value) {
   text += '}';
 }
 
-Status failure(const std::string &path, const char *call, int number) { return Status(Error{ErrorKind::Runtime, -1, path, call, std::strerror(number)}); }
-
-/// The length of the file's whole lines.
-Result<int64_t> lengthOfLines(int descriptor, const std::string &path, int64_t size) {
-  char block[4096];
-  for (int64_t end = size; end > 0;) {
-    int64_t begin = std::max<int64_t>(0, end - int64_t(sizeof block));
-    ssize_t got = ::pread(descriptor, block, size_t(end - begin), begin);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got != end - begin)
-      return failure(path, "pread", got < 0 ? errno : EIO);
-    for (int64_t i = end - begin; i > 0; --i)
-      if (block[i - 1] == '\n')
-        return begin + i;
-    end = begin;
-  }
-  return int64_t(0);
-}
-
 } // namespace
 
+MetricsFile::MetricsFile() { line.reserve(1024); }
+
 Result<MetricsFile> MetricsFile::open(const std::string &path, bool append) {
-  MetricsFile file;
-  file.path = path;
-  file.descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (append ? 0 : O_TRUNC), 0666);
-  if (file.descriptor < 0)
-    return Status(Error{ErrorKind::Input, -1, path, "open", std::strerror(errno)});
-  struct stat information;
-  if (fstat(file.descriptor, &information) != 0)
-    return failure(path, "fstat", errno);
-  if (append && S_ISREG(information.st_mode)) {
-    Result<int64_t> length = lengthOfLines(file.descriptor, path, information.st_size);
-    if (length.failed())
-      return length.getStatus();
-    if (ftruncate(file.descriptor, *length) != 0)
-      return failure(path, "ftruncate", errno);
-    if (lseek(file.descriptor, *length, SEEK_SET) < 0)
-      return failure(path, "lseek", errno);
-    file.bytes = *length;
-  }
-  file.line.reserve(1024);
-  return Result<MetricsFile>(std::move(file));
+  Result<LineFile> file = LineFile::open(path, append);
+  if (file.failed())
+    return file.getStatus();
+  MetricsFile metrics;
+  metrics.file = std::move(*file);
+  return Result<MetricsFile>(std::move(metrics));
 }
 
 Result<MetricsFile> MetricsFile::resume(const std::string &path, int64_t step) {
-  if (std::ifstream lines(path); lines) {
-    int64_t end = 0;
+  Result<LineFile> file = LineFile::resume(path, [&](const std::string &text) {
     constexpr const char *start = "{\"event\":\"step\"", *key = "\"step\":";
-    for (std::string text; std::getline(lines, text); end += int64_t(text.size()) + 1) {
-      if (text.rfind(start, 0) != 0)
-        continue;
-      size_t at = text.find(key, std::strlen(start));
-      if (at != std::string::npos && std::atoll(text.c_str() + at + std::strlen(key)) > step) {
-        if (::truncate(path.c_str(), end) != 0)
-          return failure(path, "truncate", errno);
-        break;
-      }
-    }
-  }
-  return open(path, /*append=*/true);
-}
-
-MetricsFile::MetricsFile(MetricsFile &&other) noexcept
-    : path(std::move(other.path)), descriptor(std::exchange(other.descriptor, -1)), bytes(other.bytes), line(std::move(other.line)) {}
-MetricsFile &MetricsFile::operator=(MetricsFile &&other) noexcept {
-  std::swap(path, other.path);
-  std::swap(descriptor, other.descriptor);
-  std::swap(bytes, other.bytes);
-  std::swap(line, other.line);
-  return *this;
-}
-MetricsFile::~MetricsFile() {
-  if (descriptor >= 0)
-    ::close(descriptor);
+    if (text.rfind(start, 0) != 0)
+      return false;
+    size_t at = text.find(key, std::strlen(start));
+    return at != std::string::npos && std::atoll(text.c_str() + at + std::strlen(key)) > step;
+  });
+  if (file.failed())
+    return file.getStatus();
+  MetricsFile metrics;
+  metrics.file = std::move(*file);
+  return Result<MetricsFile>(std::move(metrics));
 }
 
 void MetricsFile::begin(const char *event) {
@@ -166,21 +113,20 @@ void MetricsFile::begin(const char *event) {
 
 Status MetricsFile::finish() {
   line += "}\n";
-  for (size_t done = 0; done < line.size();) {
-    ssize_t wrote = ::write(descriptor, line.data() + done, line.size() - done);
-    if (wrote < 0 && errno == EINTR)
-      continue;
-    if (wrote < 0) {
-      // Take the part of the line back; what failed is the write, so its error is the one to tell.
-      int number = errno;
-      if (ftruncate(descriptor, bytes) == 0)
-        lseek(descriptor, bytes, SEEK_SET);
-      return failure(path, "write", number);
-    }
-    done += size_t(wrote);
-  }
-  bytes += int64_t(line.size());
+  if (file)
+    ZOPT_RETURN_IF_FAILED(file->write(line));
+  for (const std::unique_ptr<Monitor> &monitor : monitors)
+    ZOPT_RETURN_IF_FAILED(monitor->record(line));
   return success();
+}
+
+Status MetricsFile::close() {
+  Status first;
+  for (const std::unique_ptr<Monitor> &monitor : monitors)
+    if (Status status = monitor->close(); first.succeeded())
+      first = status;
+  monitors.clear();
+  return first;
 }
 
 Status MetricsFile::write(const StartEvent &event) {
@@ -212,7 +158,10 @@ Status MetricsFile::write(const StepEvent &event) {
   appendField(line, "samples_per_s", event.samplesPerSecond);
   if (event.tokens)
     appendField(line, "tokens_per_s", event.tokensPerSecond);
-  return finish();
+  ZOPT_RETURN_IF_FAILED(finish());
+  for (const std::unique_ptr<Monitor> &monitor : monitors)
+    ZOPT_RETURN_IF_FAILED(monitor->step(event));
+  return success();
 }
 
 Status MetricsFile::write(const CheckpointEvent &event) {

@@ -14,9 +14,12 @@
 #define ZOPT_RUNTIME_MONITOR_METRICS_H
 
 #include "zopt/Runtime/Core/Status.h"
+#include "zopt/Runtime/Monitor/LineFile.h"
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace zopt::runtime {
 
@@ -70,15 +73,30 @@ struct EndEvent {
   double seconds = 0;
 };
 
+/// Takes what a run tells beside its metrics file. A Status that failed ends the run, so a monitor that a run can do without says what failed in a warning of its own.
+class Monitor {
+public:
+  virtual ~Monitor() = default;
+  /// Every event, as a line of JSON with its newline. Allocates nothing.
+  virtual Status record(const std::string &) { return success(); }
+  /// Every step, behind its record. Allocates nothing.
+  virtual Status step(const StepEvent &) { return success(); }
+  /// Nothing more will come.
+  virtual Status close() { return success(); }
+};
+
 class MetricsFile {
 public:
+  /// No file: records go to the monitors only.
+  MetricsFile();
   /// A new run replaces the file; a resumed one (`append`) goes on behind its last whole line.
   static Result<MetricsFile> open(const std::string &path, bool append = false);
   /// Goes on with the file of a run that goes on after `step`: what was written from the first later step on will come again, and is dropped.
   static Result<MetricsFile> resume(const std::string &path, int64_t step);
-  MetricsFile(MetricsFile &&other) noexcept;
-  MetricsFile &operator=(MetricsFile &&other) noexcept;
-  ~MetricsFile();
+
+  void add(std::unique_ptr<Monitor> monitor) { monitors.push_back(std::move(monitor)); }
+  /// Closes the monitors.
+  Status close();
 
   Status write(const StartEvent &event);
   /// Allocates nothing but in the first call.
@@ -90,13 +108,11 @@ public:
   Status writeNote(const std::string &event, const std::string &text);
 
 private:
-  MetricsFile() = default;
   void begin(const char *event);
   Status finish();
 
-  std::string path;
-  int descriptor = -1;
-  int64_t bytes = 0; // whole lines in the file
+  std::optional<LineFile> file;
+  std::vector<std::unique_ptr<Monitor>> monitors;
   std::string line;
 };
 

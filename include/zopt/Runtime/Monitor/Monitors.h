@@ -1,0 +1,42 @@
+//===- Monitors.h - what takes the metrics beside their file ----*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A table of the steps, and a command that gets every record.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_RUNTIME_MONITOR_MONITORS_H
+#define ZOPT_RUNTIME_MONITOR_MONITORS_H
+
+#include "zopt/Runtime/Monitor/Metrics.h"
+#include <functional>
+
+namespace zopt::runtime {
+
+/// The steps as comma-separated values (RFC 4180) under one line of column names, those of the metrics; what a step
+/// does not have is empty. `resumeAfter`: goes on with the file of a run that goes on after that step, without the rows
+/// of later ones. A file there that begins with other columns is refused.
+Result<std::unique_ptr<Monitor>> openCsvMonitor(const std::string &path,
+                                                std::optional<int64_t> resumeAfter = std::nullopt);
+
+/// `warn` gets one line a problem; none of them ends the run.
+using Warn = std::function<void(const std::string &)>;
+
+struct CommandLimits {
+  size_t waitingBytes =
+      1 << 20;              ///< of records that the command has not read yet; further ones are dropped, and counted
+  double closeSeconds = 10; ///< for the command to read the rest and to end
+};
+
+/// Starts `command` by /bin/sh, in a process group of its own, so that a terminal's Ctrl-C reaches it as the end of its
+/// input, and writes every record to its input; its output goes to stderr. Never waits for it before close(). The
+/// process must ignore SIGPIPE, as StopRequest makes it.
+Result<std::unique_ptr<Monitor>> startCommandMonitor(const std::string &command, Warn warn, CommandLimits limits = {});
+
+} // namespace zopt::runtime
+
+#endif // ZOPT_RUNTIME_MONITOR_MONITORS_H

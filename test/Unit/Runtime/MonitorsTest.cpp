@@ -1,0 +1,163 @@
+//===- MonitorsTest.cpp - what takes the metrics beside their file --------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Runtime/Monitor/Monitors.h"
+#include "TemporaryFolder.h"
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <gmock/gmock.h>
+#include <limits>
+#include <thread>
+
+using namespace zopt::runtime;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+namespace {
+
+constexpr const char *kHeader =
+    "step,epoch,samples,tokens,loss,grad_norm,lr,loss_scale,skipped,step_ms,samples_per_s,tokens_per_s\n";
+
+StepEvent makeStep(int64_t number) {
+  StepEvent step;
+  step.step = number;
+  step.samples = 8 * number;
+  step.loss = 0.1;
+  step.gradientNorm = 2;
+  step.learningRate = 1e-5;
+  step.stepMilliseconds = 41.25;
+  step.samplesPerSecond = 194;
+  return step;
+}
+
+void writeSteps(MetricsFile &metrics, int64_t first, int64_t last) {
+  for (int64_t number = first; number <= last; ++number)
+    ASSERT_TRUE(metrics.write(makeStep(number)).succeeded());
+}
+
+TEST(CsvMonitor, WritesARowAStepAndLeavesEmptyWhatThereIsNot) {
+  TemporaryFolder folder;
+  MetricsFile metrics; // no metrics file
+  Result<std::unique_ptr<Monitor>> csv = openCsvMonitor(folder.path("run.csv"));
+  ASSERT_FALSE(csv.failed()) << csv.getStatus().message();
+  metrics.add(std::move(*csv));
+  writeSteps(metrics, 1, 1);
+  StepEvent step = makeStep(2);
+  step.tokens = 1024;
+  step.tokensPerSecond = 24854.5;
+  step.lossScale = 65536;
+  step.skipped = true;
+  step.loss = NAN;
+  step.gradientNorm = -std::numeric_limits<double>::infinity();
+  ASSERT_TRUE(metrics.write(step).succeeded());
+  ASSERT_TRUE(metrics.writeNote("warning", "no row").succeeded());
+  EXPECT_EQ(TemporaryFolder::read(folder.path("run.csv")),
+            std::string(kHeader) +
+                "1,0,8,,0.1,2,1e-05,,0,41.25,194,\n2,0,16,1024,nan,-inf,1e-05,65536,1,41.25,194,24854.5\n");
+}
+
+TEST(CsvMonitor, GoesOnAfterAStep) {
+  TemporaryFolder folder;
+  std::string path = folder.path("run.csv");
+  for (int64_t resumed : {0, 2}) {
+    MetricsFile metrics;
+    Result<std::unique_ptr<Monitor>> csv = openCsvMonitor(path, resumed); // the first time there is no file
+    ASSERT_FALSE(csv.failed()) << csv.getStatus().message();
+    metrics.add(std::move(*csv));
+    writeSteps(metrics, resumed + 1, 4);
+  }
+  std::string rows = kHeader;
+  for (int64_t number = 1; number <= 4; ++number)
+    rows += std::to_string(number) + ",0," + std::to_string(8 * number) + ",,0.1,2,1e-05,,0,41.25,194,\n";
+  EXPECT_EQ(TemporaryFolder::read(path), rows);
+  std::string other = folder.write("other.csv", "a,b\n9,9\n");
+  EXPECT_THAT(openCsvMonitor(other, 2).getStatus().message(), HasSubstr("other.csv: begins with 'a,b'"));
+  EXPECT_EQ(TemporaryFolder::read(other), "a,b\n9,9\n") << "a file that is refused stays as it is";
+  EXPECT_THAT(openCsvMonitor(folder.path("no/run.csv")).getStatus().message(),
+              HasSubstr("run.csv: open: No such file or directory"));
+}
+
+class CommandMonitorTest : public testing::Test {
+protected:
+  void SetUp() override { handler = std::signal(SIGPIPE, SIG_IGN); }
+  void TearDown() override { std::signal(SIGPIPE, handler); }
+
+  void start(const std::string &command, CommandLimits limits = {}) {
+    Result<std::unique_ptr<Monitor>> monitor =
+        startCommandMonitor(command, [this](const std::string &text) { warnings.push_back(text); }, limits);
+    ASSERT_FALSE(monitor.failed()) << monitor.getStatus().message();
+    metrics.add(std::move(*monitor));
+  }
+  /// Writes steps until a warning comes, which must be soon.
+  void writeUntilWarned() {
+    for (int64_t number = 1; warnings.empty() && number < 2000; ++number) {
+      writeSteps(metrics, number, number);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+
+  TemporaryFolder folder;
+  std::vector<std::string> warnings;
+  MetricsFile metrics;
+  void (*handler)(int) = nullptr;
+};
+
+TEST_F(CommandMonitorTest, GivesTheLinesOfTheFile) {
+  Result<MetricsFile> file = MetricsFile::open(folder.path("run.jsonl"));
+  ASSERT_FALSE(file.failed());
+  metrics = std::move(*file);
+  start("cat > " + folder.path("copy.jsonl"));
+  writeSteps(metrics, 1, 1000); // more than a pipe holds
+  ASSERT_TRUE(metrics.write(EndEvent{1000, {}, 1}).succeeded());
+  ASSERT_TRUE(metrics.close().succeeded());
+  std::string copy = TemporaryFolder::read(folder.path("copy.jsonl"));
+  EXPECT_GT(copy.size(), 100000u);
+  EXPECT_EQ(copy, TemporaryFolder::read(folder.path("run.jsonl")));
+  EXPECT_THAT(warnings, IsEmpty());
+}
+
+TEST_F(CommandMonitorTest, WarnsOnceThatItDiedAndGoesOn) {
+  start("exit 7");
+  writeUntilWarned();
+  writeSteps(metrics, 1, 3);
+  EXPECT_TRUE(metrics.close().succeeded());
+  EXPECT_THAT(warnings,
+              ElementsAre("--on-metrics: 'exit 7' ended with code 7; it gets no more records, and the run goes on"));
+}
+
+TEST_F(CommandMonitorTest, NamesTheSignal) {
+  start("kill -9 $$");
+  writeUntilWarned();
+  EXPECT_THAT(
+      warnings,
+      ElementsAre("--on-metrics: 'kill -9 $$' was ended by signal 9; it gets no more records, and the run goes on"));
+}
+
+TEST_F(CommandMonitorTest, WarnsOfAFailureAtTheEnd) {
+  start("cat >/dev/null; exit 3");
+  writeSteps(metrics, 1, 3);
+  EXPECT_TRUE(metrics.close().succeeded());
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("ended with code 3")));
+}
+
+/// One that never reads costs neither the run nor its end more than was allowed.
+TEST_F(CommandMonitorTest, DropsRecordsOfOneThatDoesNotRead) {
+  CommandLimits limits;
+  limits.waitingBytes = 1000;
+  limits.closeSeconds = 0.2;
+  start("exec sleep 3", limits);
+  auto begin = std::chrono::steady_clock::now();
+  writeSteps(metrics, 1, 2000); // 64 KiB lie in the pipe
+  EXPECT_TRUE(metrics.close().succeeded());
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 2.5);
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("does not read"), HasSubstr("bytes of records unread"),
+                                    HasSubstr("missed"), HasSubstr("is left running")));
+}
+
+} // namespace
