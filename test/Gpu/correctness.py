@@ -7,7 +7,7 @@ import numpy as np
 import harness
 import tensors
 from device import Device, gradients, on_device, specialization
-from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, reference, scratch, succeed, train, train_anew
+from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, expected_gradients, reference, scratch, succeed, train, train_anew
 from reference import (BF16_LOSS, BF16_WEIGHTS_TOTAL, FP32_LOSS, FP32_NORM, FP32_WEIGHTS, MODELS_WITH_CURVES, MSE_LOSS, MSE_NORM, check_losses, check_norms, check_weights,
                        check_weights_total, configuration)
 
@@ -43,7 +43,7 @@ def against_cpu(model, precision, stage, *loss):
 
 
 def against_pytorch(model, precision, suffix, *loss):
-    compare_gradients(model, precision, gradients(model, precision, 0, Device.target, suffix, *loss), tensors.load(MODELS / model / f"grads0{suffix}.safetensors"), FLOAT64[precision])
+    compare_gradients(model, precision, gradients(model, precision, 0, Device.target, suffix, *loss), expected_gradients(model, suffix), FLOAT64[precision])
 
 
 def curve(config, recorded, loss, skip):
