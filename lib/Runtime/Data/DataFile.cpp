@@ -36,12 +36,36 @@ int64_t sampleElements(const Input &input) {
   return elementCount(std::vector<int64_t>(input.shape.begin() + 1, input.shape.end()));
 }
 
-/// The inputs that text can feed: its tokens, and the label that is one token on (-1 in a forward plan).
-struct TextInputs {
-  int tokens = -1, labels = -1;
-  int64_t sequence = 0;
-  int64_t vocabulary = 0; // 0 where the plan does not tell
+/// A file of `count` tokens of `type` that begin at `offset`.
+Result<DataFile> makeTextFile(InputFile file, const Program &program, const TextInputs &text, Column tokens, int64_t count) {
+  // Sample i needs one token behind its sequence, as its last label.
+  int64_t extra = text.labels >= 0 ? 1 : 0;
+  DataFile data{std::move(file), (count - extra) / text.sequence, {}, {}};
+  if (count <= extra || data.samples == 0)
+    return inputError(data.file.path(), ": has ", count, " tokens, too few for one sample of ", text.sequence + extra);
+  tokens.elements = text.sequence;
+  for (size_t i = 0; i < program.inputs.size(); ++i) {
+    Column column = tokens;
+    column.isMade = int(i) != text.tokens && int(i) != text.labels;
+    if (column.isMade)
+      ZOPT_RETURN_IF_FAILED(checkMadeInput(program.model, program.inputs[i]));
+    if (int(i) == text.labels)
+      column.offset += sizeOf(tokens.type);
+    data.columns.push_back(column);
+  }
+  return Result<DataFile>(std::move(data));
+}
+
+/// llm.c's token files begin with 256 integers: a magic, a version, the number of tokens.
+constexpr int64_t kHeaderIntegers = 256;
+struct TokenFileKind {
+  int32_t magic, version;
+  TokenType type;
+  const char *name;
 };
+constexpr TokenFileKind kTokenFileKinds[] = {{20240520, 1, TokenType::UInt16, "GPT-2"}, {20240801, 7, TokenType::UInt32, "Llama 3"}};
+
+} // namespace
 
 Result<TextInputs> findTextInputs(const std::string &path, const Program &program) {
   TextInputs text;
@@ -76,37 +100,6 @@ Result<TextInputs> findTextInputs(const std::string &path, const Program &progra
     return inputError(path, ": holds tokens, but the plan's input ", tokens.name, " is ", shapeText(tokens.shape));
   return text;
 }
-
-/// A file of `count` tokens of `type` that begin at `offset`.
-Result<DataFile> makeTextFile(InputFile file, const Program &program, const TextInputs &text, Column tokens, int64_t count) {
-  // Sample i needs one token behind its sequence, as its last label.
-  int64_t extra = text.labels >= 0 ? 1 : 0;
-  DataFile data{std::move(file), (count - extra) / text.sequence, {}, {}};
-  if (count <= extra || data.samples == 0)
-    return inputError(data.file.path(), ": has ", count, " tokens, too few for one sample of ", text.sequence + extra);
-  tokens.elements = text.sequence;
-  for (size_t i = 0; i < program.inputs.size(); ++i) {
-    Column column = tokens;
-    column.isMade = int(i) != text.tokens && int(i) != text.labels;
-    if (column.isMade)
-      ZOPT_RETURN_IF_FAILED(checkMadeInput(program.model, program.inputs[i]));
-    if (int(i) == text.labels)
-      column.offset += sizeOf(tokens.type);
-    data.columns.push_back(column);
-  }
-  return Result<DataFile>(std::move(data));
-}
-
-/// llm.c's token files begin with 256 integers: a magic, a version, the number of tokens.
-constexpr int64_t kHeaderIntegers = 256;
-struct TokenFileKind {
-  int32_t magic, version;
-  TokenType type;
-  const char *name;
-};
-constexpr TokenFileKind kTokenFileKinds[] = {{20240520, 1, TokenType::UInt16, "GPT-2"}, {20240801, 7, TokenType::UInt32, "Llama 3"}};
-
-} // namespace
 
 Result<DataFile> openSafetensorsData(const std::string &path, const Program &program) {
   Result<SafetensorsFile> file = SafetensorsFile::open(path);

@@ -32,6 +32,15 @@ struct DataFile {
   std::vector<std::string> ignored; // tensors that no input asks for
 };
 
+/// The inputs that tokens can feed: themselves, and their label.
+struct TextInputs {
+  int tokens = -1, labels = -1; // indices of Program::inputs; no labels in a forward plan
+  int64_t sequence = 0;
+  int64_t vocabulary = 0; // 0 where the plan does not tell
+};
+/// `path` is for messages.
+Result<TextInputs> findTextInputs(const std::string &path, const Program &program);
+
 Result<DataFile> openSafetensorsData(const std::string &path, const Program &program);
 Result<DataFile> openBytesData(const std::string &path, const Program &program, bool askedFor);
 Result<DataFile> openTokensData(const std::string &path, const Program &program, TokenType tokenType);

@@ -7,6 +7,7 @@
 
 #include "zopt/Runtime/Data/Dataset.h"
 #include "DatasetKinds.h"
+#include "StoredDataset.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include <algorithm>
 
@@ -21,7 +22,16 @@ Result<std::unique_ptr<Dataset>> Dataset::open(const Program &program, const Dat
     if (!isMadeInput(input) && (input.shape.empty() || input.shape[0] != program.microBatch))
       return inputError(program.model, ": input ", input.name, " of shape ", shapeText(input.shape),
                         " does not begin with the micro-batch of ", program.microBatch, ", so samples cannot be put into it");
-  return options.files.empty() ? openSyntheticDataset(program, options) : openFileDataset(program, options);
+  if (options.files.empty() && options.jsonl.given)
+    return usageError("--bad-records, --long-rows and --pad-token apply to jsonl, but there is no --data");
+  if (options.files.empty())
+    return openSyntheticDataset(program, options);
+  Result<DataFormat> format = formatOfFiles(options);
+  if (format.failed())
+    return format.getStatus();
+  if (options.jsonl.given && *format != DataFormat::Jsonl)
+    return usageError("--bad-records, --long-rows and --pad-token apply to jsonl, but ", options.files.front(), " is none");
+  return *format == DataFormat::Jsonl ? openJsonlDataset(program, options) : openFileDataset(program, options);
 }
 
 int64_t Dataset::stepsPerEpoch() const {
@@ -59,6 +69,8 @@ Status Dataset::fill(int64_t step, int64_t microStep, int64_t rank, void *const 
     ZOPT_RETURN_IF_FAILED(fillInput(i, step, microStep, rank, destinations[i]));
   return success();
 }
+
+Status Dataset::fillInput(size_t, int64_t, int64_t, int64_t, void *) const { return success(); }
 
 Status Dataset::checkFirstBatch() const { return success(); }
 

@@ -13,6 +13,7 @@
 namespace zopt::runtime {
 
 Result<std::unique_ptr<Dataset>> openFileDataset(const Program &program, const DatasetOptions &options);
+Result<std::unique_ptr<Dataset>> openJsonlDataset(const Program &program, const DatasetOptions &options);
 Result<std::unique_ptr<Dataset>> openSyntheticDataset(const Program &program, const DatasetOptions &options);
 
 /// Whether the input is one of those that are made where the data lacks them: attention_mask, position_ids, token_type_ids, in the shapes they usually have.

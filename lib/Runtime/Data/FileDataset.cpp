@@ -7,61 +7,15 @@
 
 #include "DataFile.h"
 #include "DatasetKinds.h"
+#include "StoredDataset.h"
+#include "ValueRange.h"
 #include "zopt/Runtime/Core/DataType.h"
-#include "zopt/Runtime/Data/SampleOrder.h"
 #include <algorithm>
-#include <limits>
+#include <cstring>
 
 namespace zopt::runtime {
 
 namespace {
-
-/// Values that an input may have: [low, high], or the index that is ignored.
-struct ValueRange {
-  int64_t low, high;
-  bool hasIgnoreIndex;
-  int64_t ignoreIndex;
-
-  explicit ValueRange(const Input &input) : low(0), high(0), hasIgnoreIndex(input.hasIgnoreIndex), ignoreIndex(input.ignoreIndex) {
-    switch (input.type) {
-    case DataType::I64:
-      setLimits<int64_t>();
-      break;
-    case DataType::I32:
-      setLimits<int32_t>();
-      break;
-    case DataType::I16:
-      setLimits<int16_t>();
-      break;
-    case DataType::U16:
-      setLimits<uint16_t>();
-      break;
-    case DataType::I8:
-      setLimits<int8_t>();
-      break;
-    case DataType::U8:
-      setLimits<uint8_t>();
-      break;
-    default:
-      high = 1;
-      break;
-    }
-    hasIgnoreIndex = hasIgnoreIndex && contains(ignoreIndex);
-    if (input.limit > 0) {
-      low = 0;
-      high = std::min(high, input.limit - 1);
-    }
-  }
-  bool contains(int64_t value) const { return value >= low && value <= high; }
-  bool allows(int64_t value) const { return contains(value) || (hasIgnoreIndex && value == ignoreIndex); }
-
-private:
-  template <typename T>
-  void setLimits() {
-    low = std::numeric_limits<T>::min();
-    high = int64_t(std::numeric_limits<T>::max());
-  }
-};
 
 template <typename T>
 void widen(const void *from, int64_t *to, int64_t count) {
@@ -116,7 +70,7 @@ void storeIntegers(DataType type, const int64_t *from, void *to, int64_t count) 
   }
 }
 
-class FileDataset : public Dataset {
+class FileDataset : public StoredDataset {
 public:
   static Result<std::unique_ptr<Dataset>> open(const Program &program, const DatasetOptions &options);
   Status checkFirstBatch() const override;
@@ -126,13 +80,11 @@ protected:
 
 private:
   FileDataset(const Program &program, const DatasetOptions &options)
-      : Dataset(program, options), labelShift(options.labelShift), order(1, false, 0) {}
+      : StoredDataset(program, options), labelShift(options.labelShift) {}
 
   Status openFiles(const Program &program, const DatasetOptions &options);
   Status checkShift(const Program &program) const;
   void writeNotes();
-  size_t fileOf(int64_t sample) const;
-  int64_t sampleAt(int64_t step, int64_t microStep, int64_t rank, int64_t row) const;
   /// `rows` samples from `first` on, numbered within the file.
   Status readRows(const DataFile &data, size_t input, int64_t first, int64_t rows, char *destination) const;
   Status readIntegers(const DataFile &data, size_t input, int64_t first, int64_t count, char *destination) const;
@@ -143,61 +95,37 @@ private:
   LabelShift labelShift;
   bool isText = false; // labels are made from the tokens, shifted
   std::vector<DataFile> files;
-  std::vector<int64_t> firstSamples; // one a file
-  SampleOrder order;
 };
-
-bool endsWith(const std::string &text, const std::string &end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-Result<DataFormat> formatOf(const std::string &path, DataFormat asked) {
-  if (asked != DataFormat::Auto)
-    return asked;
-  if (endsWith(path, ".safetensors"))
-    return DataFormat::Safetensors;
-  if (endsWith(path, ".txt"))
-    return DataFormat::Bytes;
-  if (endsWith(path, ".bin"))
-    return DataFormat::Tokens;
-  return inputError(path, ": the name ends in none of .safetensors, .txt, .bin: give --data-format=safetensors, bytes or tokens");
-}
 
 Result<std::unique_ptr<Dataset>> FileDataset::open(const Program &program, const DatasetOptions &options) {
   std::unique_ptr<FileDataset> dataset(new FileDataset(program, options));
   ZOPT_RETURN_IF_FAILED(dataset->openFiles(program, options));
   ZOPT_RETURN_IF_FAILED(dataset->checkShift(program));
-  if (!dataset->keepsRemainder && dataset->sampleCount < dataset->batch)
-    return inputError(options.files.front(), ": the data has ", dataset->sampleCount, " samples, fewer than a global batch of ", dataset->batch,
-                      " (micro-batch ", dataset->micro, ", accumulation ", dataset->accumulation, ", ranks ", dataset->world, ")");
-  dataset->order = SampleOrder(dataset->sampleCount, options.shuffle, options.seed);
+  ZOPT_RETURN_IF_FAILED(dataset->putInOrder(options));
   dataset->writeNotes();
   return Result<std::unique_ptr<Dataset>>(std::move(dataset));
 }
 
 Status FileDataset::openFiles(const Program &program, const DatasetOptions &options) {
-  DataFormat common = DataFormat::Auto;
+  Result<DataFormat> format = formatOfFiles(options);
+  if (format.failed())
+    return format.getStatus();
   for (const std::string &path : options.files) {
-    Result<DataFormat> format = formatOf(path, options.format);
-    if (format.failed())
-      return format.getStatus();
-    if (common != DataFormat::Auto && *format != common)
-      return inputError(path, ": is of another format than ", options.files.front());
-    common = *format;
     Result<DataFile> data = *format == DataFormat::Safetensors ? openSafetensorsData(path, program)
-                            : *format == DataFormat::Bytes    ? openBytesData(path, program, options.format == DataFormat::Bytes)
-                                                              : openTokensData(path, program, options.tokenType);
+                            : *format == DataFormat::Bytes
+                                ? openBytesData(path, program, options.format == DataFormat::Bytes)
+                                : openTokensData(path, program, options.tokenType);
     if (data.failed())
       return data.getStatus();
     for (size_t i = 0; i < inputs.size() && !files.empty(); ++i)
       if (data->columns[i].isMade != files.front().columns[i].isMade)
-        return inputError(path, ": ", data->columns[i].isMade ? "lacks " : "has ", inputs[i].name, ", unlike ", options.files.front());
-    firstSamples.push_back(sampleCount);
-    sampleCount += data->samples;
+        return inputError(path, ": ", data->columns[i].isMade ? "lacks " : "has ", inputs[i].name, ", unlike ",
+                          options.files.front());
+    addFile(data->samples);
     files.push_back(std::move(*data));
   }
-  isText = common != DataFormat::Safetensors;
-  if (options.tokenType != TokenType::Auto && common != DataFormat::Tokens)
+  isText = *format != DataFormat::Safetensors;
+  if (options.tokenType != TokenType::Auto && *format != DataFormat::Tokens)
     return usageError("--token-dtype applies to token files, but ", options.files.front(), " is none");
   return success();
 }
@@ -206,17 +134,19 @@ Status FileDataset::checkShift(const Program &program) const {
   if (labelShift != LabelShift::Shift)
     return success();
   if (isText)
-    return usageError("--shift-labels applies to labels of safetensors; those of ", files.front().file.path(), " are made shifted");
+    return usageError("--shift-labels applies to labels of safetensors; those of ", files.front().file.path(),
+                      " are made shifted");
   for (const Input &input : inputs)
     if (input.kind == InputKind::Label && (input.shape.size() != 2 || isFloat(input.type) || !input.hasIgnoreIndex))
-      return inputError(program.model, ": --shift-labels cannot shift the label ", input.name, " of shape ", shapeText(input.shape), " and type ",
-                        nameOf(input.type), ": it shifts integer sequences whose loss has an ignored index");
+      return inputError(program.model, ": --shift-labels cannot shift the label ", input.name, " of shape ",
+                        shapeText(input.shape), " and type ", nameOf(input.type),
+                        ": it shifts integer sequences whose loss has an ignored index");
   return success();
 }
 
 void FileDataset::writeNotes() {
   const std::string &name = files.front().file.path();
-  std::string what = files.size() == 1 ? name : concat(name, " and ", files.size() - 1, " more");
+  std::string what = nameOfFiles(name);
   for (size_t i = 0; i < inputs.size(); ++i)
     if (files.front().columns[i].isMade)
       noteLines.push_back(concat(what, ": has no ", inputs[i].name, ", which is made: ",
@@ -228,19 +158,7 @@ void FileDataset::writeNotes() {
     ignored += (ignored.empty() ? "" : ", ") + tensor;
   if (!ignored.empty())
     noteLines.push_back(concat(what, ": the plan has no input for ", ignored, ", which is ignored"));
-  int64_t left = sampleCount % batch;
-  if (left && !keepsRemainder)
-    noteLines.push_back(concat(what, ": an epoch is ", stepsPerEpoch(), " steps of ", batch, " samples; the ", left, " samples left of ", sampleCount,
-                               ", less than one global batch, are dropped"));
-}
-
-size_t FileDataset::fileOf(int64_t sample) const {
-  return size_t(std::upper_bound(firstSamples.begin(), firstSamples.end(), sample) - firstSamples.begin()) - 1;
-}
-
-int64_t FileDataset::sampleAt(int64_t step, int64_t microStep, int64_t rank, int64_t row) const {
-  Place place = placeOf(step, microStep, rank, row);
-  return order.at(place.epoch, std::min(place.position, sampleCount - 1));
+  noteDropped(what);
 }
 
 Status FileDataset::fillInput(size_t index, int64_t step, int64_t microStep, int64_t rank, void *destination) const {
@@ -255,7 +173,8 @@ Status FileDataset::fillInput(size_t index, int64_t step, int64_t microStep, int
     int64_t sample = sampleAt(step, microStep, rank, row);
     size_t file = fileOf(sample);
     int64_t local = sample - firstSamples[file], rows = 1;
-    while (row + rows < micro && local + rows < files[file].samples && sampleAt(step, microStep, rank, row + rows) == sample + rows)
+    while (row + rows < micro && local + rows < files[file].samples &&
+           sampleAt(step, microStep, rank, row + rows) == sample + rows)
       ++rows;
     ZOPT_RETURN_IF_FAILED(readRows(files[file], index, local, rows, to + row * rowBytes));
     row += rows;
@@ -272,7 +191,8 @@ Status FileDataset::readRows(const DataFile &data, size_t index, int64_t first, 
                                      : readIntegers(data, index, first * column.elements, count, destination);
 }
 
-Status FileDataset::readIntegers(const DataFile &data, size_t index, int64_t first, int64_t count, char *destination) const {
+Status FileDataset::readIntegers(const DataFile &data, size_t index, int64_t first, int64_t count,
+                                 char *destination) const {
   constexpr int64_t chunk = 1024;
   const Column &column = data.columns[index];
   const Input &input = inputs[index];
@@ -292,7 +212,8 @@ Status FileDataset::readIntegers(const DataFile &data, size_t index, int64_t fir
   return success();
 }
 
-Status FileDataset::readFloats(const DataFile &data, size_t index, int64_t first, int64_t count, char *destination) const {
+Status FileDataset::readFloats(const DataFile &data, size_t index, int64_t first, int64_t count,
+                               char *destination) const {
   constexpr int64_t chunkBytes = 16 << 10;
   const Column &column = data.columns[index];
   const DataType type = inputs[index].type;
@@ -321,11 +242,12 @@ Status FileDataset::outOfRange(const DataFile &data, size_t index, int64_t eleme
       place[i] = rest % input.shape[i + 1];
     position = concat(", position ", shapeText(place));
   }
-  return inputError(data.file.path(), ": ", input.name, ": sample ", element / elements, position, ": value ", value, " is not in [", range.low, ", ",
-                    range.high, "]", range.hasIgnoreIndex ? concat(" nor the ignored index ", range.ignoreIndex) : "");
+  return inputError(data.file.path(), ": ", input.name, ": sample ", element / elements, position, ": ",
+                    range.refusal(value));
 }
 
-/// Hugging Face's labels repeat the input; the loss compares the logits at t with the label at t + 1, and the last position has none.
+/// Hugging Face's labels repeat the input; the loss compares the logits at t with the label at t + 1, and the last
+/// position has none.
 void FileDataset::shiftRows(const Input &input, char *data) const {
   const int64_t length = input.shape[1], size = sizeOf(input.type);
   for (int64_t row = 0; row < micro; ++row) {
@@ -351,8 +273,9 @@ Status FileDataset::checkFirstBatch() const {
   std::vector<Pair> pairs;
   for (size_t l = 0; l < inputs.size(); ++l)
     for (size_t i = 0; i < inputs.size(); ++i)
-      if (inputs[l].kind == InputKind::Label && inputs[i].kind == InputKind::Input && !files.front().columns[i].isMade && !isFloat(inputs[l].type) &&
-          !isFloat(inputs[i].type) && inputs[l].shape.size() == 2 && inputs[l].shape == inputs[i].shape)
+      if (inputs[l].kind == InputKind::Label && inputs[i].kind == InputKind::Input &&
+          !files.front().columns[i].isMade && !isFloat(inputs[l].type) && !isFloat(inputs[i].type) &&
+          inputs[l].shape.size() == 2 && inputs[l].shape == inputs[i].shape)
         pairs.push_back({i, l});
 
   for (int64_t microStep = 0; microStep < accumulation; ++microStep)
@@ -373,14 +296,17 @@ Status FileDataset::checkFirstBatch() const {
     return success();
   for (const Pair &pair : pairs)
     if (pair.counted > 0 && pair.equal * 100 >= pair.counted * 95)
-      return inputError(files.front().file.path(), ": ", inputs[pair.label].name, ": ", pair.equal, " of the first batch's ", pair.counted,
-                        " counted labels equal ", inputs[pair.input].name,
-                        " at the same position, so they seem not to be shifted: give --shift-labels to shift them, or --no-shift-labels if they are meant");
+      return inputError(files.front().file.path(), ": ", inputs[pair.label].name, ": ", pair.equal,
+                        " of the first batch's ", pair.counted, " counted labels equal ", inputs[pair.input].name,
+                        " at the same position, so they seem not to be shifted: give --shift-labels to shift them, or "
+                        "--no-shift-labels if they are meant");
   return success();
 }
 
 } // namespace
 
-Result<std::unique_ptr<Dataset>> openFileDataset(const Program &program, const DatasetOptions &options) { return FileDataset::open(program, options); }
+Result<std::unique_ptr<Dataset>> openFileDataset(const Program &program, const DatasetOptions &options) {
+  return FileDataset::open(program, options);
+}
 
 } // namespace zopt::runtime

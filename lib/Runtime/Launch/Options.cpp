@@ -38,15 +38,20 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--timeout", options.timeoutSeconds, "Seconds to wait for a collective or a peer (600)")->check(CLI::PositiveNumber);
   app.add_option("--cache-dir", options.cacheDirectory, "Where compiled plans are kept ($XDG_CACHE_HOME/zopt)");
 
-  app.add_option("--data", options.data.files, "Files with the samples; without it batches are synthetic")->expected(1, -1);
-  const std::map<std::string, DataFormat> formats = {{"auto", DataFormat::Auto}, {"safetensors", DataFormat::Safetensors}, {"bytes", DataFormat::Bytes}, {"tokens", DataFormat::Tokens}};
+  app.add_option("--data", options.data.files, "Files with the samples, or patterns of their names; without it batches are synthetic")->expected(1, -1);
+  const std::map<std::string, DataFormat> formats = {{"auto", DataFormat::Auto}, {"safetensors", DataFormat::Safetensors}, {"bytes", DataFormat::Bytes}, {"tokens", DataFormat::Tokens}, {"jsonl", DataFormat::Jsonl}};
   const std::map<std::string, TokenType> tokenTypes = {{"auto", TokenType::Auto}, {"uint16", TokenType::UInt16}, {"uint32", TokenType::UInt32}};
   std::string format = "auto", tokenType = "auto";
-  app.add_option("--data-format", format, "How to read them (auto: by the name's ending)")->check(CLI::IsMember({"auto", "safetensors", "bytes", "tokens"}));
+  app.add_option("--data-format", format, "How to read them (auto: by the name's ending)")->check(CLI::IsMember({"auto", "safetensors", "bytes", "tokens", "jsonl"}));
   app.add_option("--token-dtype", tokenType, "Elements of a token file without a header")->check(CLI::IsMember({"uint16", "uint32"}));
   bool shift = false, noShift = false;
   auto *shiftFlag = app.add_flag("--shift-labels", shift, "Shift labels that are equal to the inputs");
   app.add_flag("--no-shift-labels", noShift, "Take labels as they are, even where they look unshifted")->excludes(shiftFlag);
+  std::string badRecords = "stop", longRows = "truncate";
+  const CLI::Option *jsonlFlags[] = {
+  app.add_option("--bad-records", badRecords, "stop or skip: what a bad record of jsonl means (stop)")->check(CLI::IsMember({"stop", "skip"})),
+  app.add_option("--long-rows", longRows, "truncate or drop rows of jsonl that are longer than the plan's sequence (truncate)")->check(CLI::IsMember({"truncate", "drop"})),
+  app.add_option("--pad-token", options.data.jsonl.padToken, "Token behind rows of jsonl that are shorter (0)")};
   app.add_option("--steps", options.steps, "Steps to run (one epoch; 100 of synthetic data)")->check(CLI::PositiveNumber);
   app.add_option("--epochs", options.epochs, "Epochs to run")->check(CLI::PositiveNumber);
   app.add_flag("--shuffle", options.data.shuffle, "Visit samples in random order");
@@ -100,6 +105,11 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   options.data.tokenType = tokenTypes.at(tokenType);
   options.data.labelShift = shift ? LabelShift::Shift : noShift ? LabelShift::Keep : LabelShift::Check;
   options.data.seed = options.seed;
+  options.data.jsonl.badRecords = badRecords == "skip" ? JsonlOptions::BadRecords::Skip : JsonlOptions::BadRecords::Stop;
+  options.data.jsonl.longRows = longRows == "drop" ? JsonlOptions::LongRows::Drop : JsonlOptions::LongRows::Truncate;
+  for (const CLI::Option *flag : jsonlFlags)
+    options.data.jsonl.given |= flag->count() > 0;
+  ZOPT_RETURN_IF_FAILED(expandPatterns(options.data.files));
   options.sourceNames = names == "source";
   options.stopAtNonFinite = nonFinite == "stop";
   options.rollBackAtNonFinite = nonFinite == "rollback";

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Fills a Program's inputs from files (safetensors, bytes, tokens) or with synthetic values. Which sample goes where depends on nothing but step, micro-step and process rank:
+// Fills a Program's inputs from files (safetensors, bytes, tokens, jsonl) or with synthetic values. Which sample goes where depends on nothing but step, micro-step and process rank:
 //
 //   step s, micro-step a, rank r, row i  <-  position s * globalBatch + (a * world + r) * micro + i,   globalBatch = micro * accumulation * world
 //
@@ -25,11 +25,19 @@
 
 namespace zopt::runtime {
 
-enum class DataFormat { Auto, Safetensors, Bytes, Tokens };
+enum class DataFormat { Auto, Safetensors, Bytes, Tokens, Jsonl };
 /// Elements of a token file without a header.
 enum class TokenType { Auto, UInt16, UInt32 };
 /// What is done with the labels of safetensors: stop where they look unshifted, shift them, or take them as they are.
 enum class LabelShift { Check, Shift, Keep };
+
+/// How rows of jsonl become samples.
+struct JsonlOptions {
+  enum class BadRecords { Stop, Skip } badRecords = BadRecords::Stop;
+  enum class LongRows { Truncate, Drop } longRows = LongRows::Truncate; ///< rows of more tokens than the plan's sequence
+  int64_t padToken = 0;                                                 ///< behind shorter ones
+  bool given = false;                                                   ///< refused for data of other formats
+};
 
 struct DatasetOptions {
   std::vector<std::string> files; ///< in the order of their samples; none: synthetic batches
@@ -38,9 +46,13 @@ struct DatasetOptions {
   LabelShift labelShift = LabelShift::Check;
   bool shuffle = false;
   uint64_t seed = 0; ///< of the shuffle and of synthetic values
+  JsonlOptions jsonl;
 };
 
-/// The samples of a run. Const functions may be called from several threads; fill() allocates nothing.
+/// Puts the files that a pattern of a shell (*, ?, [...]) matches in its place, in the order of the bytes of their names. A pattern that is the name of a file is that file; one that matches none fails.
+Status expandPatterns(std::vector<std::string> &files);
+
+/// The samples of a run. Const functions may be called from several threads; fill() allocates nothing but where it parses jsonl.
 class Dataset {
 public:
   /// Opens the files and checks that they have what the Program wants: formats, names, types, shapes, and samples for at least one global batch. `program` is not kept.
@@ -67,7 +79,7 @@ public:
 
   /// Writes one micro-batch: destinations[i] has room for Program::inputs[i], in its type and shape. Values out of range fail with file, sample (in the file), position and value; the destinations
   /// are not to be used then.
-  Status fill(int64_t step, int64_t microStep, int64_t rank, void *const *destinations) const;
+  virtual Status fill(int64_t step, int64_t microStep, int64_t rank, void *const *destinations) const;
 
 protected:
   Dataset(const Program &program, const DatasetOptions &options);
@@ -76,8 +88,8 @@ protected:
     int64_t epoch, position;
   };
   Place placeOf(int64_t step, int64_t microStep, int64_t rank, int64_t row) const;
-  /// Writes inputs[input] of one micro-batch.
-  virtual Status fillInput(size_t input, int64_t step, int64_t microStep, int64_t rank, void *destination) const = 0;
+  /// Writes inputs[input] of one micro-batch, for fill().
+  virtual Status fillInput(size_t input, int64_t step, int64_t microStep, int64_t rank, void *destination) const;
 
   std::vector<Input> inputs;
   int64_t world, micro, accumulation, batch;
