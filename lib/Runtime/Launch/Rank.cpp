@@ -160,6 +160,12 @@ private:
         return csv.getStatus();
       metrics->add(std::move(*csv));
     }
+    if (!options.tensorBoard.empty()) {
+      Result<std::unique_ptr<Monitor>> board = openTensorBoardMonitor(options.tensorBoard, goesOn ? std::optional(checkpoints.position().samples) : std::nullopt);
+      if (board.failed())
+        return board.getStatus();
+      metrics->add(std::move(*board));
+    }
     if (!options.onMetrics.empty()) {
       Result<std::unique_ptr<Monitor>> command = startCommandMonitor(options.onMetrics, [this](const std::string &text) { note(text); });
       if (command.failed())
@@ -178,7 +184,7 @@ private:
   }
 
   Status begin() {
-    if (!options.metrics.empty() || !options.csv.empty() || !options.onMetrics.empty()) {
+    if (!options.metrics.empty() || !options.csv.empty() || !options.tensorBoard.empty() || !options.onMetrics.empty()) {
       const std::string &resumed = checkpoints.resumedFrom();
       ZOPT_RETURN_IF_FAILED(openMetrics(!resumed.empty() || options.checkpoint.restart > 0));
       StartEvent event;

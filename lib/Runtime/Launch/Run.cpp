@@ -13,6 +13,7 @@
 #include "zopt/Runtime/Device/CUDA/Tuning.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <algorithm>
+#include <filesystem>
 #include <unistd.h>
 
 namespace zopt::runtime {
@@ -76,6 +77,16 @@ Status checkOutputFiles(const RunOptions &options, const Program &program) {
   for (const std::string *path : {&options.metrics, &options.csv, &options.weightsOut, &options.averageOut, &options.gradientsOut, &options.outputs, &options.trace})
     if (!path->empty())
       ZOPT_RETURN_IF_FAILED(checkWritable(*path));
+  if (!options.tensorBoard.empty()) {
+    // Folders are made when the run begins; what can be known before is whether the first of them can.
+    std::filesystem::path folder = std::filesystem::absolute(options.tensorBoard);
+    std::error_code code;
+    while (folder.has_relative_path() && !std::filesystem::exists(folder, code))
+      folder = folder.parent_path();
+    if (!std::filesystem::is_directory(folder, code))
+      return inputError(folder.string(), ": is no folder, which --tensorboard needs");
+    ZOPT_RETURN_IF_FAILED(checkWritable(folder / "events.out.tfevents"));
+  }
   if (!options.outputs.empty() && program.mode != "forward")
     return inputError("--outputs is for forward plans, but this plan's mode is ", program.mode);
   if (!options.averageOut.empty())

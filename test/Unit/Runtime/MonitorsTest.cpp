@@ -7,9 +7,11 @@
 
 #include "zopt/Runtime/Monitor/Monitors.h"
 #include "TemporaryFolder.h"
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <filesystem>
 #include <gmock/gmock.h>
 #include <limits>
 #include <thread>
@@ -158,6 +160,52 @@ TEST_F(CommandMonitorTest, DropsRecordsOfOneThatDoesNotRead) {
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 2.5);
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("does not read"), HasSubstr("bytes of records unread"),
                                     HasSubstr("missed"), HasSubstr("is left running")));
+}
+
+/// What is in the folder, file by file in the order of names.
+std::vector<std::string> eventFiles(const TemporaryFolder &folder) {
+  std::vector<std::string> names, contents;
+  for (const auto &entry : std::filesystem::directory_iterator(folder.path("board")))
+    names.push_back(entry.path().string());
+  std::sort(names.begin(), names.end());
+  for (const std::string &name : names)
+    contents.push_back(TemporaryFolder::read(name));
+  return contents;
+}
+
+void runBoard(const TemporaryFolder &folder, int64_t first, int64_t last,
+              std::optional<int64_t> resumeAfter = std::nullopt) {
+  MetricsFile metrics;
+  Result<std::unique_ptr<Monitor>> board = openTensorBoardMonitor(folder.path("board"), resumeAfter);
+  ASSERT_FALSE(board.failed()) << board.getStatus().message();
+  metrics.add(std::move(*board));
+  writeSteps(metrics, first, last);
+}
+
+/// The bytes that TensorFlow writes for the version, without the time: checked against tf.io.TFRecordWriter's
+/// checksums.
+TEST(TensorBoardMonitor, FramesEventsWithMaskedChecksums) {
+  TemporaryFolder folder;
+  runBoard(folder, 1, 2);
+  std::vector<std::string> files = eventFiles(folder);
+  ASSERT_EQ(files.size(), 1u);
+  // Length 24, and its checksum, as every event file of PyTorch and TensorFlow begins.
+  EXPECT_EQ(files[0].substr(0, 12), std::string("\x18\0\0\0\0\0\0\0\xa3\x7f\x4b\x22", 12));
+  EXPECT_EQ(files[0].substr(12 + 9, 15), "\x1a\x0d"
+                                         "brain.Event:2");
+  EXPECT_THAT(files[0], HasSubstr("Train/Samples/train_loss"));
+}
+
+TEST(TensorBoardMonitor, EveryRunHasAFileOfItsOwnBehindTheOthers) {
+  TemporaryFolder folder;
+  for (int run = 0; run < 3; ++run)
+    runBoard(folder, 1, run, run == 2 ? std::optional<int64_t>(8) : std::nullopt);
+  std::vector<std::string> files = eventFiles(folder);
+  ASSERT_EQ(files.size(), 3u);
+  EXPECT_EQ(files[0].size(), 12u + 24 + 4);
+  // The session's start at step 9, for the samples behind 8 are void: field 2 is 9, field 7 a message with status 1.
+  EXPECT_THAT(files[2], HasSubstr(std::string("\x10\x09\x3a\x02\x08\x01", 6)));
+  EXPECT_THAT(openTensorBoardMonitor("/proc/none").getStatus().message(), HasSubstr("/proc/none: mkdir"));
 }
 
 } // namespace

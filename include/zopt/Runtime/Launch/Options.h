@@ -46,7 +46,7 @@ struct RunOptions {
   InitializationOptions initialization;
   bool sourceNames = false;
   CheckpointOptions checkpoint;
-  std::string metrics, csv, onMetrics; // monitors
+  std::string metrics, csv, tensorBoard, onMetrics; // monitors
   std::string weightsOut, averageOut, gradientsOut, outputs, trace;
   enum class Report { None, Text, Json } memoryReport = Report::None;
   bool stopAtNonFinite = false, rollBackAtNonFinite = false;

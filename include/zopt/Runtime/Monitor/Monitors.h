@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A table of the steps, and a command that gets every record.
+// A table of the steps, TensorBoard's event files, and a command that gets every record.
 //
 //===----------------------------------------------------------------------===//
 
@@ -22,6 +22,12 @@ namespace zopt::runtime {
 /// of later ones. A file there that begins with other columns is refused.
 Result<std::unique_ptr<Monitor>> openCsvMonitor(const std::string &path,
                                                 std::optional<int64_t> resumeAfter = std::nullopt);
+
+/// A new event file for TensorBoard in `folder`, which is made where it is not there. A point a step and series, over
+/// samples, under DeepSpeed's names where it has them. `resumeAfterSamples`: earlier files' points behind that many
+/// samples are void; a run that does not go on makes all of theirs void. They stay on disk.
+Result<std::unique_ptr<Monitor>> openTensorBoardMonitor(const std::string &folder,
+                                                        std::optional<int64_t> resumeAfterSamples = std::nullopt);
 
 /// `warn` gets one line a problem; none of them ends the run.
 using Warn = std::function<void(const std::string &)>;
