@@ -11,8 +11,10 @@
 
 #include "zopt/Compiler/Driver.h"
 #include "zopt/Compiler/Compile.h"
+#include "zopt/Compiler/ConfigFile.h"
 #include "zopt/Compiler/MemoryReport.h"
 #include "zopt/Compiler/Pipelines.h"
+#include "zopt/Config/Keys.h"
 #include "zopt/Dialect/Plan/Plan.h"
 #include "zopt/Import/ImportOnnx.h"
 #include "zopt/Runtime/Core/Schedule.h"
@@ -113,8 +115,30 @@ struct Flags {
   Opt<bool> verifyPlan{ownName("verify-plan"), cl::desc("check a final plan without running it"), cl::cat(category)};
   Opt<bool> printPipeline{ownName("print-pipeline"), cl::desc("print the pipeline that these flags make, and do nothing else"), cl::cat(category)};
   Opt<bool> listOps{ownName("list-ops"), cl::desc("list the ONNX operators that import and that differentiate"), cl::cat(category)};
+  Opt<std::string> config{ownName("config"), cl::desc("settings of a DeepSpeed config (JSON); flags override them"), cl::value_desc("file"), cl::cat(category)};
+  Opt<bool> configCheck{ownName("config-check"), cl::desc("print the effective configuration and where each value comes from as JSON, and do nothing else"), cl::cat(category)};
+  Opt<bool> strict{ownName("strict"), cl::desc("refuse a config that has keys without effect here, or that needed interpretation"), cl::cat(category)};
+  Opt<bool> listConfigKeys{ownName("list-config-keys"), cl::desc("list every key of a DeepSpeed config and what becomes of it"), cl::cat(category)};
   Opt<bool> listParameters{ownName("list-parameters"), cl::desc("list every initializer, trained or not, and why"), cl::cat(category)};
+
+  /// What a config may say, or its effective configuration shows.
+  std::vector<FlagValue> settings();
 };
+
+std::string textOf(bool value) { return value ? "true" : "false"; }
+std::string textOf(int64_t value) { return std::to_string(value); }
+/// The shortest text that reads back as the same number.
+std::string textOf(double value) { return nlohmann::json(value).dump(); }
+std::string textOf(const std::string &value) { return value; }
+
+std::vector<FlagValue> Flags::settings() {
+  std::vector<FlagValue> all;
+  auto add = [&](auto &...options) { (all.push_back({&options, textOf(options.getValue())}), ...); };
+  add(mode, zeroStage, bf16, fp16, fp64, lossScale, lossScaleInitPower, lossScaleWindow, lossScaleHysteresis, lossScaleConsecutiveHysteresis, lossScaleMin, gradDtype, microBatch, gradAccum, globalBatch);
+  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode);
+  add(optimizer, lr, betas, eps, weightDecay, momentum, nesterov, averageDecay, schedule, clip, decay, noDecay, bucketBytes, persistBytes, recompute, nproc, target, chip);
+  return all;
+}
 
 /// One line a problem on stderr: `file:node: error: what`.
 LogicalResult printDiagnostic(Diagnostic &diagnostic, StringRef input) {
@@ -155,6 +179,8 @@ public:
   /// Turns flags into options; an exit code where they contradict one another.
   int readFlags();
   int readLossScale();
+  /// Gives flags that the command line lacks the values of --config. An exit code.
+  int readConfig();
   int compile(DialectRegistry &registry);
   int runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &config);
 
@@ -166,12 +192,26 @@ private:
   int print(ModuleOp module);
 
   Flags &flags;
+  ConfigFile configFile;
   StepOptions step;
   BatchOptions batch;
   FinalPlanOptions specialize;
 };
 
 } // namespace
+
+int Driver::readConfig() {
+  if (flags.config.empty()) {
+    for (llvm::cl::Option *option : std::initializer_list<llvm::cl::Option *>{&flags.configCheck, &flags.strict})
+      if (option->getNumOccurrences())
+        return usageError("--" + option->ArgStr + " is about the file of --config, which is not given");
+    return 0;
+  }
+  const int code = configFile.apply(flags.config, flags.settings(), flags.nproc, flags.strict);
+  if (code && flags.configCheck)
+    configFile.print(flags.settings(), llvm::outs());
+  return code;
+}
 
 int Driver::readLossScale() {
   for (llvm::cl::Option *option : std::initializer_list<llvm::cl::Option *>{&flags.lossScale, &flags.lossScaleInitPower, &flags.lossScaleWindow, &flags.lossScaleHysteresis, &flags.lossScaleConsecutiveHysteresis, &flags.lossScaleMin}) {
@@ -395,6 +435,14 @@ int Driver::compile(DialectRegistry &registry) {
     listOps(llvm::outs());
     return 0;
   }
+  if (flags.listConfigKeys) {
+    llvm::outs() << config::describeKeys();
+    return 0;
+  }
+  if (flags.configCheck && (!configFile.needsModel() || !flags.input.getNumOccurrences())) {
+    configFile.print(flags.settings(), llvm::outs());
+    return 0;
+  }
   if (flags.printPipeline) {
     llvm::outs() << "builtin.module(" << buildStepPipeline(step, batch);
     if (flags.nproc)
@@ -427,6 +475,15 @@ int Driver::compile(DialectRegistry &registry) {
   }
   if (!module)
     return kExitInput;
+  if (configFile.needsModel() && getLevel(*module) == "forward") {
+    configFile.applyModel(*module, flags.settings());
+    step.bucketBytes = flags.bucketBytes;
+    step.persistBytes = flags.persistBytes;
+  }
+  if (flags.configCheck) {
+    configFile.print(flags.settings(), llvm::outs());
+    return 0;
+  }
   if (auto micro = (*module)->getAttrOfType<IntegerAttr>("train.micro_batch"); micro && batch.global && batch.accum && *batch.global % (micro.getInt() * *batch.accum)) {
     llvm::errs() << input << ": error: global batch " << *batch.global << " is not divisible by micro-batch " << micro.getInt() << " times " << *batch.accum << " micro-steps\n";
     return kExitInput;
@@ -543,6 +600,8 @@ int zopt::zoptMain(int argc, char **argv) {
 
   MlirOptMainConfig config = MlirOptMainConfig::createFromCLOptions();
   Driver driver(flags);
+  if (int code = driver.readConfig())
+    return code;
   if (int code = driver.readFlags())
     return code;
   // A pass or a testing flag on the command line makes this an mlir-opt.
