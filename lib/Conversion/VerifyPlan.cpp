@@ -313,7 +313,7 @@ private:
     if (op.getByteOffsets()[0] % getBytes(op.getLhsOperand().getElementType()) || op.getByteOffsets()[1] % getBytes(op.getRhsOperand().getElementType()) ||
         op.getByteOffsets()[2] % getBytes(op.getOutOperand().getElementType()))
       return op.emitOpError("starts inside an element: offsets ") << op.getByteOffsetsAttr();
-    if (!isOnGpu() && (op.getAux() || op.getBiasGradient() || op.getAlgorithm()))
+    if (!isOnGpu() && (op.getAux() || op.getBiasGradient() || op.getAddend() || op.getAlgorithm()))
       return op.emitOpError("has an epilogue, which target ") << target.getTarget() << " does not have";
     return verifyOperandsApart(op);
   }

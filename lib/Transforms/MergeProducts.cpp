@@ -12,6 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Dialect/Zero/Zero.h"
 #include "zopt/Transforms/Passes.h"
@@ -177,8 +178,15 @@ private:
     if (MatmulOp gradient = terms.front().weightGradient)
       if (Operation *y =
               skipMovement(weightGradientsHaveXFirst ? gradient.getRhs() : gradient.getLhs()).getDefiningOp();
-          y && !y->isBeforeInBlock(start))
-        return;
+          y && !y->isBeforeInBlock(start)) {
+        // Computed again right before its first reader, it can be earlier.
+        if (!isPure(y) || llvm::any_of(y->getOperands(), [&](Value operand) {
+              Operation *definition = operand.getDefiningOp();
+              return definition && !definition->isBeforeInBlock(start);
+            }))
+          return;
+        y->moveBefore(start);
+      }
     rewrite(sum, terms, sums, start);
   }
 

@@ -2,7 +2,7 @@
 import numpy as np
 
 import tensors
-from harness import MODELS, add, compile_plan, memoize, reference, scratch, succeed
+from harness import MODELS, add, compile_plan, expected_gradients, memoize, reference, scratch, succeed
 
 CASES = [(m, "cross_entropy", "") for m in ("gpt2-tiny", "gpt2-tiny-ts", "llama-tiny", "llama-tiny-raw", "llama-tiny-op23", "mlp-tiny")]
 CASES += [("mlp-tiny", "mse", "-mse"), ("mlp-tiny", "bce_with_logits", "-bce")]
@@ -22,10 +22,6 @@ def gradients(model, loss, suffix, precision, stage, ranks):
     succeed(["zrun", plan, "--nproc", ranks, "--comm=local", "--threads", 1, "--data", MODELS / model / f"batch{suffix}.safetensors", "--steps", 1,
              "--gradients-out", folder / "g.safetensors", "--metrics", folder / "metrics.jsonl"])
     return tensors.load(folder / "g.safetensors")
-
-
-def expected_gradients(model, suffix):
-    return tensors.load(MODELS / model / f"grads0{suffix}.safetensors")
 
 
 def total_norm(g):

@@ -303,6 +303,20 @@ def train_anew(config, **extra):
     return result
 
 
+def expected_gradients(model, suffix=""):
+    """PyTorch's gradients of step 0. Models that other exporters made of the same weights have them under other names, some transposed: grads0.json."""
+    names = MODELS / model / "grads0.json"
+    if not names.exists():
+        return tensors.load(MODELS / model / f"grads0{suffix}.safetensors")
+    same = json.loads(names.read_text())
+    known, but = tensors.load(MODELS / same["same_as"] / "grads0.safetensors"), same["but"]
+    taken = {name if isinstance(name, str) else name[0] for name in but.values()}
+    gradients = {name: array for name, array in known.items() if name not in taken}
+    for name, source in but.items():
+        gradients[name] = known[source] if isinstance(source, str) else known[source[0]].T
+    return gradients
+
+
 def assert_same_training(a, b):
     """Losses, gradient norms and final weights agree in every bit."""
     for what, left, right in (("loss", a.losses, b.losses), ("grad_norm", a.norms, b.norms)):

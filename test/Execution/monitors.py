@@ -3,6 +3,7 @@ import csv
 import json
 import math
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 from harness import MODELS, compile_plan, execute, expect_refusal, read_metrics, scratch, succeed, test
@@ -125,3 +126,98 @@ def bridge_lines():
     assert done.stderr.count("is no record") == 2, done
     call = json.loads((folder / "calls").read_text())[-1]
     assert math.isnan(float(call[1]["Train/Samples/train_loss"])) and call[2] == 4, call
+
+
+class Page(HTMLParser):
+    """The tree of a page: every tag is closed in order, nothing is loaded, nothing runs."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.plots, self.cells, self.title = [], {}, [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open, f"tags left open: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        assert tag not in ("script", "link", "img", "iframe", "b") and not {"src", "href", "onload"} & attributes.keys(), (tag, attributes)
+        if tag == "svg":
+            self.plots[attributes["aria-label"]] = self.plot = {"polyline": [], "circle": [], "bars": []}
+        elif tag == "polyline":
+            self.plot["polyline"].append([tuple(map(float, pair.split(","))) for pair in attributes["points"].split()])
+        elif tag == "circle":
+            self.plot["circle"].append(float(attributes["cx"]))
+        elif tag == "rect" and attributes.get("class") == "bar":
+            self.plot["bars"].append(float(attributes["width"]))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes another tag"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "td":
+            self.cells.append(data)
+        elif self.open and self.open[-1] == "title":
+            self.title += data
+
+
+def page_of(folder):
+    succeed(["zrun", "report", folder / "m", "-o", folder / "report.html"])
+    return Page((folder / "report.html").read_text())
+
+
+@test("monitors/report: plots follow the values of the run")
+def report():
+    folder = scratch("report")
+    succeed(command("--metrics", folder / "m", steps=12))
+    page = page_of(folder)
+    start, steps, _ = read_metrics(folder / "m")
+    assert page.plots.keys() >= {"loss", "learning rate", "gradient norm, before clipping", "tokens a second", "samples a second", "peak memory of a rank"}, page.plots.keys()
+    [line] = page.plots["loss"]["polyline"]
+    losses = [step["loss"] for step in steps]
+    assert len(line) == 12, line
+    low, high = min(losses), max(losses)
+    for (x, y), loss in zip(line, losses):
+        assert abs((192 - y) / 180 - (loss - low) / (high - low)) < 1e-3, f"loss {loss} is drawn at {y}"
+    assert [x for x, _ in line] == sorted(x for x, _ in line), line
+    bars = page.plots["peak memory of a rank"]["bars"]
+    assert bars and bars[0::2] == bars[1::2], f"planned is measured: {bars}"
+    assert start[0]["plan"] in page.cells, page.cells
+
+
+@test("monitors/report: long runs keep their peaks, what is not finite is marked, text is escaped")
+def report_corners():
+    folder = scratch("report")
+    records = [{"event": "step", "step": n, "loss": 9.0 if n == 7777 else 1.0, "grad_norm": "nan" if n == 100 else 1.0} for n in range(1, 20001)]
+    records.append({"event": "warning", "text": "<b>&\"bold\"</b><script>x</script>"})
+    (folder / "m").write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = page_of(folder)
+    [line] = page.plots["loss"]["polyline"]
+    assert len(line) <= 1200 and min(y for _, y in line) == 12, f"the one peak is lost among {len(line)} points"
+    assert len(page.plots["gradient norm, before clipping"]["circle"]) == 1, page.plots
+    assert any("<script>x</script>" in cell for cell in page.cells), page.cells
+
+
+@test("monitors/report: of a run of one step, whose only loss is not finite")
+def report_one():
+    folder = scratch("report")
+    (folder / "m").write_text('{"event":"step","step":1,"loss":"nan","lr":0.0}\n')
+    page = page_of(folder)
+    assert page.plots["loss"]["polyline"] == [] and len(page.plots["loss"]["circle"]) == 1 and len(page.plots["learning rate"]["polyline"]) == 1, page.plots
+
+
+@test("monitors/report: what is no metrics file is refused, and no page is left")
+def report_refused():
+    folder = scratch("report")
+    (folder / "m").write_text('{"event":"step","step":1}\n\n[3]\n{"event":"step"}\n')
+    expect_refusal(execute(["zrun", "report", folder / "m", "-o", folder / "r"]), 1, "3 of 4 lines are no records.*: 2, 3, 4")
+    (folder / "empty").write_text("")
+    expect_refusal(execute(["zrun", "report", folder / "empty", "-o", folder / "r"]), 1, "holds no records")
+    expect_refusal(execute(["zrun", "report", folder / "missing", "-o", folder / "r"]), 1, "missing: open: No such file")
+    expect_refusal(execute(["zrun", "report", folder / "m"]), 2, "--output")
+    assert not (folder / "r").exists()

@@ -65,3 +65,28 @@ module {
     return %3, %5 : tensor<128x8xbf16>, tensor<2048x8xbf16>
   }
 }
+
+// -----
+
+// What the weight gradients read may be computed right before them, as recomputation does: it moves before the one product.
+// CHECK-LABEL: func.func @recomputed
+// CHECK: %[[Y:.*]] = train.exp %arg2 {train.recomputed}
+// CHECK: train.concat 1, %{{.*}}, %{{.*}} : {{.*}} -> tensor<8192x12xbf16>
+// CHECK-NEXT: train.matmul %{{.*}}, %[[Y]] {transpose_lhs} : {{.*}} -> tensor<12x8xbf16>
+module {
+  train.state @wq : tensor<8x8xbf16> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.state @wv : tensor<4x8xbf16> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  func.func @recomputed(%v: tensor<8192x4xbf16>, %q: tensor<8192x8xbf16>, %p: tensor<8192x8xbf16>) -> (tensor<8192x8xbf16>, tensor<4x8xbf16>, tensor<8x8xbf16>) {
+    %wq = train.read_state @wq : tensor<8x8xbf16>
+    %wv = train.read_state @wv : tensor<4x8xbf16>
+    %dv = train.neg %v : tensor<8192x4xbf16>
+    %dq = train.neg %q : tensor<8192x8xbf16>
+    %a = train.matmul %dv, %wv : tensor<8192x4xbf16>, tensor<4x8xbf16> -> tensor<8192x8xbf16>
+    %y = train.exp %p {train.recomputed} : tensor<8192x8xbf16>
+    %dwv = train.matmul %dv, %y {transpose_lhs} : tensor<8192x4xbf16>, tensor<8192x8xbf16> -> tensor<4x8xbf16>
+    %b = train.matmul %dq, %wq : tensor<8192x8xbf16>, tensor<8x8xbf16> -> tensor<8192x8xbf16>
+    %dwq = train.matmul %dq, %y {transpose_lhs} : tensor<8192x8xbf16>, tensor<8192x8xbf16> -> tensor<8x8xbf16>
+    %dx = train.add %a, %b : tensor<8192x8xbf16>, tensor<8192x8xbf16> -> tensor<8192x8xbf16>
+    return %dx, %dwv, %dwq : tensor<8192x8xbf16>, tensor<4x8xbf16>, tensor<8x8xbf16>
+  }
+}

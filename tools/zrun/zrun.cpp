@@ -9,6 +9,7 @@
 #include "zopt/Runtime/Launch/Launcher.h"
 #include "zopt/Runtime/Launch/Options.h"
 #include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Monitor/RunPage.h"
 #include <cstring>
 
 using namespace zopt::runtime;
@@ -16,6 +17,12 @@ using namespace zopt::runtime;
 int main(int argc, char **argv) {
   if (argc > 1 && std::strcmp(argv[1], "ckpt") == 0)
     return runCheckpointTool(argc - 1, argv + 1);
+  if (argc > 1 && std::strcmp(argv[1], "report") == 0) {
+    Status status = runReportTool(argc - 1, argv + 1);
+    if (status.failed())
+      reportError(status);
+    return status.failed() ? int(status.kind()) : 0;
+  }
   RunOptions options;
   Result<Parsed> parsed = parseOptions(argc, argv, options);
   if (parsed.failed()) {

@@ -23,8 +23,8 @@ def Recompute : Pass<"zopt-recompute", "mlir::ModuleOp"> {
     | full | products and attention too, in segments | what crosses the ends of segments, and the last segment |
 
     Table lookups, statistics of rows (results at least 8 times smaller than an operand) and what depends on states and constants alone are never computed again. A remark says how many ops are, their
-    flops, and the bytes kept before and after. Never changes @apply_step or what forward computes. Numerics: bitwise; but where a target makes
-    GELU part of a product (zopt-fuse-matmul-epilogues), which rounds nothing before it, the GELU that runs again is that of the rounded pre-activation.
+    flops, and the bytes kept before and after. Never changes @apply_step or what forward computes. Numerics: bitwise; but where a target
+    takes GELU, sums and other products into one product of 16-bit types, which rounds less (zopt-fuse-matmul-epilogues, zopt-merge-products), a clone may leave it less to take.
   }];
   let options = [Option<"policy", "policy", "std::string", "\"none\"", "none, selective or full">];
   let dependentDialects = ["::zopt::train::TrainDialect"];

@@ -19,8 +19,8 @@ using namespace zopt::kernels;
 
 using Combine = KernelBuilder::Combine;
 
-/// Blocks that fill the largest GPU several times over.
-static constexpr int64_t kBlocks = 1024;
+/// Blocks that are on the largest GPU at once, five a multiprocessor: a few more would run alone at the end.
+static constexpr int64_t kBlocks = 640;
 /// Rows that a thread should at least have.
 static constexpr int64_t kRowsPerThread = 16;
 /// Rows whose loads are in flight together.
@@ -45,7 +45,7 @@ struct Launch {
   Context &context;
   const ColumnReduction &reduction;
   Tile tile;
-  int64_t rows, chunks; // rows of a chunk are as many as it takes
+  int64_t rows, chunks, chunkRows;
 
   using Terms = llvm::function_ref<SmallVector<Value>(ValueRange outer, Value row, Value column, const Lanes &lanes)>;
   using Store = llvm::function_ref<void(unsigned result, Value value, ValueRange outer, Value chunk, Value column)>;
@@ -58,7 +58,7 @@ struct Launch {
 void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
   OpBuilder &b = kernel.builder;
   Location loc = kernel.loc;
-  const int64_t columns = reduction.columns, columnChunks = llvm::divideCeil(columns, tile.columns()), chunkRows = llvm::divideCeil(rows, chunks);
+  const int64_t columns = reduction.columns, columnChunks = llvm::divideCeil(columns, tile.columns());
   const int64_t slots = tile.slots();
   const size_t width = reduction.results;
   SmallVector<int64_t> outerShape = reduction.outer;
@@ -172,8 +172,7 @@ void kernels::generateColumnTotals(Context &context, const ColumnReduction &redu
   for (unsigned workspace : workspaces)
     partials.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/false));
   SmallVector<View> results = declareResults(kernel, reduction);
-  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns), chunks,
-                1};
+  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns), /*rows=*/chunks, /*chunks=*/1, /*chunkRows=*/chunks};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
@@ -192,7 +191,11 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
   int64_t others = countElements(reduction.outer) * llvm::divideCeil(reduction.columns, tile.columns());
   int64_t chunks =
       std::clamp<int64_t>(reduction.rows / (tile.slots() * kRowsPerThread), 1, std::max<int64_t>(1, kBlocks / others));
-  chunks = llvm::divideCeil(reduction.rows, llvm::divideCeil(reduction.rows, chunks)); // none empty
+  // None empty, and each of as many rows as all threads load together, several times: a rest would be loaded row by row.
+  int64_t chunkRows = llvm::divideCeil(reduction.rows, chunks);
+  if (chunks > 1)
+    chunkRows = llvm::alignTo(chunkRows, tile.slots() * kUnroll);
+  chunks = llvm::divideCeil(reduction.rows, chunkRows);
   SmallVector<unsigned> workspaces;
   if (chunks > 1)
     for (unsigned k = 0; k < reduction.results; ++k)
@@ -204,7 +207,7 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
     results = declareResults(kernel, reduction);
   for (unsigned workspace : workspaces)
     results.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/true));
-  Launch launch{context, reduction, tile, reduction.rows, chunks};
+  Launch launch{context, reduction, tile, reduction.rows, chunks, chunkRows};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
