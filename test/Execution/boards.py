@@ -1,6 +1,9 @@
-"""TensorBoard's event files, read with a reader that shares nothing with the writer; scripts/test-python.sh reads them with TensorBoard's own."""
+"""The endpoint for Prometheus, and TensorBoard's event files, read with a reader that shares nothing with the writer; scripts/test-python.sh reads them with TensorBoard's own."""
 import math
+import re
+import socket
 import struct
+import sys
 from collections import defaultdict
 
 from harness import MODELS, compile_plan, execute, expect_refusal, read_metrics, scratch, succeed, test
@@ -148,3 +151,60 @@ def refused():
     (folder / "file").write_text("")
     for flags in ((), ("--dry-run",)):
         expect_refusal(execute(command("--tensorboard", folder / "file" / "b", *flags)), 1, r"file: is no folder")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# Asks at the end of the run, which waits for the command before it ends.
+SCRAPER = """
+import sys, urllib.request
+for line in sys.stdin:
+    if '"event":"end"' in line:
+        open(sys.argv[2], "w").write(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=10).read().decode())
+"""
+
+
+def parse_exposition(text):
+    """Prometheus's text format, strictly: help, type and value of each name, in this order."""
+    values, types, lines = {}, {}, text.splitlines()
+    assert text.endswith("\n") and len(lines) % 3 == 0, text
+    for about, kind, sample in zip(*[iter(lines)] * 3):
+        name, value = re.fullmatch(r"([a-z_]+) (\S+)", sample).groups()
+        assert re.fullmatch(rf"# HELP {name} \S.*", about), about
+        types[name] = re.fullmatch(rf"# TYPE {name} (gauge|counter)", kind).group(1)
+        assert name not in values and (types[name] == "counter") == name.endswith("_total"), sample
+        values[name] = float(value)
+    return values
+
+
+@test("boards/--prometheus tells the last step, over both ways of communication")
+def endpoint():
+    folder = scratch("prometheus")
+    (folder / "scraper.py").write_text(SCRAPER)
+    for comm in ("local", "mpi"):
+        port = free_port()
+        flags = [flag if flag != "--comm=local" else f"--comm={comm}" for flag in command("--metrics", folder / "m", "--prometheus", port)]
+        done = succeed([*flags, "--on-metrics", f"{sys.executable} {folder / 'scraper.py'} {port} {folder / 'page'}"])
+        assert "warning" not in done.stderr, done
+        last, values = read_metrics(folder / "m")[1][-1], parse_exposition((folder / "page").read_text())
+        (folder / "page").unlink()
+        for name, key in (("step", "step"), ("samples", "samples"), ("tokens", "tokens"), ("loss", "loss"), ("gradient_norm", "grad_norm"), ("learning_rate", "lr"), ("samples_per_second", "samples_per_s")):
+            assert values[f"zopt_{name}"] == last[key], f"{name}: {values}, but {last}"
+        assert values["zopt_process_steps_total"] == 5 and values["zopt_last_step_timestamp_seconds"] > 1.6e9, values
+
+
+@test("boards/a port that is taken ends the run before step 1")
+def taken():
+    folder = scratch("prometheus")
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        done = execute(command("--prometheus", port, "--weights-out", folder / "w"))
+        expect_refusal(done, 3, f"--prometheus: 127.0.0.1:{port}: .*Address already in use")
+    assert not (folder / "w").exists()
+    expect_refusal(execute(command("--prometheus", 70000)), 2, "70000")

@@ -68,6 +68,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--metrics", options.metrics, "Write metrics, a JSON object a line");
   app.add_option("--csv", options.csv, "Write the steps as a table of comma-separated values");
   app.add_option("--tensorboard", options.tensorBoard, "Write the steps as TensorBoard's event files into this folder");
+  app.add_option("--prometheus", options.prometheusPort, "Answer on this port of 127.0.0.1, where rank 0 is, with the last step")->check(CLI::Range(1, 65535));
   app.add_option("--on-metrics", options.onMetrics, "Start this command and write each record of --metrics to its input");
   app.add_option("--weights-out", options.weightsOut, "Write the final weights, safetensors");
   app.add_option("--ema-out", options.averageOut, "Write the moving average of the weights, safetensors");

@@ -172,6 +172,12 @@ private:
         return command.getStatus();
       metrics->add(std::move(*command));
     }
+    if (options.prometheusPort != 0) {
+      Result<std::unique_ptr<Monitor>> endpoint = startPrometheusMonitor(options.prometheusPort);
+      if (endpoint.failed())
+        return endpoint.getStatus();
+      metrics->add(std::move(*endpoint));
+    }
     return success();
   }
 
@@ -184,7 +190,7 @@ private:
   }
 
   Status begin() {
-    if (!options.metrics.empty() || !options.csv.empty() || !options.tensorBoard.empty() || !options.onMetrics.empty()) {
+    if (!options.metrics.empty() || !options.csv.empty() || !options.tensorBoard.empty() || !options.onMetrics.empty() || options.prometheusPort != 0) {
       const std::string &resumed = checkpoints.resumedFrom();
       ZOPT_RETURN_IF_FAILED(openMetrics(!resumed.empty() || options.checkpoint.restart > 0));
       StartEvent event;

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <filesystem>
 #include <gmock/gmock.h>
+#include <httplib.h>
 #include <limits>
 #include <thread>
 
@@ -206,6 +207,80 @@ TEST(TensorBoardMonitor, EveryRunHasAFileOfItsOwnBehindTheOthers) {
   // The session's start at step 9, for the samples behind 8 are void: field 2 is 9, field 7 a message with status 1.
   EXPECT_THAT(files[2], HasSubstr(std::string("\x10\x09\x3a\x02\x08\x01", 6)));
   EXPECT_THAT(openTensorBoardMonitor("/proc/none").getStatus().message(), HasSubstr("/proc/none: mkdir"));
+}
+
+/// A port that nobody listens on, and the socket that holds it until it is closed.
+int takePort(int &port) {
+  int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(bind(descriptor, reinterpret_cast<sockaddr *>(&address), size), 0);
+  EXPECT_EQ(listen(descriptor, 1), 0);
+  EXPECT_EQ(getsockname(descriptor, reinterpret_cast<sockaddr *>(&address), &size), 0);
+  port = ntohs(address.sin_port);
+  return descriptor;
+}
+
+TEST(PrometheusMonitor, TellsTheLastStep) {
+  int port = 0, holder = takePort(port);
+  EXPECT_THAT(startPrometheusMonitor(port).getStatus().message(),
+              HasSubstr(concat("--prometheus: 127.0.0.1:", port, ": bind: Address already in use")));
+  ::close(holder);
+  MetricsFile metrics;
+  Result<std::unique_ptr<Monitor>> endpoint = startPrometheusMonitor(port);
+  ASSERT_FALSE(endpoint.failed()) << endpoint.getStatus().message();
+  // No second one beside it.
+  EXPECT_TRUE(startPrometheusMonitor(port).failed());
+  metrics.add(std::move(*endpoint));
+  httplib::Client client("127.0.0.1", port);
+  auto get = [&](const char *path) { return client.Get(path); };
+  auto before = get("/metrics");
+  ASSERT_TRUE(before);
+  EXPECT_EQ(before->status, 200);
+  EXPECT_EQ(before->get_header_value("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
+  EXPECT_THAT(before->body, HasSubstr("zopt_process_steps_total 0\n"));
+  EXPECT_THAT(before->body, testing::Not(HasSubstr("zopt_loss")));
+  writeSteps(metrics, 7, 7);
+  StepEvent step = makeStep(8);
+  step.tokens = 1024;
+  step.lossScale = 65536;
+  step.skipped = true;
+  step.loss = NAN;
+  step.gradientNorm = std::numeric_limits<double>::infinity();
+  ASSERT_TRUE(metrics.write(step).succeeded());
+  auto after = get("/metrics");
+  ASSERT_TRUE(after);
+  for (const char *line :
+       {"# TYPE zopt_process_steps_total counter\nzopt_process_steps_total 2\n",
+        "\nzopt_process_skipped_steps_total 1\n", "\nzopt_step 8\n", "\nzopt_samples 64\n", "\nzopt_tokens 1024\n",
+        "# HELP zopt_loss Loss of the last step.\n# TYPE zopt_loss gauge\nzopt_loss NaN\n",
+        "\nzopt_gradient_norm +Inf\n", "\nzopt_learning_rate 1e-05\n", "\nzopt_loss_scale 65536\n",
+        "\nzopt_step_seconds 0.04125\n"})
+    EXPECT_THAT(after->body, HasSubstr(line));
+  EXPECT_EQ(get("/")->status, 404);
+  EXPECT_EQ(client.Post("/metrics", "x", "text/plain")->status / 100, 4);
+  ASSERT_TRUE(metrics.close().succeeded());
+  EXPECT_FALSE(get("/metrics"));
+}
+
+TEST(PrometheusMonitor, AClientThatSaysNothingDoesNotKeepTheRun) {
+  int port = 0;
+  ::close(takePort(port));
+  Result<std::unique_ptr<Monitor>> endpoint = startPrometheusMonitor(port);
+  ASSERT_FALSE(endpoint.failed()) << endpoint.getStatus().message();
+  int silent = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(uint16_t(port));
+  ASSERT_EQ(connect(silent, reinterpret_cast<sockaddr *>(&address), sizeof address), 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE((*endpoint)->close().succeeded());
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 4);
+  ::close(silent);
 }
 
 } // namespace

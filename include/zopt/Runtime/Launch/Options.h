@@ -47,6 +47,7 @@ struct RunOptions {
   bool sourceNames = false;
   CheckpointOptions checkpoint;
   std::string metrics, csv, tensorBoard, onMetrics; // monitors
+  int prometheusPort = 0;                           // 0: none
   std::string weightsOut, averageOut, gradientsOut, outputs, trace;
   enum class Report { None, Text, Json } memoryReport = Report::None;
   bool stopAtNonFinite = false, rollBackAtNonFinite = false;

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A table of the steps, TensorBoard's event files, and a command that gets every record.
+// A table of the steps, TensorBoard's event files, an endpoint for Prometheus, and a command that gets every record.
 //
 //===----------------------------------------------------------------------===//
 
@@ -28,6 +28,10 @@ Result<std::unique_ptr<Monitor>> openCsvMonitor(const std::string &path,
 /// samples are void; a run that does not go on makes all of theirs void. They stay on disk.
 Result<std::unique_ptr<Monitor>> openTensorBoardMonitor(const std::string &folder,
                                                         std::optional<int64_t> resumeAfterSamples = std::nullopt);
+
+/// Answers GET http://127.0.0.1:port/metrics with the last step in Prometheus's text format, from a thread of its own,
+/// until it is closed. A port that is taken fails.
+Result<std::unique_ptr<Monitor>> startPrometheusMonitor(int port);
 
 /// `warn` gets one line a problem; none of them ends the run.
 using Warn = std::function<void(const std::string &)>;
