@@ -56,6 +56,11 @@ std::string lower(std::string name) {
   return name;
 }
 
+/// Of checks that have all been made, so that every problem is told.
+bool all(std::initializer_list<bool> checks) {
+  return std::find(checks.begin(), checks.end(), false) == checks.end();
+}
+
 class Resolver {
 public:
   Resolver(const Document &document, const Request &request) : document(document), request(request) {
@@ -241,7 +246,7 @@ private:
     compute = flag ? (flagGiven("fp64") ? "fp64" : flagGiven("fp16") ? "fp16" : "bf16") : half ? "fp16" : brain ? "bf16" : "fp32";
     if (compute != "fp16")
       return;
-    const bool valid = atLeast("fp16.loss_scale", 0) & atLeast("fp16.min_loss_scale", 0, /*exclusive=*/true) & atLeast("fp16.loss_scale_window", 1) & atLeast("fp16.hysteresis", 1);
+    const bool valid = all({atLeast("fp16.loss_scale", 0), atLeast("fp16.min_loss_scale", 0, /*exclusive=*/true), atLeast("fp16.loss_scale_window", 1), atLeast("fp16.hysteresis", 1)});
     if (!valid)
       return;
     if (const json *scale = given("fp16.loss_scale"); scale && *scale != 0)
@@ -297,7 +302,7 @@ private:
     set("optimizer", coupled ? "adam" : known->flag, "optimizer.type", type ? Origin::Config : Origin::DeepSpeedDefault);
     if (type && name == "adam" && !coupled && !flagGiven("optimizer"))
       note("optimizer.type", "is Adam, which DeepSpeed runs as AdamW unless adam_w_mode is false");
-    const bool valid = atLeast(prefix + "lr", 0) & atLeast(prefix + "eps", 0) & atLeast(prefix + "weight_decay", 0) & atLeast(prefix + "momentum", 0);
+    const bool valid = all({atLeast(prefix + "lr", 0), atLeast(prefix + "eps", 0), atLeast(prefix + "weight_decay", 0), atLeast(prefix + "momentum", 0)});
     if (!valid)
       return;
     auto has = [&](const char *parameter) { return std::find(known->parameters.begin(), known->parameters.end(), parameter) != known->parameters.end(); };
@@ -396,7 +401,7 @@ private:
     const int64_t bytes = compute == "fp64" ? 8 : compute == "fp32" ? 4 : 2;
 
     const std::string reduceKey = prefix + "reduce_bucket_size", prefetchKey = prefix + "stage3_prefetch_bucket_size", persistKey = prefix + "stage3_param_persistence_threshold";
-    const bool valid = atLeast(reduceKey, 1) & atLeast(prefetchKey, third ? 0 : -1) & atLeast(persistKey, 0);
+    const bool valid = all({atLeast(reduceKey, 1), atLeast(prefetchKey, third ? 0 : -1), atLeast(persistKey, 0)});
     if (!valid)
       return;
     // One set of buckets is gathered and reduced: at stage 3 the smaller size counts.
