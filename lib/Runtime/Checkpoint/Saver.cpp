@@ -209,6 +209,9 @@ Status CheckpointSaver::exchange(const std::vector<uint8_t> &words, int64_t step
         post([this, number = attempt] { return publish(number); }, Stage::Publishing, Stage::Published);
     }
   }
+  // A failure may be the one that ends the run: nothing is begun that would be left half-written.
+  if (result && result->failure.failed())
+    return success();
   if (due && !active && step != savedStep)
     return begin(step, describe);
   if (due && !active)
