@@ -299,10 +299,21 @@ def export(module, inputs, path, *, dynamic=None, train=True, opset=DEFAULT_OPSE
         output_names, pick = choose_outputs(result, outputs)
         module.train(train)
         names = names_of(module)
-        with forward_of(module, inputs, pick), patches.for_export(), warnings.catch_warnings():
+        with forward_of(module, inputs, pick), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program, dynamic = trace(module, inputs, dynamic, report.notes)
-            model, program = convert(program, inputs, output_names, opset)
+            try:
+                with patches.for_export():
+                    program, kept = trace(module, inputs, dynamic, report.notes)
+                    model, program = convert(program, inputs, output_names, opset)
+            except ExportError:
+                report.notes.clear()
+                # Tracing bakes in the strides of a fused attention's result, which decompositions do not always find again: then without fused attention.
+                with patches.for_export(spell=True) as spelled:
+                    program, kept = trace(module, inputs, dynamic, report.notes)
+                    if not spelled:
+                        raise
+                    model, program = convert(program, inputs, output_names, opset)
+            dynamic = kept
         module.eval()
         rename_symbols(model, program, dynamic)
         report.norms = keep_batch_norms(model, program)

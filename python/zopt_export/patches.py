@@ -22,12 +22,14 @@ def attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, sc
 
 
 @contextlib.contextmanager
-def for_export():
-    """Within it: attention with dropout is spelled out, dropout1d to 3d drop by a mask of channels, and encoder layers take no path for inference."""
+def for_export(spell=False):
+    """Within it: attention with dropout (`spell`: all) is spelled out, dropout1d to 3d drop by a mask of channels, and encoder layers take no path for inference. Yields a list of what was spelled out."""
+    spelled = []
     fused = functional.scaled_dot_product_attention
 
     def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-        if dropout_p > 0:
+        if dropout_p > 0 or spell:
+            spelled.append(tuple(query.shape))
             return attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
         return fused(query, key, value, attn_mask=attn_mask, dropout_p=0.0, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa)
 
@@ -46,6 +48,6 @@ def for_export():
             stack.enter_context(mock.patch.object(functional, "scaled_dot_product_attention", attention))
             for axes in (1, 2, 3):
                 stack.enter_context(mock.patch.object(functional, f"dropout{axes}d", channels(axes)))
-            yield
+            yield spelled
     finally:
         torch.backends.mha.set_fastpath_enabled(was_fast)
