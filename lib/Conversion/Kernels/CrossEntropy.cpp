@@ -67,12 +67,14 @@ public:
     at.push_back(kernel.index(0));
     std::tie(counted, place) = loadLabel(kernel, views[1], at, ignoreIndex, rows.n);
   }
-  Value load(Value i, Lanes lanes) {
+  Value load(Value i, Lanes lanes, KernelBuilder::Source source = KernelBuilder::Source::Memory) {
     at.back() = i;
-    return kernel.loadCompute(views[0], at, lanes);
+    return kernel.convert(kernel.loadFrom(source, kept, views[0], at, lanes), type);
   }
+  /// GPU: for kernels that read the row again.
+  void keep() { kept = kernel.keepRow(rows.n, views[0].elementType); }
   std::pair<Value, Value> reduceLogSumExp() {
-    return kernel.reduceLogSumExp(rows.n, type, isNarrow(views[0]), [&](Value i, Lanes lanes) { return load(i, lanes); });
+    return kernel.reduceLogSumExp(rows.n, type, isNarrow(views[0]), kept, [&](Value i, Lanes lanes, KernelBuilder::Source source) { return load(i, lanes, source); });
   }
   Value loadLabelLogit() {
     at.back() = place;
@@ -104,6 +106,7 @@ public:
   SmallVector<View> views;
   SmallVector<Value> at; // the row's coordinates, and the last place that was asked for
   Value counted, place;  // whether the row counts, and its label
+  KernelBuilder::KeptRow kept;
 
 private:
   std::array<unsigned, 2> sums;
@@ -151,13 +154,13 @@ struct RowScalars {
 } // namespace
 
 /// GPU: the gradient of a counted row, as if no element were the label's; then the thread that wrote the label's element writes it again.
-static void writeGradRow(KernelBuilder &kernel, const View &logits, const View &result, SmallVector<Value> at, int64_t n, RowScalars row, double smoothing) {
+static void writeGradRow(KernelBuilder &kernel, const View &logits, const View &result, SmallVector<Value> at, int64_t n, RowScalars row, double smoothing, const KernelBuilder::KeptRow &kept = {}) {
   Type type = row.lse.getType();
   const bool narrow = isNarrow(logits);
   Value lses = kernel.broadcast(row.lse), scales = kernel.broadcast(row.scale), others = kernel.splat(smoothing / n, type);
-  kernel.forLanes(n, [&](Value i, Lanes lanes) {
+  kernel.forLanesOfKept(n, kept, [&](Value i, Lanes lanes, KernelBuilder::Source source) {
     at.back() = i;
-    Value p = kernel.expOfDifference(kernel.loadCompute(logits, at, lanes), lses, narrow);
+    Value p = kernel.expOfDifference(kernel.convert(kernel.loadFrom(source, kept, logits, at, lanes), type), lses, narrow);
     if (smoothing != 0)
       p = kernel.subF(p, others);
     kernel.storeRounded(kernel.mulF(p, scales), result, at, lanes);
@@ -246,6 +249,7 @@ LogicalResult kernels::generateCrossEntropyStep(Context &context, train::CrossEn
   Value scale = kernel.convert(kernel.loadScalar(scaleView, kernel.index(0)), row.type);
   // Read before the reduction, behind which the row may be written over.
   Value labelLogit = row.loadLabelLogit();
+  row.keep();
   auto [max, relative] = row.reduceLogSumExp();
   Value lse = kernel.addF(max, kernel.logF(relative));
   row.storeLoss(lse, labelLogit, smoothing != 0 ? row.sumLogits() : Value());
@@ -253,7 +257,7 @@ LogicalResult kernels::generateCrossEntropyStep(Context &context, train::CrossEn
     auto branch = scf::IfOp::create(b, kernel.loc, row.counted, /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    writeGradRow(kernel, row.views[0], row.views[2], row.at, rows.n, {lse, scale, row.place, labelLogit}, smoothing);
+    writeGradRow(kernel, row.views[0], row.views[2], row.at, rows.n, {lse, scale, row.place, labelLogit}, smoothing, row.kept);
     b.setInsertionPointToStart(branch.elseBlock());
     kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
       row.at.back() = i;

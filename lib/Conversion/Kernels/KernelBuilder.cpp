@@ -440,7 +440,7 @@ SmallVector<Value> KernelBuilder::forRange(int64_t n, ValueRange init, function_
 
 void KernelBuilder::forLanes(int64_t n, LaneBody body) {
   if (isGpu())
-    return forLanesGpu(n, body);
+    return forLanesGpu(0, n, body);
   int64_t whole = n / kCpuLanes * kCpuLanes;
   if (whole == kCpuLanes)
     body(index(0), Lanes{});
