@@ -34,7 +34,7 @@ llvm::ArrayRef<Operator> operators() {
       {"Flatten", 13, lowerReshape, foldReshape, "reshape", true},
       {"Floor", 13, lowerUnary, foldUnary, "floor", true},
       {"Gather", 13, lowerGather, foldGather, "gather, slice", true},
-      {"GatherND", 13, lowerKnownOnly, foldGatherND, "(known values)", false},
+      {"GatherND", 13, lowerGatherGrid, foldGatherND, "slice, transpose, broadcast", true},
       {"Gelu", 20, lowerGelu, nullptr, "gelu", true},
       {"Gemm", 13, lowerGemm, nullptr, "matmul", true},
       {"Greater", 13, lowerCompare, foldBinary, "compare", false},

@@ -39,6 +39,11 @@ llvm::LogicalResult lowerTrilu(NodeImporter &node);
 /// For operators that are shape arithmetic or masks: they fold, or are refused.
 llvm::LogicalResult lowerKnownOnly(NodeImporter &node);
 
+// GatherGrid.cpp
+/// GatherND whose known tuples count along axes of the result or stay the same; null where they do something else.
+mlir::Value gatherGrid(NodeImporter &node);
+llvm::LogicalResult lowerGatherGrid(NodeImporter &node);
+
 // OperatorsCompute.cpp
 llvm::LogicalResult lowerMatMul(NodeImporter &node);
 llvm::LogicalResult lowerGemm(NodeImporter &node);
