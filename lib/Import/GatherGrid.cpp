@@ -104,12 +104,4 @@ Value gatherGrid(NodeImporter &node) {
   return node.broadcastTo(node.reshape(node.transpose(value, permutation), narrow), shape);
 }
 
-LogicalResult lowerGatherGrid(NodeImporter &node) {
-  Value value = gatherGrid(node);
-  if (!value)
-    return lowerKnownOnly(node);
-  node.result(0, value);
-  return success();
-}
-
 } // namespace zopt::importer

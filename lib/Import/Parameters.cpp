@@ -42,15 +42,14 @@ public:
       if (!constants.contains(input.name()))
         data.insert(input.name());
     for (const onnx::NodeProto *node : flat.nodes()) {
-      // A shape depends on no data.
-      bool depends = false;
-      for (auto [i, input] : llvm::enumerate(node->input())) {
-        uses[input].push_back({node, static_cast<int>(i)});
-        depends |= data.contains(input);
-      }
-      if (depends && node->op_type() != "Shape" && node->op_type() != "Size")
-        for (const std::string &output : node->output())
+      forEachBody(*node, [&](const onnx::GraphProto &body) {
+        for (const onnx::ValueInfoProto &input : body.input())
+          data.insert(input.name());
+        for (const std::string &output : node->output()) // what a body makes of what it reads around it
           data.insert(output);
+      });
+      forEachBodyNode(*node, [&](const onnx::NodeProto &inner) { addNode(&inner); });
+      addNode(node);
     }
   }
 
@@ -61,6 +60,18 @@ public:
   bool dependsOnData(StringRef name) const { return data.contains(name); }
 
 private:
+  void addNode(const onnx::NodeProto *node) {
+      // A shape depends on no data.
+      bool depends = false;
+      for (auto [i, input] : llvm::enumerate(node->input())) {
+        uses[input].push_back({node, static_cast<int>(i)});
+        depends |= data.contains(input);
+      }
+      if (depends && node->op_type() != "Shape" && node->op_type() != "Size")
+        for (const std::string &output : node->output())
+          data.insert(output);
+  }
+
   llvm::StringMap<SmallVector<Use, 2>> uses;
   llvm::StringSet<> data;
 };
@@ -144,7 +155,9 @@ private:
     }
     if (op == "Gemm")
       return i == 2 ? Slot::Bias : Slot::Contraction;
-    if (op == "Gather")
+    if (op == "RNN" || op == "LSTM" || op == "GRU")
+      return i == 1 || i == 2 || i == 7 ? Slot::Contraction : i == 3 ? Slot::Bias : Slot::None;
+    if (op == "Gather" || op == "GatherElements" || op == "GatherND")
       return i == 0 ? Slot::Table : Slot::None;
     if (op == "LayerNormalization" || op == "InstanceNormalization" || op == "GroupNormalization" || op == "RMSNormalization")
       return i == 1 ? Slot::NormScale : i == 2 ? Slot::NormBias : Slot::None;

@@ -53,6 +53,10 @@ class Test:
 tests = []
 
 
+class Skip(Exception):
+    """Raised by a test that this machine cannot run, with the reason."""
+
+
 def add(name, function, *arguments, alone=False, plain=False, **named):
     """Registers `function(*arguments, **named)` as the test `name`."""
     assert all(t.name != name for t in tests), f"two tests are named {name}"
@@ -82,6 +86,8 @@ def run_tests(pattern, jobs, deadline=float("inf")):
             else:
                 t.function()
                 code, output = "PASS", ""
+        except Skip as reason:
+            code, output = "UNSUPPORTED", str(reason)
         except AssertionError as error:
             code, output = "FAIL", str(error)
         except Exception:

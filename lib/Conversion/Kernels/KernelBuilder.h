@@ -114,8 +114,10 @@ public:
   /// The thread's first place in the part of a row that begins at `base`, a multiple of the group's step.
   mlir::Value placeAt(int64_t base);
   mlir::Value isLeader();
-  /// One pass over a row: its maximum, and the sum of e^(x - maximum). Each thread keeps the largest element that it has seen and a sum relative to it. GPU only.
-  std::pair<mlir::Value, mlir::Value> reduceLogSumExp(int64_t n, mlir::Type type, llvm::function_ref<mlir::Value(mlir::Value index, Lanes lanes)> load);
+  /// One pass over a row: its maximum, and the sum of e^(x - maximum), by `expOfDifference`. Each thread keeps the largest element that it has seen and a sum relative to it. GPU only.
+  std::pair<mlir::Value, mlir::Value> reduceLogSumExp(int64_t n, mlir::Type type, bool narrow, llvm::function_ref<mlir::Value(mlir::Value index, Lanes lanes)> load);
+  /// Whether the calling thread has the element at `place` of the row.
+  mlir::Value owns(mlir::Value place);
   /// The values of all threads of the group, combined in one fixed order; each thread gets the same bits.
   mlir::Value groupReduce(Combine kind, mlir::Value value);
   mlir::Value shuffleXor(mlir::Value value, int64_t distance);
@@ -205,6 +207,9 @@ public:
   mlir::Value maxF(mlir::Value a, mlir::Value b);
   mlir::Value expF(mlir::Value a);
   mlir::Value logF(mlir::Value a);
+  /// e^(a - reference). Where `narrow` says that a is of 16 bits, a GPU takes 2^(a log2 e - reference log2 e): a multiply-add and an instruction, whose result is off by about 2^-24 (|a - reference| + |reference|)
+  /// of itself, where a is off by 2^-9 or 2^-12 of itself. The reference is finite or NaN.
+  mlir::Value expOfDifference(mlir::Value a, mlir::Value reference, bool narrow);
 
   //===--- loops ---===//
   using LaneBody = llvm::function_ref<void(mlir::Value index, Lanes lanes)>;

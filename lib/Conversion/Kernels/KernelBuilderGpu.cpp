@@ -530,9 +530,16 @@ SmallVector<Value> KernelBuilder::reduceRowGpu(int64_t n, ArrayRef<Combine> kind
   return results;
 }
 
-std::pair<Value, Value> KernelBuilder::reduceLogSumExp(int64_t n, Type type, function_ref<Value(Value, Lanes)> load) {
-  // The least finite number instead of -infinity: a difference of two of them would be NaN.
+Value KernelBuilder::owns(Value place) {
+  Value vector = spread.interleaved ? place : Value(arith::DivUIOp::create(builder, loc, place, index(spread.lanes)));
+  return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, arith::RemUIOp::create(builder, loc, vector, index(spread.threads)), threadInGroup);
+}
+
+std::pair<Value, Value> KernelBuilder::reduceLogSumExp(int64_t n, Type type, bool narrow, function_ref<Value(Value, Lanes)> load) {
+  // The least finite number instead of -infinity: a difference of two of them would be NaN. Where elements are narrow, its product with log2 e must be finite too; less counts as -infinity.
   double lowest = type.isF64() ? std::numeric_limits<double>::lowest() : std::numeric_limits<float>::lowest();
+  if (narrow)
+    lowest /= 2;
   Value hidden = splat(-std::numeric_limits<double>::infinity(), type);
   SmallVector<Value> partial = foldRow(n, {scalar(lowest, type), scalar(0, type)}, [&](ArrayRef<std::pair<Value, Lanes>> vectors, ArrayRef<Value> carried) -> SmallVector<Value> {
     SmallVector<Value> values;
@@ -544,14 +551,14 @@ std::pair<Value, Value> KernelBuilder::reduceLogSumExp(int64_t n, Type type, fun
     Value max = maxF(carried[0], horizontal(Combine::Max, largest)), maxes = broadcast(max);
     Value sums;
     for (Value value : values) {
-      Value terms = expF(subF(value, maxes));
+      Value terms = expOfDifference(value, maxes, narrow);
       sums = sums ? addF(sums, terms) : terms;
     }
-    Value earlier = mulF(carried[1], expF(subF(carried[0], max)));
+    Value earlier = mulF(carried[1], expOfDifference(carried[0], max, narrow));
     return {max, addF(earlier, horizontal(Combine::Sum, sums))};
   });
   Value max = groupReduce(Combine::Max, partial[0]);
-  return {max, groupReduce(Combine::Sum, mulF(partial[1], expF(subF(partial[0], max))))};
+  return {max, groupReduce(Combine::Sum, mulF(partial[1], expOfDifference(partial[0], max, narrow)))};
 }
 
 Value KernelBuilder::reduceLanesBetween(Combine kind, Value low, Value high, int64_t n, Type type, function_ref<Value(Value, Lanes)> terms) {
