@@ -169,7 +169,8 @@ def run_exporter(name, make, exporter, folder, reuse):
         kept.write_text(json.dumps(result))
     reference = result["reference"]
     norms = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in row.module.modules())
-    flags = ["--training-mode=train"] if norms and exporter != "zopt" else []
+    tied = len(list(row.module.parameters())) < len(list(row.module.named_parameters(remove_duplicate=False)))
+    flags = (["--training-mode=train"] if norms else []) + (["--tie-weights"] if tied else []) if exporter != "zopt" else []
     why = run_tool("zopt", folder, "model.onnx", "-o", "plan.mlir", f"--micro-batch={BATCH}", f"--loss={row.loss}", f"--class-axis={row.class_axis}", "--lr=1e-3", *flags, *row.flags, said=(said := []))
     trains = re.search(r"parameters train \(([\d,]+) elements\)", said[0]) if said else None
     result["trains"] = int(trains.group(1).replace(",", "")) if trains else None
