@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("ZOPT_BIN", ROOT / "build" / "release" / "bin"))
 PACKAGES = ["torch>=2.9", "torchvision", "transformers>=5", "timm", "onnx>=1.18", "onnxscript>=0.5", "onnxruntime", "safetensors"]
 STEPS, BATCH = 5, 4
-FIRST, LAST = 2e-5, 5e-4  # what counts as the same, relative to the loss where that is above 1
+FIRST, LAST = 2e-6, 1e-5  # what counts as the same, relative to the loss where that is above 1
 EXPORTERS = ("zopt", "dynamo", "script")
 
 
@@ -62,7 +62,7 @@ def call(row, batch):
 
 
 def train_here(row):
-    """PyTorch's losses."""
+    """PyTorch's losses, and how many numbers it trained."""
     import torch
     from torch.nn import functional
     losses = []
@@ -79,7 +79,7 @@ def train_here(row):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return losses
+    return losses, sum(p.numel() for p in row.module.parameters() if p.grad is not None)
 
 
 def one_line(error):
@@ -115,11 +115,14 @@ def parts_result(row, example):
     return row.module(**example, **fixed)
 
 
-def run_tool(name, folder, *arguments):
+def run_tool(name, folder, *arguments, said=None):
+    """Why it failed, or nothing. said: gets its messages."""
     try:
         done = subprocess.run([str(BIN / name), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=240)
     except subprocess.TimeoutExpired:
         return f"{name}: ran longer than 240 s"
+    if said is not None:
+        said.append(done.stderr)
     if done.returncode == 0:
         return ""
     found = {}
@@ -162,12 +165,15 @@ def run_exporter(name, make, exporter, folder, reuse):
             return {**result, "status": "export", "why": one_line(error)}
         result["export_s"] = round(time.monotonic() - begin, 1)
         save_file({**{n: t.contiguous() for n, t in row.inputs.items()}, "labels": row.labels}, str(folder / "data.safetensors"))
-        result["reference"] = train_here(row)
+        result["reference"], result["trained"] = train_here(row)
         kept.write_text(json.dumps(result))
     reference = result["reference"]
     norms = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in row.module.modules())
-    flags = ["--training-mode=train"] if norms and exporter != "zopt" else []
-    why = run_tool("zopt", folder, "model.onnx", "-o", "plan.mlir", f"--micro-batch={BATCH}", f"--loss={row.loss}", f"--class-axis={row.class_axis}", "--lr=1e-3", *flags, *row.flags)
+    tied = len(list(row.module.parameters())) < len(list(row.module.named_parameters(remove_duplicate=False)))
+    flags = (["--training-mode=train"] if norms else []) + (["--tie-weights"] if tied else []) if exporter != "zopt" else []
+    why = run_tool("zopt", folder, "model.onnx", "-o", "plan.mlir", f"--micro-batch={BATCH}", f"--loss={row.loss}", f"--class-axis={row.class_axis}", "--lr=1e-3", *flags, *row.flags, said=(said := []))
+    trains = re.search(r"parameters train \(([\d,]+) elements\)", said[0]) if said else None
+    result["trains"] = int(trains.group(1).replace(",", "")) if trains else None
     if why:
         return {**result, "status": "zopt", "why": why}
     why = run_tool("zrun", folder, "plan.mlir", "--data", "data.safetensors", "--steps", STEPS, "--metrics", "run.jsonl", "--target", "cpu", "--threads", 1)
@@ -177,7 +183,7 @@ def run_exporter(name, make, exporter, folder, reuse):
     (folder / "run.jsonl").unlink()
     scale = max(1.0, abs(reference[0]))
     differences = [abs(float(a) - b) / scale for a, b in zip(losses, reference)]
-    same = len(losses) == STEPS and differences[0] <= FIRST and max(differences) <= LAST  # a NaN is not
+    same = len(losses) == STEPS and differences[0] <= FIRST and max(differences) <= LAST and result["trains"] == result["trained"]  # a NaN is not
     return {**result, "status": "ok" if same else "differs", "first": differences[0], "last": max(differences), "losses": losses}
 
 
@@ -207,7 +213,8 @@ def cell(result):
     if result is None:
         return "not run"
     if result["status"] in ("ok", "differs"):
-        return f"{'' if result['status'] == 'ok' else '**differs** '}{result['first']:.0e} / {result['last']:.0e}"
+        others = f", trains {result['trains']:,} of {result['trained']:,}" if result["trains"] != result["trained"] else ""
+        return f"{'' if result['status'] == 'ok' else '**differs** '}{result['first']:.0e} / {result['last']:.0e}{others}"
     return {"export": "not exported", "zopt": "refused", "zrun": "refused", "failed": "not run"}[result["status"]]
 
 

@@ -127,7 +127,7 @@ encoder("deberta-v2", "deberta-v2", "DebertaV2ForSequenceClassification", relati
         norm_rel_ebd="layer_norm", share_att_key=True)
 encoder("mpnet", "mpnet", "MPNetForSequenceClassification", pad_token_id=1, low=2, max_position_embeddings=66)
 encoder("modernbert", "modernbert", "ModernBertForSequenceClassification", local_attention=8, global_attn_every_n_layers=2, mlp_dropout=0.0, embedding_dropout=0.0, cls_token_id=1, sep_token_id=2, reference_compile=False)
-encoder("xlnet", "xlnet", "XLNetForSequenceClassification", d_model=WIDTH, n_layer=2, n_head=4, d_inner=64, summary_last_dropout=0.0, hidden_size=..., num_hidden_layers=..., num_attention_heads=...)
+encoder("xlnet", "xlnet", "XLNetForSequenceClassification", d_model=WIDTH, n_layer=2, n_head=4, d_inner=64, summary_last_dropout=0.0, hidden_size=..., num_hidden_layers=..., num_attention_heads=..., max_position_embeddings=...)
 encoder("funnel", "funnel", "FunnelForSequenceClassification", block_sizes=[1, 1], d_model=WIDTH, n_head=4, d_head=8, d_inner=64, hidden_size=..., num_attention_heads=..., num_hidden_layers=...)
 
 

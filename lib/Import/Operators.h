@@ -38,6 +38,10 @@ llvm::LogicalResult lowerGather(NodeImporter &node);
 /// For operators that are shape arithmetic or masks: they fold, or are refused.
 llvm::LogicalResult lowerKnownOnly(NodeImporter &node);
 
+// GatherGrid.cpp
+/// GatherND whose known tuples count along axes of the result or stay the same; null where they do something else.
+mlir::Value gatherGrid(NodeImporter &node);
+
 // OperatorsIndexing.cpp
 llvm::LogicalResult lowerGatherElements(NodeImporter &node);
 llvm::LogicalResult lowerGatherND(NodeImporter &node);

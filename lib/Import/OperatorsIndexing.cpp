@@ -228,6 +228,10 @@ static Shape joined(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
 }
 
 LogicalResult lowerGatherND(NodeImporter &node) {
+  if (Value moved = gatherGrid(node)) {
+    node.result(0, moved);
+    return success();
+  }
   FailureOr<Tuples> t = tuplesOf(node, node.attribute("batch_dims", int64_t(0)));
   if (failed(t))
     return failure();

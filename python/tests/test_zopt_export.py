@@ -54,6 +54,21 @@ class Norms(nn.Module):
         return self.b(self.drop(self.n2(self.a(self.n1(x)) * self.scale)))
 
 
+class Odd(nn.Module):
+    """What cannot be told from a graph: a scalar and a gain of 1 + w that are parameters, a factor and a bias that are none, and a frozen matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+        self.gain, self.temperature = nn.Parameter(torch.zeros(8)), nn.Parameter(torch.tensor(1.5))
+        self.register_buffer("mean", torch.linspace(0.5, 1.0, 8))
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x):
+        x = self.frozen(x * self.mean) + torch.arange(8) * torch.tensor([0.1, 0.2]).repeat(4)
+        return self.head(torch.tanh(x) * (1 + self.gain)) * self.temperature
+
+
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -64,8 +79,6 @@ class Attention(nn.Module):
 
 
 class Scaled(nn.Module):
-    """A convolution first: what a factory's argument does."""
-
     def __init__(self, width):
         super().__init__()
         self.linear = nn.Linear(width, 3)
@@ -211,6 +224,17 @@ class Training(Case):
 
     def test_llama(self):
         self.check_language_model(LLAMA)
+
+    def test_what_a_graph_does_not_say(self):
+        torch.manual_seed(0)
+        module = Odd()
+        before = {name: p.detach().clone() for name, p in module.named_parameters()}
+        report = zopt_export.export(module, {"x": torch.randn(2, 8)}, self.folder / "m.onnx")
+        loss = lambda m, b: functional.cross_entropy(m(b["x"]), b["labels"])
+        self.train(module, report, {"x": torch.randn(24, 8), "labels": torch.randint(4, (24,))}, 4, loss)
+        for name, p in module.named_parameters():
+            self.assertEqual(torch.equal(p, before[name]), not p.requires_grad, name)
+        self.assertIn("4 parameters train (45 elements), 2 are frozen", self.tool("zopt", report.path, "-o", "plan.mlir"))
 
     def test_load_weights_says_what_is_wrong(self):
         module = Scaled(4)

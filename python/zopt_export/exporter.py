@@ -227,8 +227,12 @@ def place_weights(model, module, path, stored, embed):
     return mapped
 
 
-def write(model, path):
+def write(model, module, path):
     import onnx_ir as ir
+    # Which initializers are parameters is nowhere said in ONNX, and cannot be told from their use: a factor may be one, or a constant.
+    there = [(name, p.requires_grad) for name, p in module.named_parameters() if name in model.graph.initializers]
+    model.metadata_props["zopt.parameters"] = "\n".join(name for name, trained in there if trained)
+    model.metadata_props["zopt.frozen"] = "\n".join(name for name, trained in there if not trained)
     # Stack traces name this machine's folders and are most of a large graph's bytes; where in the module a node is stays.
     for node in model.graph:
         for key in [k for k in node.metadata_props if k != "pkg.torch.onnx.name_scopes"]:
@@ -323,10 +327,10 @@ def export(module, inputs, path, *, dynamic=None, train=True, opset=DEFAULT_OPSE
         note_semantics(module, model, train, report)
         path.parent.mkdir(parents=True, exist_ok=True)
         place_weights(model, module, path, stored, embed)
-        proto = write(model, path)
+        proto = write(model, module, path)
         describe = lambda values: {v.name: [d if isinstance(d, int) else d.value for d in v.shape] for v in values}
         report.inputs, report.outputs = describe(model.graph.inputs), describe(model.graph.outputs)
-        lost = [name for name in inputs if name not in report.inputs]
+        lost = [v.name for v in model.graph.inputs if not v.uses()]
         if lost:
             report.notes.append(f"the outputs do not depend on {', '.join(lost)}")
         halves = any(p.dtype in (torch.float16, torch.bfloat16) for p in module.parameters())
