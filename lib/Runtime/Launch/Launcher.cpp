@@ -136,6 +136,8 @@ int runAsRank(const RunOptions &given, const Job &job) {
       ZOPT_RETURN_IF_FAILED(communicator->broadcast("compiled plan", options.program));
     Result<std::shared_ptr<Run>> run = Run::load(options, options.program);
     Status loaded = run.getStatus();
+    if (loaded.succeeded())
+      options = (*run)->options;
     if (loaded.succeeded() && !compiled && rank == 0)
       loaded = checkRun(**run, job.localRanks);
     ZOPT_RETURN_IF_FAILED(together(loaded));
@@ -197,6 +199,7 @@ int runZrun(const RunOptions &given) {
     Result<std::shared_ptr<Run>> run = Run::load(options, *program);
     if (run.failed())
       return fail(run.getStatus());
+    options = (*run)->options;
     if (Status status = checkRun(**run, *ranksHere); status.failed())
       return fail(status);
     if (options.dryRun) {
