@@ -14,7 +14,7 @@ packages=(
   zlib1g-dev libzstd-dev libxml2-dev libcurl4-openssl-dev libedit-dev
   libonnx-dev libonnx-testdata libprotobuf-dev protobuf-compiler
   libdnnl-dev libopenmpi-dev openmpi-bin libgloo-dev
-  nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev libcpp-httplib-dev
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev libyaml-cpp-dev libcpp-httplib-dev
   libgtest-dev libgmock-dev
 )
 

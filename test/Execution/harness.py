@@ -180,6 +180,9 @@ def scratch(prefix="t"):
     return Path(tempfile.mkdtemp(prefix=prefix + "-", dir=Settings.work))
 
 
+refusals = []  # every line of an error that a test expected; troubleshooting.py looks for them in the guide
+
+
 def expect_refusal(done, code, *patterns):
     """One line a problem on stderr with `error:` in it, this exit code, nothing like a crash."""
     lines = [line for line in done.stderr.splitlines() if "error:" in line]
@@ -189,6 +192,7 @@ def expect_refusal(done, code, *patterns):
         assert bad not in done.stderr, f"a crash: {done}"
     for pattern in patterns:
         assert any(re.search(pattern, line) for line in lines), f"no error line matches /{pattern}/: {done}"
+    refusals.extend(lines)
     return lines
 
 

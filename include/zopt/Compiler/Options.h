@@ -44,6 +44,7 @@ struct StepOptions {
   int64_t lossScaleInitPower = 16, lossScaleWindow = 1000, lossScaleHysteresis = 2;
   bool lossScaleConsecutiveHysteresis = false;
   double lossScaleMin = 1;
+  std::string runSettings; // zrun's flags of a config, as zopt-record-settings takes them
   bool raise = true; ///< raise expansions (attention, norms, ...) to one op
 };
 

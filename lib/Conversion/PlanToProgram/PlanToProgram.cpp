@@ -127,6 +127,11 @@ LogicalResult Converter::convertTarget() {
   if (auto rate = module->getAttrOfType<FloatAttr>("train.learning_rate"))
     program.learningRate = rate.getValueAsDouble();
   program.schedule = stringAttribute("train.schedule", "");
+  for (auto [name, settings] : {std::pair("train.compiled", &program.compiled), std::pair("train.run", &program.run)})
+    if (auto dictionary = module->getAttrOfType<DictionaryAttr>(name))
+      for (NamedAttribute entry : dictionary)
+        if (auto text = dyn_cast<StringAttr>(entry.getValue()))
+          (*settings)[entry.getName().str()] = text.str();
   if (auto peak = module->getAttrOfType<DictionaryAttr>("plan.peak_by_class"))
     for (NamedAttribute entry : peak)
       program.peakByClass.push_back({entry.getName().str(), cast<IntegerAttr>(entry.getValue()).getInt()});
