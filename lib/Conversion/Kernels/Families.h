@@ -66,6 +66,12 @@ bool generateTransposition(Context &context, llvm::StringRef name, llvm::ArrayRe
 mlir::LogicalResult generateGather(Context &context, train::GatherOp op);
 mlir::LogicalResult generateGatherGrad(Context &context, train::GatherGradOp op);
 
+//===--- Scatter.cpp ---===//
+mlir::LogicalResult generateScatter(Context &context, train::ScatterOp op);
+
+//===--- TopK.cpp ---===//
+mlir::LogicalResult generateTopK(Context &context, train::TopKOp op);
+
 //===--- Reduce.cpp ---===//
 mlir::LogicalResult generateReduce(Context &context);
 

@@ -58,6 +58,8 @@ static LogicalResult generateKernels(Context &context) {
       .Case<train::ReshapeOp, train::TransposeOp, train::SliceOp, train::SliceGradOp, train::ConcatOp, train::BroadcastOp>([&](auto) { return generateMovement(context); })
       .Case([&](train::GatherOp op) { return generateGather(context, op); })
       .Case([&](train::GatherGradOp op) { return generateGatherGrad(context, op); })
+      .Case([&](train::ScatterOp op) { return generateScatter(context, op); })
+      .Case([&](train::TopKOp op) { return generateTopK(context, op); })
       .Case<train::ReduceSumOp, train::ReduceMeanOp, train::ReduceMaxOp>([&](auto) { return generateReduce(context); })
       .Case<train::SoftmaxOp, train::LogSoftmaxOp, train::SoftmaxGradOp, train::LogSoftmaxGradOp>([&](auto) { return generateSoftmax(context); })
       .Case<train::LayerNormOp, train::LayerNormGradOp, train::RMSNormOp, train::RMSNormGradOp>([&](auto) { return generateNorm(context); })

@@ -75,9 +75,9 @@ DataType Converter::dataType(Type type, Operation *op) {
   if (type.isInteger(1))
     return DataType::Bool;
   if (type.isInteger(64))
-    return DataType::I64;
+    return type.isUnsignedInteger() ? DataType::U64 : DataType::I64;
   if (type.isInteger(32))
-    return DataType::I32;
+    return type.isUnsignedInteger() ? DataType::U32 : DataType::I32;
   if (type.isInteger(16))
     return type.isUnsignedInteger() ? DataType::U16 : DataType::I16;
   if (type.isInteger(8))

@@ -108,7 +108,9 @@ void FunctionLowering::lowerGradientNorm(zero::GradientNormOp op) {
   for (auto name : op.getBuckets().getAsRange<FlatSymbolRefAttr>()) {
     BucketHome &home = *context.bucketOf.lookup(name.getAttr());
     bool whole = home.gradient == home.gradientWhole || context.isAlone();
-    workspaceBytes = std::max<int64_t>(workspaceBytes, (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double));
+    // A device sums all buckets' at once.
+    int64_t bytes = (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double);
+    workspaceBytes = context.isGpu() ? workspaceBytes + bytes : std::max(workspaceBytes, bytes);
     kernels.push_back(context.kernels.getGenerator().getSquaresKernel(home.gradientType));
   }
   StorageId workspace = context.storages.createTemporary(workspaceBytes, plan::MemoryClass::workspace);

@@ -30,9 +30,18 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("plan", options.plan, "The plan, plan.mlir");
   auto *ranks = app.add_option("--nproc", options.ranks, "Ranks on this machine (1)")->check(CLI::Range(1, 65536));
   app.add_option("--target", options.target, "auto, cpu or cuda (auto: cuda if every rank here has a GPU)")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--comm", options.comm, "mpi, nccl, or local: ranks are threads of one process (nccl where every rank has a GPU, otherwise mpi)")->check(CLI::IsMember({"auto", "mpi", "local", "nccl"}));
+  app.add_option("--comm", options.comm,
+                 "mpi, nccl, gloo (with --launcher=env), or local: ranks are threads of one process (nccl where every "
+                 "rank has a GPU, otherwise mpi or gloo)")
+      ->check(CLI::IsMember({"auto", "mpi", "local", "nccl", "gloo"}));
+  app.add_option("--launcher", options.launcher,
+                 "auto, or env: this process is a rank that torchrun, Kubernetes or a script has started, as RANK, "
+                 "WORLD_SIZE, MASTER_ADDR and MASTER_PORT say (auto)")
+      ->check(CLI::IsMember({"auto", "env"}));
   app.add_option("--threads", options.threads, "Threads a rank (cores / ranks of the machine, at least 1)")->check(CLI::Range(1, 4096));
   app.add_option("--hostfile", options.hostfile, "Nodes to start ranks on, in MPI's or DeepSpeed's format")->check(CLI::ExistingFile);
+  auto *include = app.add_option("--include", options.include, "Of the hostfile only these: NAME[:SLOT,...][@NAME...]");
+  app.add_option("--exclude", options.exclude, "Of the hostfile all but these")->excludes(include);
   app.add_option("--save-plan", options.savePlan, "Write the final plan that is run");
   app.add_flag("--autotune", options.autotune, "Time the GPU's algorithms for each matrix product first and take the fastest; --save-plan keeps them");
   app.add_option("--timeout", options.timeoutSeconds, "Seconds to wait for a collective or a peer (600)")->check(CLI::PositiveNumber);
@@ -145,6 +154,16 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError("a plan is wanted: zrun plan.mlir (zrun --help lists the flags)");
   if (!options.hostfile.empty() && options.comm == "local")
     return usageError("--hostfile starts ranks on other machines, which --comm=local cannot");
+  if (options.hostfile.empty() && !(options.include.empty() && options.exclude.empty()))
+    return usageError(options.include.empty() ? "--exclude" : "--include",
+                      " chooses among the machines of --hostfile, but there is none");
+  if (options.launcher == "env" && !options.hostfile.empty())
+    return usageError(
+        "--hostfile starts ranks on other machines, but with --launcher=env somebody else has started them");
+  if (options.launcher == "env" && (options.comm == "mpi" || options.comm == "local"))
+    return usageError("--launcher=env connects ranks by gloo or nccl, but --comm is ", options.comm);
+  if (options.launcher != "env" && options.comm == "gloo")
+    return usageError("--comm=gloo connects ranks that were started with --launcher=env");
   if (options.comm == "nccl" && options.target == "cpu")
     return usageError("--comm=nccl connects GPUs, but --target is cpu");
   if (!options.csv.empty() && options.csv == options.metrics)

@@ -215,7 +215,10 @@ private:
       StartEvent event;
       event.plan = program.planHash;
       event.ranks = communicator.size();
-      event.comm = program.target == "cuda" ? executor->exchange() : options.comm == "local" ? "local" : "mpi";
+      event.comm = program.target == "cuda"    ? executor->exchange()
+                   : options.launcher == "env" ? "gloo"
+                   : options.comm == "local"   ? "local"
+                                               : "mpi";
       event.target = program.target;
       for (const auto &[tier, peak] : executor->peak().measure())
         bytesOf(event.plannedPeak, tier) = peak.planned;

@@ -138,8 +138,9 @@ Status checkRun(const Run &run, int localRanks) {
     ZOPT_RETURN_IF_FAILED(checkTuning(run.program, options.devices[0].name));
   RunNeeds needs;
   needs.localRanks = localRanks;
-  needs.usesMpi = options.comm != "local" && localRanks > 1;
-  needs.localProcesses = needs.usesMpi ? localRanks : 1;
+  const bool processes = options.comm != "local" && localRanks > 1;
+  needs.usesMpi = processes && options.launcher != "env";
+  needs.localProcesses = processes ? localRanks : 1;
   const bool onDevice = run.program.target == "cuda";
   for (const Arena &arena : run.program.arenas)
     if (arena.tier != Tier::File)

@@ -23,7 +23,7 @@ namespace zopt::runtime {
 /// Changes whenever a field does: a cached Program of another version is compiled anew.
 constexpr int kProgramVersion = 4;
 
-enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool };
+enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool, U64, U32 };
 enum class Tier { Device, Host, File };
 enum class MemoryClass { Parameters, Gradients, Optimizer, Gathered, Activations, Workspace, Communication, Inputs, Buffers };
 

@@ -29,10 +29,13 @@ struct RunOptions {
   std::string plan;
   int ranks = 1;
   bool ranksGiven = false;
-  std::string comm = "auto";   // mpi, local, nccl; auto: nccl between GPUs, otherwise mpi
+  std::string launcher = "auto"; // env: ranks that somebody else has started, told by RANK, WORLD_SIZE, MASTER_ADDR and
+                                 // MASTER_PORT; auto: mpirun's, or zrun starts them
+  std::string comm =
+      "auto"; // mpi, local, nccl, gloo; auto: nccl between GPUs, otherwise mpi (gloo with the launcher env)
   std::string target = "auto"; // cpu, cuda; the launcher chooses (see Target.h) before anything else reads it
   int threads = 0; // 0: chosen
-  std::string hostfile, savePlan, cacheDirectory;
+  std::string hostfile, include, exclude, savePlan, cacheDirectory;
   double timeoutSeconds = 600;
 
   DatasetOptions data;
