@@ -103,7 +103,7 @@ def shipped():
 def wrong():
     folder = scratch("job")
     done = run_job(folder, "training: {gradient_acumulation_steps: 8, mixed_precision: int8}\nmodle: x.onnx\n")
-    lines = expect_refusal(done, 1, "gradient_acumulation_steps is no key of a job; did you mean training.gradient_accumulation_steps", "mixed_precision is \"int8\", expected one of no, bf16, fp16, fp32", "modle is no key of a job; did you mean model")
+    lines = expect_refusal(done, 1, "gradient_acumulation_steps is no key of a job; did you mean training.gradient_accumulation_steps", "mixed_precision is \"int8\", expected one of no, bf16, fp16, fp32", "modle is no key of a job")
     assert len(lines) == 3 and os.listdir(folder) == ["job.yaml"], done
     for flags, code, pattern in ((("--algorithm", "ppo"), 2, "--algorithm is ppo"), (("--nnodes", "2", "--node_rank", "2"), 2, "--node_rank is 2"), (("--algorithm", "pretrain"), 1, "is sft")):
         expect_refusal(run_job(folder, JOB, *flags), code, pattern)

@@ -7,8 +7,11 @@
 
 #include "zopt/Runtime/Launch/Settle.h"
 #include "zopt/Config/Config.h"
+#include "zopt/Runtime/Launch/Job.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include <climits>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <unistd.h>
@@ -23,6 +26,12 @@ std::optional<std::string> readText(const std::string &path) {
   if (!file || !(text << file.rdbuf()))
     return std::nullopt;
   return text.str();
+}
+
+/// Whether this process speaks for its job, as far as the environment tells.
+bool isFirst(const RunOptions &options) {
+  const char *rank = options.launcher == "env" ? std::getenv("RANK") : nullptr;
+  return rank ? std::strcmp(rank, "0") == 0 : detectJob().first;
 }
 
 /// Flags of the config, after its report.
@@ -44,9 +53,9 @@ Status readConfig(const RunOptions &options, const Program &program, std::map<st
   // Errors are the status; what else is to be said is said here.
   config::Resolved problems;
   std::swap(problems.refused, resolved.refused);
-  if (const std::string report = config::report(resolved, options.config, /*strict=*/false); !report.empty())
-      [[maybe_unused]]
-    ssize_t written = ::write(STDERR_FILENO, report.data(), report.size());
+  const std::string report = config::report(resolved, options.config, /*strict=*/false);
+  if (!report.empty() && isFirst(options))
+    [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, report.data(), report.size());
   if (!problems.refused.empty()) {
     std::string lines = config::report(problems, options.config, /*strict=*/false);
     lines.pop_back();

@@ -42,7 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   options.files = {"/proc/self/fd/" + std::to_string(file)};
   options.format = data[0] & 8 ? DataFormat::Bytes : DataFormat::Tokens;
   const TokenType types[] = {TokenType::Auto, TokenType::UInt16, TokenType::UInt32, TokenType::Auto};
-  options.tokenType = types[data[0] & 3];
+  if (options.format == DataFormat::Tokens) // otherwise the type is a mistake of the command line
+    options.tokenType = types[data[0] & 3];
   options.shuffle = data[0] & 16;
   auto check = [](const Status &status) {
     if (status.failed() && (status.kind() != ErrorKind::Input || status.message().find('\n') != std::string::npos))
