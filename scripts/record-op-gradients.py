@@ -85,12 +85,20 @@ def function(name, p):
         return nn.grid_sample(x, p["g"], {"linear": "bilinear", "cubic": "bicubic", "nearest": "nearest"}[mode], padding, corners == "1")
     if op == "AffineGrid":
         return nn.affine_grid(p["t"], (2, 1, 3, 4), form == "1")
+    if op == "Attention":
+        k, v = (torch.cat([p[past], p[name]], 2) if past in p else p[name] for past, name in (("pk", "k"), ("pv", "v")))
+        scores = p["q"] @ k.repeat_interleave(2, 1).transpose(2, 3) / 2
+        if form == "softcap":
+            scores = 1.5 * torch.tanh(scores / 1.5)
+        if form == "past":
+            scores = scores.masked_fill(torch.ones(3, 7, dtype=torch.bool).triu(3), -torch.inf)
+        return torch.softmax(scores + p.get("m", 0), -1) @ v.repeat_interleave(2, 1)
     if op == "Einsum":
         return torch.einsum(form, *p.values())
     raise KeyError(name)
 
 
-recorded = {}
+sketches = []
 for case in op_gradients.CASES:
     parameters, factors = case.draw()
     leaves = {name: torch.tensor(array, dtype=torch.float64, requires_grad=True) for name, array in parameters.items()}
@@ -98,6 +106,6 @@ for case in op_gradients.CASES:
     assert tuple(y.shape) == case.out, f"{case.name}: {tuple(y.shape)} instead of {case.out}"
     (y * torch.tensor(factors, dtype=torch.float64)).sum().backward()
     for name, leaf in leaves.items():
-        recorded[f"{case.name}/{name}"] = leaf.grad.numpy().astype(np.float32)
-tensors.save(op_gradients.RECORD, recorded)
-print(f"{len(op_gradients.CASES)} cases, {len(recorded)} gradients, {op_gradients.RECORD.stat().st_size} bytes")
+        sketches.append(op_gradients.sketch(f"{case.name}/{name}", leaf.grad.numpy()))
+tensors.save(op_gradients.RECORD, {"sketches": np.asarray(sketches)})
+print(f"{len(op_gradients.CASES)} cases, {len(sketches)} gradients, {op_gradients.RECORD.stat().st_size} bytes")

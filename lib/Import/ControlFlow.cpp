@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A training graph has no branches: the branch of an If that a known condition chooses, and every iteration of a Loop or Scan, are imported where the node stands, so that what folds
-// in an iteration folds, and the gradient is that of what was written out.
+// A training graph has no branches: the branch of an If that a known condition chooses, and every iteration of a Loop
+// or Scan, are imported where the node stands, so that what folds in an iteration folds, and the gradient is that of
+// what was written out.
 //
 //===----------------------------------------------------------------------===//
 
@@ -66,19 +67,21 @@ static void rename(Tensor &from, Tensor &to) {
   if (&from == &to)
     return;
   to = from;
-  to.alias = &from;
+  to.alias = from.alias ? from.alias : &from;
   to.producer = nullptr;
   to.initializer = nullptr;
 }
 
-bool GraphImporter::importBody(const onnx::GraphProto &body, const std::string &scope, ArrayRef<Tensor *> inputs, SmallVectorImpl<Tensor *> &outputs) {
+bool GraphImporter::importBody(const onnx::GraphProto &body, const std::string &scope, ArrayRef<Tensor *> inputs,
+                               SmallVectorImpl<Tensor *> &outputs) {
   const int64_t before = problems.errors();
   if (scopes.size() >= deepestBody) {
     problems.error(scope, "bodies of If, Loop and Scan are nested more than " + Twine(deepestBody) + " deep");
     return false;
   }
   if (static_cast<size_t>(body.input_size()) != inputs.size()) {
-    problems.error(scope, "the body has " + Twine(body.input_size()) + " inputs, but " + Twine(inputs.size()) + " are given");
+    problems.error(scope,
+                   "the body has " + Twine(body.input_size()) + " inputs, but " + Twine(inputs.size()) + " are given");
     return false;
   }
   if (body.sparse_initializer_size()) {
@@ -88,7 +91,8 @@ bool GraphImporter::importBody(const onnx::GraphProto &body, const std::string &
   llvm::StringMap<std::string> names;
   auto define = [&](StringRef name) -> Tensor & { return tensors[names[name] = scope + "/" + name.str()]; };
   auto defineTensor = [&](const onnx::TensorProto &proto, StringRef name) {
-    auto known = bodyTensors ? bodyTensors->find(&proto) : llvm::DenseMap<const onnx::TensorProto *, std::string>::const_iterator();
+    auto known = bodyTensors ? bodyTensors->find(&proto)
+                             : llvm::DenseMap<const onnx::TensorProto *, std::string>::const_iterator();
     Tensor *tensor = bodyTensors && known != bodyTensors->end() ? find(known->second) : nullptr;
     Tensor &own = define(name);
     if (tensor)
@@ -100,7 +104,8 @@ bool GraphImporter::importBody(const onnx::GraphProto &body, const std::string &
     defineTensor(initializer, initializer.name());
   scopes.push_back(&names);
   for (const onnx::NodeProto &node : body.node()) {
-    if (node.op_type() == "Constant" && node.output_size() == 1 && node.attribute_size() == 1 && node.attribute(0).has_t()) {
+    if (node.op_type() == "Constant" && node.output_size() == 1 && node.attribute_size() == 1 &&
+        node.attribute(0).has_t()) {
       defineTensor(node.attribute(0).t(), node.output(0));
       continue;
     }
@@ -139,7 +144,8 @@ bool GraphImporter::importBody(const onnx::GraphProto &body, const std::string &
     }
     const bool standard = copy.domain().empty() || copy.domain() == "ai.onnx";
     if (!standard || !findOperator(copy.op_type())) {
-      problems.error(copy.name(), "operator '" + (standard ? "" : copy.domain() + ".") + copy.op_type() + "' is not supported");
+      problems.error(copy.name(),
+                     "operator '" + (standard ? "" : copy.domain() + ".") + copy.op_type() + "' is not supported");
       complete = false;
     }
     if (complete)
@@ -164,7 +170,9 @@ bool GraphImporter::importBody(const onnx::GraphProto &body, const std::string &
 // Operators
 //===----------------------------------------------------------------------===//
 
-static std::string scopeOf(NodeImporter &node) { return node.proto.name().empty() && node.proto.output_size() ? node.proto.output(0) : node.proto.name(); }
+static std::string scopeOf(NodeImporter &node) {
+  return node.proto.name().empty() && node.proto.output_size() ? node.proto.output(0) : node.proto.name();
+}
 
 static void setOutput(NodeImporter &node, int i, Tensor &from) {
   if (node.wants(i))
@@ -174,7 +182,8 @@ static void setOutput(NodeImporter &node, int i, Tensor &from) {
 LogicalResult lowerIf(NodeImporter &node) {
   std::optional<Scalar> condition = node.constant(0) ? node.constant(0)->asSplat() : std::nullopt;
   if (!condition)
-    return node.error("the condition depends on the data, but it must be known when the model is imported: a training graph has no branches");
+    return node.error("the condition depends on the data, but it must be known when the model is imported: a training "
+                      "graph has no branches");
   const char *name = condition->integer ? "then_branch" : "else_branch";
   const onnx::GraphProto *branch = node.graph.body(node.proto, name);
   if (!branch)
@@ -183,7 +192,8 @@ LogicalResult lowerIf(NodeImporter &node) {
   if (!node.graph.importBody(*branch, scopeOf(node) + (condition->integer ? "/then" : "/else"), {}, outputs))
     return failure();
   if (static_cast<int>(outputs.size()) < node.proto.output_size())
-    return node.error(Twine("has ") + Twine(node.proto.output_size()) + " outputs, but its branch has " + Twine(outputs.size()));
+    return node.error(Twine("has ") + Twine(node.proto.output_size()) + " outputs, but its branch has " +
+                      Twine(outputs.size()));
   for (int i = 0; i < node.proto.output_size(); ++i)
     setOutput(node, i, *outputs[i]);
   return success();
@@ -202,7 +212,8 @@ static LogicalResult stack(NodeImporter &node, int i, ArrayRef<Tensor *> parts, 
     return failure();
   for (Tensor *part : parts)
     if (part->sequence || part->none || part->shape != shape || part->element != parts[0]->element)
-      return node.error("joins values of shapes " + describe(shape) + " and " + describe(part->shape) + " from its iterations");
+      return node.error("joins values of shapes " + describe(shape) + " and " + describe(part->shape) +
+                        " from its iterations");
   // Known scalars are a known vector.
   if (rank == 0 && llvm::all_of(parts, [](Tensor *part) { return part->constant && !part->constant->asTriangle(); })) {
     std::vector<Scalar> values;
@@ -246,11 +257,13 @@ LogicalResult lowerLoop(NodeImporter &node) {
     tensor.constant = std::move(constant);
     return node.graph.hide(std::move(tensor));
   };
-  Tensor *condition = node.has(1) ? node.graph.find(node.proto.input(1)) : known(Constant::splat(Element::Bool, {}, {1, 0}), i1);
+  Tensor *condition =
+      node.has(1) ? node.graph.find(node.proto.input(1)) : known(Constant::splat(Element::Bool, {}, {1, 0}), i1);
   const int states = std::max(0, node.inputs() - 2);
   const int scans = body->output_size() - 1 - states;
   if (scans < 0 || node.proto.output_size() > states + scans)
-    return node.error("has " + Twine(states) + " states and " + Twine(node.proto.output_size()) + " outputs, but its body has " + Twine(body->output_size()) + " outputs");
+    return node.error("has " + Twine(states) + " states and " + Twine(node.proto.output_size()) +
+                      " outputs, but its body has " + Twine(body->output_size()) + " outputs");
   SmallVector<Tensor *> state;
   for (int i = 0; i < states; ++i) {
     if (!node.has(2 + i))
@@ -262,11 +275,13 @@ LogicalResult lowerLoop(NodeImporter &node) {
   for (int64_t trip = 0; !trips || trip < *trips; ++trip) {
     std::optional<Scalar> goesOn = condition->constant ? condition->constant->asSplat() : std::nullopt;
     if (!goesOn)
-      return node.error("the condition of iteration " + Twine(trip) + " depends on the data, but it must be known when the model is imported");
+      return node.error("the condition of iteration " + Twine(trip) +
+                        " depends on the data, but it must be known when the model is imported");
     if (!goesOn->integer)
       break;
     if (trip == mostIterations)
-      return node.error((trips ? "runs " + Twine(*trips) : "runs more than " + Twine(mostIterations)) + " iterations; at most " + Twine(mostIterations) + " are unrolled");
+      return node.error((trips ? "runs " + Twine(*trips) : "runs more than " + Twine(mostIterations)) +
+                        " iterations; at most " + Twine(mostIterations) + " are unrolled");
     SmallVector<Tensor *> inputs = {known(Constant::splat(Element::Integer, {}, {trip, 0}), i64), condition};
     llvm::append_range(inputs, state);
     if (body->input_size() < static_cast<int>(inputs.size()))
@@ -292,18 +307,25 @@ LogicalResult lowerScan(NodeImporter &node) {
   const onnx::GraphProto *body = node.graph.body(node.proto, "body");
   const int64_t scanned = node.attribute("num_scan_inputs", int64_t(0));
   const int64_t states = node.inputs() - scanned;
-  if (!body || scanned < 1 || states < 0 || body->input_size() != node.inputs() || body->output_size() < states || node.proto.output_size() > body->output_size())
-    return node.error("has " + Twine(node.inputs()) + " operands of which " + Twine(scanned) + " are scanned, which its body does not fit");
+  if (!body || scanned < 1 || states < 0 || body->input_size() != node.inputs() || body->output_size() < states ||
+      node.proto.output_size() > body->output_size())
+    return node.error("has " + Twine(node.inputs()) + " operands of which " + Twine(scanned) +
+                      " are scanned, which its body does not fit");
   const int64_t scans = body->output_size() - states;
   auto list = [&](const char *name, int64_t count) -> FailureOr<SmallVector<int64_t, 8>> {
     SmallVector<int64_t, 8> values = node.attributeInts(name).value_or(SmallVector<int64_t, 8>(count, 0));
     if (static_cast<int64_t>(values.size()) != count)
-      return node.error(Twine("attribute '") + name + "' has " + Twine(values.size()) + " values, expected " + Twine(count));
+      return node.error(Twine("attribute '") + name + "' has " + Twine(values.size()) + " values, expected " +
+                        Twine(count));
     return values;
   };
-  auto axes = list("scan_input_axes", scanned), directions = list("scan_input_directions", scanned), outputAxes = list("scan_output_axes", scans), outputDirections = list("scan_output_directions", scans);
+  auto axes = list("scan_input_axes", scanned), directions = list("scan_input_directions", scanned),
+       outputAxes = list("scan_output_axes", scans), outputDirections = list("scan_output_directions", scans);
   if (failed(axes) || failed(directions) || failed(outputAxes) || failed(outputDirections))
     return failure();
+  for (int i = 0; i < node.inputs(); ++i)
+    if (!node.has(i) || (i >= states && (node.input(i).sequence || node.input(i).none)))
+      return node.error("operand " + Twine(i) + " is missing, or a sequence that is scanned");
   SmallVector<Tensor *> state;
   for (int64_t i = 0; i < states; ++i)
     state.push_back(node.graph.find(node.proto.input(i)));
@@ -359,8 +381,19 @@ LogicalResult lowerScan(NodeImporter &node) {
 //===----------------------------------------------------------------------===//
 
 bool takesSequences(StringRef op) {
-  static const llvm::StringSet<> names = {"If",         "Loop",          "Scan",       "Identity", "SequenceInsert",     "SequenceErase",        "SequenceAt",
-                                          "SequenceLength", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"};
+  static const llvm::StringSet<> names = {"If",
+                                          "Loop",
+                                          "Scan",
+                                          "Identity",
+                                          "SequenceInsert",
+                                          "SequenceMap",
+                                          "SequenceErase",
+                                          "SequenceAt",
+                                          "SequenceLength",
+                                          "ConcatFromSequence",
+                                          "Optional",
+                                          "OptionalGetElement",
+                                          "OptionalHasElement"};
   return names.contains(op);
 }
 
@@ -369,7 +402,8 @@ using Elements = std::vector<Tensor *>;
 static LogicalResult setSequence(NodeImporter &node, int i, Elements elements) {
   constexpr size_t mostElements = 1 << 16;
   if (elements.size() > mostElements)
-    return node.error("makes a sequence of " + Twine(elements.size()) + " elements; at most " + Twine(mostElements) + " are supported");
+    return node.error("makes a sequence of " + Twine(elements.size()) + " elements; at most " + Twine(mostElements) +
+                      " are supported");
   if (!node.wants(i))
     return success();
   Tensor &tensor = node.graph.make(node.proto.output(i));
@@ -392,7 +426,8 @@ static FailureOr<int64_t> position(NodeImporter &node, int i, int64_t count, boo
     return failure();
   const int64_t at = named->size() == 1 ? named->front() : count + 1, place = at < 0 ? at + count : at;
   if (place < 0 || place >= count + (end ? 1 : 0))
-    return node.error("the position " + describe(*named) + " is out of range for a sequence of " + Twine(count) + " elements");
+    return node.error("the position " + describe(*named) + " is out of range for a sequence of " + Twine(count) +
+                      " elements");
   return place;
 }
 
@@ -402,8 +437,11 @@ LogicalResult lowerSequence(NodeImporter &node) {
     return setSequence(node, 0, {});
   if (op == "SequenceConstruct") {
     Elements elements;
-    for (const std::string &input : node.proto.input())
-      elements.push_back(node.graph.find(input));
+    for (int i = 0; i < node.inputs(); ++i) {
+      if (!node.has(i))
+        return node.error("element " + Twine(i) + " is missing");
+      elements.push_back(node.graph.find(node.proto.input(i)));
+    }
     return setSequence(node, 0, std::move(elements));
   }
   FailureOr<const Elements *> from = sequence(node, 0);
@@ -448,11 +486,13 @@ LogicalResult lowerSequence(NodeImporter &node) {
     return failure();
   SmallVector<Value> values;
   for (Tensor *part : **from) {
-    bool fits = !part->sequence && !part->none && part->shape.size() == first.size() && part->element == (**from)[0]->element;
+    bool fits =
+        !part->sequence && !part->none && part->shape.size() == first.size() && part->element == (**from)[0]->element;
     for (size_t a = 0; fits && a < first.size(); ++a)
       fits = part->shape[a] == first[a] || (!isNew && static_cast<int64_t>(a) == *axis);
     if (!fits)
-      return node.error("joins values of shapes " + describe(first) + " and " + describe(part->shape) + " along axis " + Twine(*axis));
+      return node.error("joins values of shapes " + describe(first) + " and " + describe(part->shape) + " along axis " +
+                        Twine(*axis));
     Value value = node.graph.materialize(*part, /*full=*/true);
     if (!value)
       return failure();
@@ -462,6 +502,39 @@ LogicalResult lowerSequence(NodeImporter &node) {
     values.push_back(emit.reshape(value, shape));
   }
   node.result(0, emit.concat(values, *axis));
+  return success();
+}
+
+LogicalResult lowerSequenceMap(NodeImporter &node) {
+  const onnx::GraphProto *body = node.graph.body(node.proto, "body");
+  FailureOr<const Elements *> first = sequence(node, 0);
+  if (failed(first))
+    return failure();
+  const size_t count = (*first)->size();
+  if (!body || node.proto.output_size() > body->output_size())
+    return node.error("has no body, or more outputs than it");
+  if (count > static_cast<size_t>(mostIterations))
+    return node.error("maps " + Twine(count) + " elements; at most " + Twine(mostIterations) + " are written out");
+  std::vector<Elements> results(node.proto.output_size());
+  for (size_t i = 0; i < count; ++i) {
+    SmallVector<Tensor *> inputs;
+    for (int j = 0; j < node.inputs(); ++j) {
+      if (!node.has(j))
+        return node.error("operand " + Twine(j) + " is missing");
+      Tensor *given = node.graph.find(node.proto.input(j));
+      if (given->sequence && given->sequence->size() != count)
+        return node.error("maps sequences of " + Twine(count) + " and " + Twine(given->sequence->size()) + " elements");
+      inputs.push_back(given->sequence ? (*given->sequence)[i] : given);
+    }
+    SmallVector<Tensor *> outputs;
+    if (!node.graph.importBody(*body, scopeOf(node) + "/" + std::to_string(i), inputs, outputs))
+      return failure();
+    for (size_t j = 0; j < results.size(); ++j)
+      results[j].push_back(outputs[j]);
+  }
+  for (size_t j = 0; j < results.size(); ++j)
+    if (failed(setSequence(node, j, std::move(results[j]))))
+      return failure();
   return success();
 }
 
@@ -488,7 +561,8 @@ LogicalResult lowerSplitToSequence(NodeImporter &node) {
   for (int64_t part : sizes)
     sum += part < 1 || part > size ? size + 1 : part;
   if (sum != size)
-    return node.error("splits axis " + Twine(*axis) + " of " + describe(node.shape(0)) + " into parts of " + describe(sizes));
+    return node.error("splits axis " + Twine(*axis) + " of " + describe(node.shape(0)) + " into parts of " +
+                      describe(sizes));
   Value input = node.operand(0);
   if (!input)
     return failure();
@@ -509,7 +583,8 @@ LogicalResult lowerSplitToSequence(NodeImporter &node) {
 LogicalResult lowerOptional(NodeImporter &node) {
   StringRef op = node.proto.op_type();
   if (op == "OptionalHasElement") {
-    node.result(0, Constant::splat(Element::Bool, {}, {node.has(0) && !node.input(0).none, 0}), node.builder.getI1Type());
+    node.result(0, Constant::splat(Element::Bool, {}, {node.has(0) && !node.input(0).none, 0}),
+                node.builder.getI1Type());
     return success();
   }
   if (node.has(0)) {

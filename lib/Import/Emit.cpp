@@ -28,18 +28,27 @@ LogicalResult Emit::checkSize(ArrayRef<int64_t> shape) {
   return success();
 }
 
+LogicalResult Emit::checkNotEmpty(ArrayRef<int> operands) {
+  for (int i : operands)
+    if (node.has(i) && llvm::is_contained(node.shape(i), 0))
+      return node.error("operand " + Twine(i) + " " + describe(node.shape(i)) + " has no element");
+  return success();
+}
+
 /// Literals of up to 1 KiB of `attributes`, joined.
 static Value joinLiterals(Emit &emit, ArrayRef<Attribute> attributes, Type element) {
   const int64_t count = attributes.size(), perLiteral = literalBytes / (element.getIntOrFloatBitWidth() / 8);
   if (count > mostTableElements) {
-    (void)emit.node.error("needs a table of " + Twine(count) + " elements; at most " + Twine(mostTableElements) + " are supported");
+    (void)emit.node.error("needs a table of " + Twine(count) + " elements; at most " + Twine(mostTableElements) +
+                          " are supported");
     return nullptr;
   }
   SmallVector<Value> parts;
   for (int64_t i = 0; i < count; i += perLiteral) {
     const int64_t n = std::min(perLiteral, count - i);
     auto type = RankedTensorType::get({n}, element);
-    parts.push_back(train::ConstantOp::create(emit.b, emit.loc, type, DenseElementsAttr::get(type, attributes.slice(i, n))));
+    parts.push_back(
+        train::ConstantOp::create(emit.b, emit.loc, type, DenseElementsAttr::get(type, attributes.slice(i, n))));
   }
   return emit.concat(parts, 0);
 }
@@ -123,7 +132,9 @@ Value Emit::take(ArrayRef<Value> sources, int64_t axis, ArrayRef<int64_t> places
   SmallVector<int64_t> begins = {0};
   for (Value source : sources)
     begins.push_back(begins.back() + shapeOf(source)[axis]);
-  auto sourceOf = [&](int64_t place) { return static_cast<size_t>(llvm::upper_bound(begins, place) - begins.begin() - 1); };
+  auto sourceOf = [&](int64_t place) {
+    return static_cast<size_t>(llvm::upper_bound(begins, place) - begins.begin() - 1);
+  };
 
   // One source whose elements are each repeated as often: nearest neighbours.
   const int64_t count = places.size();
@@ -151,7 +162,8 @@ Value Emit::take(ArrayRef<Value> sources, int64_t axis, ArrayRef<int64_t> places
     Run run{source, places[i] - begins[source], 1, 1};
     if (i + 1 < count && sourceOf(places[i + 1]) == source) {
       run.step = places[i + 1] - places[i];
-      while (i + run.count < count && sourceOf(places[i + run.count]) == source && places[i + run.count] - places[i + run.count - 1] == run.step)
+      while (i + run.count < count && sourceOf(places[i + run.count]) == source &&
+             places[i + run.count] - places[i + run.count - 1] == run.step)
         ++run.count;
     }
     i += run.count;

@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// For operators that become many train ops. Every member builds ops at the node's place; where nothing has to be done the value itself comes back. Shapes are not checked here: the caller has.
+// For operators that become many train ops. Every member builds ops at the node's place; where nothing has to be done
+// the value itself comes back. Shapes are not checked here: the caller has.
 //
 //===----------------------------------------------------------------------===//
 
@@ -17,7 +18,8 @@
 
 namespace zopt::importer {
 
-/// Elements of a tensor that one node may make: beyond it a size is a mistake (or an attack), which is said before anything overflows.
+/// Elements of a tensor that one node may make: beyond it a size is a mistake (or an attack), which is said before
+/// anything overflows.
 constexpr int64_t mostElementsOfResult = int64_t(1) << 40;
 
 class Emit {
@@ -46,7 +48,8 @@ public:
     shape[axis] = size;
     return train::IotaOp::create(b, loc, mlir::RankedTensorType::get(shape, i64), axis, start, step);
   }
-  /// A vector of integers: an iota, or literals of at most 1 KiB that are joined; null (and an error) where it has more than 8192 elements.
+  /// A vector of integers: an iota, or literals of at most 1 KiB that are joined; null (and an error) where it has more
+  /// than 8192 elements.
   mlir::Value table(llvm::ArrayRef<int64_t> values);
   /// The same for floats, of `element`.
   mlir::Value table(llvm::ArrayRef<double> values, mlir::Type element);
@@ -66,10 +69,17 @@ public:
   mlir::Value min(mlir::Value x, double y) { return min(x, number(elementOf(x), y)); }
   mlir::Value conj(mlir::Value x, mlir::Value y) { return node.binary<train::AndOp>(x, y); }
   mlir::Value disj(mlir::Value x, mlir::Value y) { return node.binary<train::OrOp>(x, y); }
-  mlir::Value compare(train::ComparePredicate predicate, mlir::Value x, mlir::Value y) { return train::compare(b, loc, predicate, x, y); }
-  mlir::Value select(mlir::Value condition, mlir::Value x, mlir::Value y) { return train::select(b, loc, condition, x, y); }
+  mlir::Value compare(train::ComparePredicate predicate, mlir::Value x, mlir::Value y) {
+    return train::compare(b, loc, predicate, x, y);
+  }
+  mlir::Value select(mlir::Value condition, mlir::Value x, mlir::Value y) {
+    return train::select(b, loc, condition, x, y);
+  }
   mlir::Value cast(mlir::Value x, mlir::Type element) { return train::cast(b, loc, x, element); }
-  template <typename Op> mlir::Value unary(mlir::Value x) { return Op::create(b, loc, x.getType(), x); }
+  template <typename Op>
+  mlir::Value unary(mlir::Value x) {
+    return Op::create(b, loc, x.getType(), x);
+  }
   mlir::Value neg(mlir::Value x) { return unary<train::NegOp>(x); }
 
   //===--- movement ---===//
@@ -83,17 +93,23 @@ public:
   mlir::Value concat(llvm::ArrayRef<mlir::Value> parts, int64_t axis);
   /// Axis `from` moved to place `to`, the others in order.
   mlir::Value moveAxis(mlir::Value x, int64_t from, int64_t to);
-  /// The elements at `places` along an axis of the sources joined along it: slices, repetitions, or a gather by a table. Null (and an error) where the table would be too large.
+  /// The elements at `places` along an axis of the sources joined along it: slices, repetitions, or a gather by a
+  /// table. Null (and an error) where the table would be too large.
   mlir::Value take(llvm::ArrayRef<mlir::Value> sources, int64_t axis, llvm::ArrayRef<int64_t> places);
   /// Rows of axis 0.
   mlir::Value gather(mlir::Value data, mlir::Value indices);
-  mlir::Value sum(mlir::Value x, llvm::ArrayRef<int64_t> axes, bool keep = false) { return axes.empty() ? x : train::reduceSum(b, loc, x, axes, keep); }
+  mlir::Value sum(mlir::Value x, llvm::ArrayRef<int64_t> axes, bool keep = false) {
+    return axes.empty() ? x : train::reduceSum(b, loc, x, axes, keep);
+  }
 
-  /// Indices of any integer type as i64 in [0, size): negative ones count from the end, others that are out of range are clamped, as the gather's kernel does it.
+  /// Indices of any integer type as i64 in [0, size): negative ones count from the end, others that are out of range
+  /// are clamped, as the gather's kernel does it.
   mlir::Value normalize(mlir::Value indices, int64_t size);
 
   /// An error where the shape has more than mostElementsOfResult elements or a negative size.
   llvm::LogicalResult checkSize(llvm::ArrayRef<int64_t> shape);
+  /// An error where one of these operands has no element.
+  llvm::LogicalResult checkNotEmpty(llvm::ArrayRef<int> operands);
 };
 
 /// For each axis the elements that one step of it skips, row-major.

@@ -37,6 +37,9 @@ bool foldRange(NodeImporter &node);
 bool foldConstantOfShape(NodeImporter &node);
 
 // FoldIndexing.cpp
+bool foldFloatRange(NodeImporter &node); ///< Range of integers too
+/// The length of a Range of known numbers; nothing where it has none or more than 2^40.
+std::optional<int64_t> rangeLength(NodeImporter &node);
 bool foldPad(NodeImporter &node); ///< constant mode
 bool foldGatherElements(NodeImporter &node);
 bool foldScatter(NodeImporter &node); ///< ScatterElements ScatterND, of integers

@@ -8,6 +8,8 @@
 #include "Emit.h"
 #include "Fold.h"
 
+#include <cmath>
+#include <limits>
 #include <map>
 
 using namespace mlir;
@@ -23,7 +25,8 @@ static std::optional<std::vector<Scalar>> small(NodeImporter &node, int i) {
   return node.constant(i)->expanded();
 }
 
-static bool setResult(NodeImporter &node, int i, Element element, Type type, ArrayRef<int64_t> shape, std::vector<Scalar> values) {
+static bool setResult(NodeImporter &node, int i, Element element, Type type, ArrayRef<int64_t> shape,
+                      std::vector<Scalar> values) {
   if (static_cast<int64_t>(values.size()) > std::min(mostFolded, Constant::mostElements(element)) || values.empty())
     return false;
   node.result(i, Constant(element, shape, shape, std::move(values)), type);
@@ -39,6 +42,42 @@ static bool advance(Shape &at, ArrayRef<int64_t> shape) {
   return false;
 }
 
+std::optional<int64_t> rangeLength(NodeImporter &node) {
+  const Scalar start = *node.constant(0)->asSplat(), limit = *node.constant(1)->asSplat(),
+               step = *node.constant(2)->asSplat();
+  double count;
+  if (node.constant(0)->isInteger()) {
+    int64_t span;
+    if (step.integer == 0 || step.integer == std::numeric_limits<int64_t>::min() ||
+        __builtin_sub_overflow(limit.integer, start.integer, &span))
+      return std::nullopt;
+    const int64_t s = step.integer;
+    count = span != 0 && (span > 0) == (s > 0) ? static_cast<double>((span - (s > 0 ? 1 : -1)) / s + 1) : 0;
+  } else {
+    count = std::ceil((limit.real - start.real) / step.real);
+  }
+  if (!(count <= static_cast<double>(mostElementsOfResult))) // a NaN too
+    return std::nullopt;
+  return std::max<int64_t>(0, static_cast<int64_t>(count));
+}
+
+bool foldFloatRange(NodeImporter &node) {
+  if (foldRange(node))
+    return true;
+  for (int i = 0; i < 3; ++i)
+    if (!node.has(i) || node.constant(i)->isInteger() || !node.constant(i)->asSplat() ||
+        node.element(i) != node.element(0))
+      return false;
+  const std::optional<int64_t> count = rangeLength(node);
+  if (!count || *count > Constant::mostFloats)
+    return false;
+  const double start = node.constant(0)->asSplat()->real, step = node.constant(2)->asSplat()->real;
+  std::vector<Scalar> values;
+  for (int64_t i = 0; i < *count; ++i)
+    values.push_back({0, start + i * step});
+  return setResult(node, 0, node.constant(0)->element(), node.element(0), {*count}, std::move(values));
+}
+
 bool foldPad(NodeImporter &node) {
   if (node.attribute("mode", StringRef("constant")) != "constant" || node.has(3))
     return false;
@@ -46,7 +85,8 @@ bool foldPad(NodeImporter &node) {
   std::optional<SmallVector<int64_t, 8>> pads = node.constant(1)->asIntegers();
   std::optional<Scalar> fill = node.has(2) ? node.constant(2)->asSplat() : Scalar();
   const int64_t rank = node.rank(0);
-  if (!data || !pads || !fill || static_cast<int64_t>(pads->size()) != 2 * rank || (node.has(2) && node.element(2) != node.element(0)))
+  if (!data || !pads || !fill || static_cast<int64_t>(pads->size()) != 2 * rank ||
+      (node.has(2) && node.element(2) != node.element(0)))
     return false;
   Shape shape(node.shape(0)), at(rank, 0);
   for (int64_t axis = 0; axis < rank; ++axis) {
@@ -72,7 +112,8 @@ bool foldPad(NodeImporter &node) {
 }
 
 /// The place of element `at` of indices in data, along an axis; nothing where it is out of range.
-static std::optional<int64_t> placeAlong(ArrayRef<int64_t> at, int64_t index, ArrayRef<int64_t> data, ArrayRef<int64_t> strides, int64_t axis) {
+static std::optional<int64_t> placeAlong(ArrayRef<int64_t> at, int64_t index, ArrayRef<int64_t> data,
+                                         ArrayRef<int64_t> strides, int64_t axis) {
   if (index < -data[axis] || index >= data[axis])
     return std::nullopt;
   int64_t place = 0;
@@ -82,7 +123,8 @@ static std::optional<int64_t> placeAlong(ArrayRef<int64_t> at, int64_t index, Ar
 }
 
 static std::optional<int64_t> elementAxis(NodeImporter &node) {
-  const int64_t rank = node.rank(0), named = node.attribute("axis", int64_t(0)), axis = named < 0 ? named + rank : named;
+  const int64_t rank = node.rank(0), named = node.attribute("axis", int64_t(0)),
+                axis = named < 0 ? named + rank : named;
   bool fits = axis >= 0 && axis < rank && node.rank(1) == rank && node.constant(1)->isInteger();
   for (int64_t a = 0; fits && a < rank; ++a)
     fits = a == axis || node.shape(1)[a] <= node.shape(0)[a];
@@ -109,7 +151,8 @@ bool foldGatherElements(NodeImporter &node) {
 bool foldScatter(NodeImporter &node) {
   std::optional<std::vector<Scalar>> data = small(node, 0), indices = small(node, 1), updates = small(node, 2);
   StringRef reduction = node.attribute("reduction", StringRef("none"));
-  if (!data || !indices || !updates || !node.constant(1)->isInteger() || indices->empty() || node.element(2) != node.element(0))
+  if (!data || !indices || !updates || !node.constant(1)->isInteger() || indices->empty() ||
+      node.element(2) != node.element(0))
     return false;
   if (reduction != "none" && (reduction != "add" || node.constant(0)->element() != Element::Integer))
     return false;
@@ -182,7 +225,8 @@ bool foldNonZero(NodeImporter &node) {
   for (int64_t axis = 0; axis < rank; ++axis)
     for (const Shape &place : found)
       values.push_back({place[axis], 0});
-  return setResult(node, 0, Element::Integer, node.builder.getI64Type(), {rank, static_cast<int64_t>(found.size())}, std::move(values));
+  return setResult(node, 0, Element::Integer, node.builder.getI64Type(), {rank, static_cast<int64_t>(found.size())},
+                   std::move(values));
 }
 
 bool foldUnique(NodeImporter &node) {
@@ -210,7 +254,9 @@ bool foldUnique(NodeImporter &node) {
   for (size_t i = 0; i < order.size(); ++i)
     order[i] = i;
   if (sorted)
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return real ? unique[a].value.real < unique[b].value.real : unique[a].value.integer < unique[b].value.integer; });
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return real ? unique[a].value.real < unique[b].value.real : unique[a].value.integer < unique[b].value.integer;
+    });
   for (size_t i = 0; i < order.size(); ++i)
     rank[order[i]] = i;
   std::vector<Scalar> values, firsts, inverses, counts;
@@ -223,8 +269,10 @@ bool foldUnique(NodeImporter &node) {
     inverses.push_back({rank[i], 0});
   const int64_t count = values.size(), all = inverse.size();
   Type i64 = node.builder.getI64Type();
-  return setResult(node, 0, node.constant(0)->element(), node.element(0), {count}, std::move(values)) && setResult(node, 1, Element::Integer, i64, {count}, std::move(firsts)) &&
-         setResult(node, 2, Element::Integer, i64, {all}, std::move(inverses)) && setResult(node, 3, Element::Integer, i64, {count}, std::move(counts));
+  return setResult(node, 0, node.constant(0)->element(), node.element(0), {count}, std::move(values)) &&
+         setResult(node, 1, Element::Integer, i64, {count}, std::move(firsts)) &&
+         setResult(node, 2, Element::Integer, i64, {all}, std::move(inverses)) &&
+         setResult(node, 3, Element::Integer, i64, {count}, std::move(counts));
 }
 
 } // namespace zopt::importer

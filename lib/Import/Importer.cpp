@@ -305,6 +305,13 @@ void GraphImporter::visit(const onnx::NodeProto &node) {
   const Operator *op = findOperator(node.op_type());
   if (!op)
     return; // reported before, all at once
+  // Generators of random numbers have no operand.
+  const int operands = StringRef(op->name).starts_with("Random") ? 0 : op->operands;
+  for (int i = 0; i < operands; ++i)
+    if (i >= node.input_size() || node.input(i).empty()) {
+      problems.error(node.name().empty() && node.output_size() ? node.output(0) : node.name(), "operand " + Twine(i) + " of the operator '" + node.op_type() + "' is missing");
+      return;
+    }
   bool known = true;
   for (const std::string &input : node.input()) {
     if (input.empty())

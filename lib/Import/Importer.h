@@ -78,6 +78,7 @@ struct Operator {
   bool (*fold)(NodeImporter &node);
   const char *becomes; ///< ops of the training graph, for --list-ops
   bool differentiable;
+  int operands = 1; ///< the first so many must be there
 };
 llvm::ArrayRef<Operator> operators();
 const Operator *findOperator(llvm::StringRef name);

@@ -124,7 +124,7 @@ void NodeImporter::forward(int i, int j) {
   to.value = from.value;
   to.sequence = from.sequence;
   to.none = from.none;
-  to.alias = &from;
+  to.alias = from.alias ? from.alias : &from; // chains of names stay short
 }
 
 Value NodeImporter::reshape(Value value, ArrayRef<int64_t> shape) {

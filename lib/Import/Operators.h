@@ -47,6 +47,7 @@ llvm::LogicalResult lowerGatherND(NodeImporter &node);
 llvm::LogicalResult lowerScatterElements(NodeImporter &node);
 llvm::LogicalResult lowerScatterND(NodeImporter &node);
 llvm::LogicalResult lowerTensorScatter(NodeImporter &node);
+llvm::LogicalResult lowerMaxUnpool(NodeImporter &node);
 llvm::LogicalResult lowerOneHot(NodeImporter &node);
 llvm::LogicalResult lowerTopK(NodeImporter &node);
 llvm::LogicalResult lowerReverseSequence(NodeImporter &node);
@@ -62,6 +63,7 @@ llvm::LogicalResult lowerDepthToSpace(NodeImporter &node);
 llvm::LogicalResult lowerCol2Im(NodeImporter &node);
 llvm::LogicalResult lowerEyeLike(NodeImporter &node);
 llvm::LogicalResult lowerTrilu(NodeImporter &node);
+llvm::LogicalResult lowerRange(NodeImporter &node);
 llvm::LogicalResult lowerWindow(NodeImporter &node);
 
 // ControlFlow.cpp
@@ -70,6 +72,7 @@ llvm::LogicalResult lowerLoop(NodeImporter &node);
 llvm::LogicalResult lowerScan(NodeImporter &node);
 llvm::LogicalResult lowerSequence(NodeImporter &node);
 llvm::LogicalResult lowerSplitToSequence(NodeImporter &node);
+llvm::LogicalResult lowerSequenceMap(NodeImporter &node);
 llvm::LogicalResult lowerOptional(NodeImporter &node);
 /// Whether an operator's lowering knows sequences and empty optionals.
 bool takesSequences(llvm::StringRef op);

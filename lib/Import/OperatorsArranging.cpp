@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Emit.h"
+#include "Fold.h"
 #include "Operators.h"
 
 #include <cmath>
@@ -26,7 +27,8 @@ struct Padding {
 
 static FailureOr<SmallVector<Padding>> paddingOf(NodeImporter &node) {
   const int64_t rank = node.rank(0);
-  FailureOr<SmallVector<int64_t, 8>> pads = node.integers(1, "the pads"), axes = llvm::to_vector<8>(llvm::seq<int64_t>(0, rank));
+  FailureOr<SmallVector<int64_t, 8>> pads = node.integers(1, "the pads"),
+                                     axes = llvm::to_vector<8>(llvm::seq<int64_t>(0, rank));
   if (failed(pads))
     return failure();
   if (node.has(3)) {
@@ -46,7 +48,8 @@ static FailureOr<SmallVector<Padding>> paddingOf(NodeImporter &node) {
     const int64_t size = node.shape(0)[(*axes)[i]];
     for (int64_t pad : {(*pads)[i], (*pads)[count + i]})
       if (pad > mostElementsOfResult || pad < -size)
-        return node.error("pads axis " + Twine((*axes)[i]) + ", which has " + Twine(size) + " elements, by " + Twine(pad));
+        return node.error("pads axis " + Twine((*axes)[i]) + ", which has " + Twine(size) + " elements, by " +
+                          Twine(pad));
   }
   return padding;
 }
@@ -76,7 +79,7 @@ LogicalResult lowerPad(NodeImporter &node) {
   if (failed(emit.checkSize(shape)))
     return failure();
   Value value = node.operand(0), fill;
-  if (!value)
+  if (!value || (mode != "constant" && failed(emit.checkNotEmpty({0}))))
     return failure();
   if (mode != "constant") {
     for (int64_t axis = 0; axis < node.rank(0); ++axis) {
@@ -85,7 +88,8 @@ LogicalResult lowerPad(NodeImporter &node) {
         continue;
       constexpr int64_t mostPlaces = int64_t(1) << 22;
       if (shape[axis] > mostPlaces)
-        return node.error("makes an axis of " + Twine(shape[axis]) + " elements; at most " + Twine(mostPlaces) + " are supported where they repeat others");
+        return node.error("makes an axis of " + Twine(shape[axis]) + " elements; at most " + Twine(mostPlaces) +
+                          " are supported where they repeat others");
       SmallVector<int64_t> places;
       for (int64_t i = 0; i < shape[axis]; ++i)
         places.push_back(paddedFrom(mode, i - low, node.shape(0)[axis]));
@@ -112,9 +116,11 @@ LogicalResult lowerPad(NodeImporter &node) {
   Shape starts(node.rank(0), 0);
   for (int64_t axis = 0; axis < node.rank(0); ++axis) {
     const auto [low, high] = (*padding)[axis];
-    const int64_t cutLow = std::max<int64_t>(0, -low), cutHigh = std::max<int64_t>(0, -high), size = node.shape(0)[axis] - cutLow - cutHigh;
+    const int64_t cutLow = std::max<int64_t>(0, -low), cutHigh = std::max<int64_t>(0, -high),
+                  size = node.shape(0)[axis] - cutLow - cutHigh;
     if (size < 1)
-      return node.error("cuts " + Twine(cutLow) + " and " + Twine(cutHigh) + " elements of axis " + Twine(axis) + ", which has " + Twine(node.shape(0)[axis]));
+      return node.error("cuts " + Twine(cutLow) + " and " + Twine(cutHigh) + " elements of axis " + Twine(axis) +
+                        ", which has " + Twine(node.shape(0)[axis]));
     value = emit.slice(value, axis, cutLow, size);
     starts[axis] = std::max<int64_t>(0, low);
   }
@@ -123,7 +129,8 @@ LogicalResult lowerPad(NodeImporter &node) {
     return success();
   }
   if (known) { // zeros around
-    node.result(0, train::SliceGradOp::create(node.builder, node.loc, node.type(shape, node.element(0)), value, starts, SmallVector<int64_t>(node.rank(0), 1)));
+    node.result(0, train::SliceGradOp::create(node.builder, node.loc, node.type(shape, node.element(0)), value, starts,
+                                              SmallVector<int64_t>(node.rank(0), 1)));
     return success();
   }
   for (int64_t axis = 0; axis < node.rank(0); ++axis) {
@@ -170,7 +177,8 @@ LogicalResult lowerCenterCropPad(NodeImporter &node) {
     if (padded[axis] < node.shape(0)[axis])
       value = emit.slice(value, axis, (node.shape(0)[axis] - padded[axis]) / 2, padded[axis]);
   if (Emit::shapeOf(value) != ArrayRef(padded))
-    value = train::SliceGradOp::create(node.builder, node.loc, node.type(padded, node.element(0)), value, starts, SmallVector<int64_t>(node.rank(0), 1));
+    value = train::SliceGradOp::create(node.builder, node.loc, node.type(padded, node.element(0)), value, starts,
+                                       SmallVector<int64_t>(node.rank(0), 1));
   node.result(0, value);
   return success();
 }
@@ -218,34 +226,43 @@ LogicalResult lowerDepthToSpace(NodeImporter &node) {
   const bool toSpace = node.proto.op_type() == "DepthToSpace";
   StringRef mode = node.attribute("mode", StringRef("DCR"));
   ArrayRef<int64_t> s = node.shape(0);
-  const bool fits = s.size() == 4 && block >= 1 && block <= (1 << 20) && (toSpace ? s[1] % (block * block) == 0 : s[2] % block == 0 && s[3] % block == 0);
+  const bool fits = s.size() == 4 && block >= 1 && block <= (1 << 20) &&
+                    (toSpace ? s[1] % (block * block) == 0 : s[2] % block == 0 && s[3] % block == 0);
   if (!fits || (mode != "DCR" && mode != "CRD"))
     return node.error("a blocksize of " + Twine(block) + " and mode '" + mode + "' do not fit an input " + describe(s));
   Value input = node.operand(0);
   if (!input)
     return failure();
   Emit emit(node);
-  if (!toSpace) { // the other way round, depth-column-row
-    Value split = emit.transpose(emit.reshape(input, {s[0], s[1], s[2] / block, block, s[3] / block, block}), {0, 3, 5, 1, 2, 4});
+  if (!toSpace) {
+    Value split = emit.reshape(input, {s[0], s[1], s[2] / block, block, s[3] / block, block});
+    split = mode == "DCR" ? emit.transpose(split, {0, 3, 5, 1, 2, 4}) : emit.transpose(split, {0, 1, 3, 5, 2, 4});
     node.result(0, emit.reshape(split, {s[0], s[1] * block * block, s[2] / block, s[3] / block}));
     return success();
   }
   const int64_t depth = s[1] / (block * block);
-  Value split = mode == "DCR" ? emit.transpose(emit.reshape(input, {s[0], block, block, depth, s[2], s[3]}), {0, 3, 4, 1, 5, 2})
-                              : emit.transpose(emit.reshape(input, {s[0], depth, block, block, s[2], s[3]}), {0, 1, 4, 2, 5, 3});
+  Value split = mode == "DCR"
+                    ? emit.transpose(emit.reshape(input, {s[0], block, block, depth, s[2], s[3]}), {0, 3, 4, 1, 5, 2})
+                    : emit.transpose(emit.reshape(input, {s[0], depth, block, block, s[2], s[3]}), {0, 1, 4, 2, 5, 3});
   node.result(0, emit.reshape(split, {s[0], depth, s[2] * block, s[3] * block}));
   return success();
 }
 
 LogicalResult lowerCol2Im(NodeImporter &node) {
-  FailureOr<SmallVector<int64_t, 8>> image = node.integers(1, "the image's shape"), block = node.integers(2, "the block's shape");
+  FailureOr<SmallVector<int64_t, 8>> image = node.integers(1, "the image's shape"),
+                                     block = node.integers(2, "the block's shape");
   if (failed(image) || failed(block))
     return failure();
   const size_t axes = image->size();
-  auto attribute = [&](const char *name, size_t count, int64_t otherwise) { return node.attributeInts(name).value_or(SmallVector<int64_t, 8>(count, otherwise)); };
-  SmallVector<int64_t, 8> dilations = attribute("dilations", axes, 1), strides = attribute("strides", axes, 1), pads = attribute("pads", 2 * axes, 0);
-  if (block->size() != axes || dilations.size() != axes || strides.size() != axes || pads.size() != 2 * axes || axes == 0 || node.rank(0) != 3)
-    return node.error("an input " + describe(node.shape(0)) + ", an image " + describe(*image) + ", a block " + describe(*block) + " and their strides, dilations and pads do not agree");
+  auto attribute = [&](const char *name, size_t count, int64_t otherwise) {
+    return node.attributeInts(name).value_or(SmallVector<int64_t, 8>(count, otherwise));
+  };
+  SmallVector<int64_t, 8> dilations = attribute("dilations", axes, 1), strides = attribute("strides", axes, 1),
+                          pads = attribute("pads", 2 * axes, 0);
+  if (block->size() != axes || dilations.size() != axes || strides.size() != axes || pads.size() != 2 * axes ||
+      axes == 0 || node.rank(0) != 3)
+    return node.error("an input " + describe(node.shape(0)) + ", an image " + describe(*image) + ", a block " +
+                      describe(*block) + " and their strides, dilations and pads do not agree");
   // Each place of the block adds its columns to a strided part of the padded image.
   Shape padded, columns;
   int64_t places = 1;
@@ -259,13 +276,15 @@ LogicalResult lowerCol2Im(NodeImporter &node) {
     places *= (*block)[i];
     constexpr int64_t mostPlaces = 1024;
     if (places > mostPlaces)
-      return node.error("has a block " + describe(*block) + "; at most " + Twine(mostPlaces) + " elements are supported");
+      return node.error("has a block " + describe(*block) + "; at most " + Twine(mostPlaces) +
+                        " elements are supported");
     if (padded[i] - dilations[i] * ((*block)[i] - 1) - 1 < 0)
       return node.error("a block " + describe(*block) + " does not fit an image " + describe(*image));
   }
   const int64_t batch = node.shape(0)[0];
   if (node.shape(0)[1] % places != 0 || countElements(columns) != node.shape(0)[2])
-    return node.error("an input " + describe(node.shape(0)) + " does not hold the " + Twine(places) + " x " + Twine(countElements(columns)) + " columns of an image " + describe(*image));
+    return node.error("an input " + describe(node.shape(0)) + " does not hold the " + Twine(places) + " x " +
+                      Twine(countElements(columns)) + " columns of an image " + describe(*image));
   Value input = node.operand(0);
   if (!input)
     return failure();
@@ -285,7 +304,8 @@ LogicalResult lowerCol2Im(NodeImporter &node) {
       steps[2 + i] = strides[i];
     }
     Value column = emit.reshape(emit.slice(input, 2, place, 1), part);
-    Value placed = train::SliceGradOp::create(node.builder, node.loc, node.type(whole, node.element(0)), column, starts, steps);
+    Value placed =
+        train::SliceGradOp::create(node.builder, node.loc, node.type(whole, node.element(0)), column, starts, steps);
     sum = sum ? emit.add(sum, placed) : placed;
   }
   for (size_t i = 0; i < axes; ++i)
@@ -305,11 +325,13 @@ LogicalResult lowerEyeLike(NodeImporter &node) {
   if (node.find("dtype")) {
     element = convertElementType(node.attribute("dtype", int64_t(0)), node.builder.getContext());
     if (!element)
-      return node.error("has the element type " + Twine(node.attribute("dtype", int64_t(0))) + ", which is not supported");
+      return node.error("has the element type " + Twine(node.attribute("dtype", int64_t(0))) +
+                        ", which is not supported");
   }
   const int64_t k = std::min(std::max<int64_t>(node.attribute("k", int64_t(0)), -(int64_t(1) << 40)), int64_t(1) << 40);
   Emit emit(node);
-  Value on = emit.compare(train::ComparePredicate::eq, emit.iota(2, 1, node.shape(0)[1]), emit.iota(2, 0, node.shape(0)[0], k));
+  Value on = emit.compare(train::ComparePredicate::eq, emit.iota(2, 1, node.shape(0)[1]),
+                          emit.iota(2, 0, node.shape(0)[0], k));
   node.result(0, emit.cast(on, element));
   return success();
 }
@@ -331,7 +353,8 @@ LogicalResult lowerTrilu(NodeImporter &node) {
     if (!isa<IntegerType>(node.element(1)) || countElements(node.shape(1)) != 1)
       return node.error("k must be one integer");
     Value limit = emit.add(emit.iota(2, 0, node.shape(0)[rank - 2]), emit.reshape(emit.cast(k, emit.i64), {}));
-    kept = emit.compare(upper ? train::ComparePredicate::ge : train::ComparePredicate::le, emit.iota(2, 1, node.shape(0)[rank - 1]), limit);
+    kept = emit.compare(upper ? train::ComparePredicate::ge : train::ComparePredicate::le,
+                        emit.iota(2, 1, node.shape(0)[rank - 1]), limit);
   } else {
     int64_t k = 0;
     if (node.has(1)) {
@@ -348,7 +371,31 @@ LogicalResult lowerTrilu(NodeImporter &node) {
     mask.constant = Constant::triangle(Element::Bool, mask.shape, upper ? k - 1 : k, {!upper, 0}, {upper, 0});
     kept = node.graph.materialize(mask, /*full=*/false);
   }
-  node.result(0, train::SelectOp::create(node.builder, node.loc, input.getType(), kept, input, emit.number(node.element(0), 0)));
+  node.result(0, train::SelectOp::create(node.builder, node.loc, input.getType(), kept, input,
+                                         emit.number(node.element(0), 0)));
+  return success();
+}
+
+LogicalResult lowerRange(NodeImporter &node) {
+  for (int i = 0; i < 3; ++i)
+    if (!node.has(i) || !node.constant(i) || !node.constant(i)->asSplat() || node.element(i) != node.element(0) ||
+        node.element(0).isInteger(1))
+      return node.error(node.has(i) && !node.constant(i)
+                            ? "the result's shape depends on the data: operand " + Twine(i) +
+                                  " must be known when the model is imported"
+                            : Twine("needs a start, a limit and a step of one type of numbers"));
+  const Scalar start = *node.constant(0)->asSplat(), step = *node.constant(2)->asSplat();
+  const std::optional<int64_t> count = rangeLength(node);
+  if (!count)
+    return node.error("has a step of 0, or more than 2^40 elements");
+  if (*count == 0)
+    return node.error("makes no element");
+  Emit emit(node);
+  if (isa<IntegerType>(node.element(0))) {
+    node.result(0, emit.cast(emit.iota(1, 0, *count, start.integer, step.integer), node.element(0)));
+    return success();
+  }
+  node.result(0, emit.add(emit.mul(emit.cast(emit.iota(1, 0, *count), node.element(0)), step.real), start.real));
   return success();
 }
 
@@ -358,11 +405,16 @@ LogicalResult lowerWindow(NodeImporter &node) {
     return failure();
   Type element = convertElementType(node.attribute("output_datatype", int64_t(1)), node.builder.getContext());
   if (size->size() != 1 || size->front() < 1 || size->front() > (int64_t(1) << 24) || !element || element.isInteger(1))
-    return node.error("has the size " + describe(*size) + " and the element type " + Twine(node.attribute("output_datatype", int64_t(1))) + ", expected one number between 1 and 2^24, and numbers");
+    return node.error("has the size " + describe(*size) + " and the element type " +
+                      Twine(node.attribute("output_datatype", int64_t(1))) +
+                      ", expected one number between 1 and 2^24, and numbers");
   const int64_t n = size->front();
   const bool periodic = node.attribute("periodic", int64_t(1)) != 0;
   StringRef op = node.proto.op_type();
-  const double a0 = op == "HannWindow" ? 0.5 : op == "HammingWindow" ? 25.0 / 46.0 : 0.42, a2 = op == "BlackmanWindow" ? 0.08 : 0, a1 = op == "BlackmanWindow" ? 0.5 : 1 - a0;
+  const double a0 = op == "HannWindow"      ? 0.5
+                    : op == "HammingWindow" ? 25.0 / 46.0
+                                            : 0.42,
+               a2 = op == "BlackmanWindow" ? 0.08 : 0, a1 = op == "BlackmanWindow" ? 0.5 : 1 - a0;
   const double period = std::max<int64_t>(1, periodic ? n : n - 1);
   Emit emit(node);
   Type f32 = node.builder.getF32Type();

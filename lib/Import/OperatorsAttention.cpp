@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// train.attention where it says all that the node does; products and a softmax where scores are soft-capped, are an output, or have a bias that trains.
+// train.attention where it says all that the node does; products and a softmax where scores are soft-capped, are an
+// output, or have a bias that trains.
 //
 //===----------------------------------------------------------------------===//
 
@@ -57,8 +58,11 @@ private:
 LogicalResult AttentionImporter::readOperands() {
   if (node.inputs() < 3)
     return node.error("has " + Twine(node.inputs()) + " operands");
+  if (failed(emit.checkNotEmpty({0, 1, 2, 4, 5})))
+    return failure();
   for (int i = 0; i < 3; ++i)
-    if (!node.has(i) || !isa<FloatType>(node.element(i)) || node.element(i) != element || node.rank(i) != node.rank(0) || (node.rank(i) != 3 && node.rank(i) != 4))
+    if (!node.has(i) || !isa<FloatType>(node.element(i)) || node.element(i) != element ||
+        node.rank(i) != node.rank(0) || (node.rank(i) != 3 && node.rank(i) != 4))
       return node.error("needs queries, keys and values of one element type with three or four axes each");
   Value values[3];
   for (int i = 0; i < 3; ++i) {
@@ -80,7 +84,8 @@ LogicalResult AttentionImporter::readOperands() {
     if (!cache)
       return failure();
     const Shape a(node.shape(i)), b(Emit::shapeOf(present));
-    if (a.size() != 4 || node.element(i) != element || a[0] != b[0] || a[1] != b[1] || a[3] != b[3] || a[2] != node.shape(4)[2])
+    if (a.size() != 4 || node.element(i) != element || a[0] != b[0] || a[1] != b[1] || a[3] != b[3] ||
+        a[2] != node.shape(4)[2])
       return node.error(Twine(i == 4 ? "past keys " : "past values ") + describe(a) + " do not fit " + describe(b));
     past = a[2];
     present = emit.concat({cache, present}, 2);
@@ -92,7 +97,8 @@ LogicalResult AttentionImporter::readOperands() {
   k.assign(Emit::shapeOf(key).begin(), Emit::shapeOf(key).end());
   v.assign(Emit::shapeOf(value).begin(), Emit::shapeOf(value).end());
   if (k[0] != q[0] || v[0] != q[0] || k[1] != v[1] || q[1] % k[1] || k[2] != v[2] || k[3] != q[3])
-    return node.error("queries " + describe(q) + ", keys " + describe(k) + " and values " + describe(v) + " do not fit");
+    return node.error("queries " + describe(q) + ", keys " + describe(k) + " and values " + describe(v) +
+                      " do not fit");
   node.result(1, key);
   node.result(2, value);
   return success();
@@ -109,11 +115,13 @@ Value AttentionImporter::offsetOfQueries() {
 FailureOr<Value> AttentionImporter::visiblePositions() {
   Value result;
   const bool isCausal = node.attribute("is_causal", int64_t(0)) != 0;
-  const int64_t left = node.attribute("left_window_size", int64_t(-1)), right = node.attribute("right_window_size", int64_t(-1));
+  const int64_t left = node.attribute("left_window_size", int64_t(-1)),
+                right = node.attribute("right_window_size", int64_t(-1));
   if (left < -1 || right < -1)
     return node.error("has windows of " + Twine(left) + " and " + Twine(right) + ", expected at least -1");
   if (node.has(6) && (!isa<IntegerType>(node.element(6)) || node.shape(6) != ArrayRef<int64_t>({q[0]})))
-    return node.error("nonpad_kv_seqlen is " + describe(node.shape(6)) + ", expected an integer for each of " + Twine(q[0]) + " sequences");
+    return node.error("nonpad_kv_seqlen is " + describe(node.shape(6)) + ", expected an integer for each of " +
+                      Twine(q[0]) + " sequences");
   causal = isCausal && !node.has(6) && q[2] + past == k[2];
   if ((isCausal && !causal) || left >= 0 || right >= 0) {
     Value offset = offsetOfQueries();
@@ -131,7 +139,8 @@ FailureOr<Value> AttentionImporter::visiblePositions() {
     Value lengths = node.operand(6);
     if (!lengths)
       return failure();
-    both(result, emit.compare(ComparePredicate::lt, emit.iota(4, 3, k[2]), emit.reshape(emit.cast(lengths, emit.i64), {q[0], 1, 1, 1})));
+    both(result, emit.compare(ComparePredicate::lt, emit.iota(4, 3, k[2]),
+                              emit.reshape(emit.cast(lengths, emit.i64), {q[0], 1, 1, 1})));
   }
   return result;
 }
@@ -161,7 +170,9 @@ LogicalResult AttentionImporter::readMasks() {
   if (padded) {
     Shape rest(node.shape(3));
     rest.back() = lacks;
-    mask = emit.concat({mask, emit.broadcast(truth ? emit.number(node.element(3), 0) : emit.number(element, -INFINITY), rest)}, rest.size() - 1);
+    mask = emit.concat(
+        {mask, emit.broadcast(truth ? emit.number(node.element(3), 0) : emit.number(element, -INFINITY), rest)},
+        rest.size() - 1);
   }
   if (truth)
     both(visible, mask);
@@ -192,10 +203,14 @@ FailureOr<Value> AttentionImporter::writeOut() {
     return node.error("qk_matmul_output_mode is " + Twine(mode) + ", but it must be between 0 and 3");
   auto spread = [&](Value x) {
     const Shape s(Emit::shapeOf(x));
-    return group == 1 ? x : emit.reshape(emit.broadcast(emit.reshape(x, {s[0], s[1], 1, s[2], s[3]}), {s[0], s[1], group, s[2], s[3]}), {s[0], q[1], s[2], s[3]});
+    return group == 1 ? x
+                      : emit.reshape(emit.broadcast(emit.reshape(x, {s[0], s[1], 1, s[2], s[3]}),
+                                                    {s[0], s[1], group, s[2], s[3]}),
+                                     {s[0], q[1], s[2], s[3]});
   };
   const Shape shape = {q[0], q[1], q[2], k[2]};
-  Value scores = train::MatmulOp::create(node.builder, node.loc, node.type(shape, element), query, spread(key), /*bias=*/Value(), false, true, APFloat(scale));
+  Value scores = train::MatmulOp::create(node.builder, node.loc, node.type(shape, element), query, spread(key),
+                                         /*bias=*/Value(), false, true, APFloat(scale));
   Value shown = scores;
   if (softcap > 0) {
     scores = emit.mul(emit.unary<train::TanhOp>(emit.mul(scores, 1 / softcap)), softcap);
@@ -220,7 +235,8 @@ FailureOr<Value> AttentionImporter::writeOut() {
       full.insert(full.begin(), 1);
     seen = emit.reshape(seen, full);
     full.back() = 1;
-    Value most = train::ReduceMaxOp::create(node.builder, node.loc, node.type(full, element), seen, ArrayRef<int64_t>{3}, true);
+    Value most =
+        train::ReduceMaxOp::create(node.builder, node.loc, node.type(full, element), seen, ArrayRef<int64_t>{3}, true);
     empty = emit.compare(ComparePredicate::eq, most, hidden);
     masked = emit.select(empty, zero, masked);
   }
@@ -228,7 +244,8 @@ FailureOr<Value> AttentionImporter::writeOut() {
   if (empty)
     probabilities = emit.select(empty, zero, probabilities);
   node.result(3, mode == 3 ? probabilities : shown);
-  return Value(train::MatmulOp::create(node.builder, node.loc, node.type({q[0], q[1], q[2], v[3]}, element), probabilities, spread(value), /*bias=*/Value(), false, false, APFloat(1.0)));
+  return Value(train::MatmulOp::create(node.builder, node.loc, node.type({q[0], q[1], q[2], v[3]}, element),
+                                       probabilities, spread(value), /*bias=*/Value(), false, false, APFloat(1.0)));
 }
 
 LogicalResult AttentionImporter::run() {
@@ -244,8 +261,9 @@ LogicalResult AttentionImporter::run() {
     result = *written;
   } else {
     Value mask = bias && visible ? emit.select(visible, bias, emit.number(element, -INFINITY)) : bias ? bias : visible;
-    auto attention = train::AttentionOp::create(node.builder, node.loc, node.type({q[0], q[1], q[2], v[3]}, element), node.type({q[0], q[1], q[2]}, train::getComputeType(element)), query, key, value, mask,
-                                                APFloat(scale), causal);
+    auto attention = train::AttentionOp::create(node.builder, node.loc, node.type({q[0], q[1], q[2], v[3]}, element),
+                                                node.type({q[0], q[1], q[2]}, train::getComputeType(element)), query,
+                                                key, value, mask, APFloat(scale), causal);
     result = attention.getResult();
   }
   node.result(0, node.rank(0) == 3 ? merge(result) : result);

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Written out over time: one product projects the inputs of all steps, then each step has one product with the state and elementwise ops. Sequences that end early keep their state
-// behind their end, and give zeros there.
+// Written out over time: one product projects the inputs of all steps, then each step has one product with the state
+// and elementwise ops. Sequences that end early keep their state behind their end, and give zeros there.
 //
 //===----------------------------------------------------------------------===//
 
@@ -30,12 +30,12 @@ struct Activation {
 
 /// What one direction computes with; all values have the element type of X.
 struct Direction {
-  Value projected;           ///< [T, B, gates * H]: X W^T and the biases that may be added before the state is known
-  Value recurrent;           ///< [gates * H, H]
-  Value candidateBias;       ///< GRU with linear_before_reset: [H]
-  Value peepholes;           ///< LSTM: [3 * H], of the gates i, o and f
+  Value projected;     ///< [T, B, gates * H]: X W^T and the biases that may be added before the state is known
+  Value recurrent;     ///< [gates * H, H]
+  Value candidateBias; ///< GRU with linear_before_reset: [H]
+  Value peepholes;     ///< LSTM: [3 * H], of the gates i, o and f
   SmallVector<Activation, 3> activations;
-  Value hidden, cell;        ///< [B, H]
+  Value hidden, cell; ///< [B, H]
 };
 
 class Recurrent {
@@ -53,7 +53,8 @@ private:
   Value one(Value like) { return emit.number(Emit::elementOf(like), 1); }
   Value gate(Value gates, int64_t index) { return emit.slice(gates, 1, index * hidden, hidden); }
   Value product(Value state, Value weights) {
-    return train::MatmulOp::create(node.builder, node.loc, node.type({batch, Emit::shapeOf(weights)[0]}, element), state, weights, /*bias=*/Value(), false, true, APFloat(1.0));
+    return train::MatmulOp::create(node.builder, node.loc, node.type({batch, Emit::shapeOf(weights)[0]}, element),
+                                   state, weights, /*bias=*/Value(), false, true, APFloat(1.0));
   }
 
   NodeImporter &node;
@@ -90,18 +91,25 @@ LogicalResult Recurrent::check() {
   auto expect = [&](int i, const char *what, Shape shape) -> LogicalResult {
     if (!node.has(i) || (node.shape(i) == ArrayRef(shape) && node.element(i) == element))
       return success();
-    return node.error(Twine(what) + " is " + describe(node.shape(i)) + ", expected " + describe(shape) + " of the element type of X");
+    return node.error(Twine(what) + " is " + describe(node.shape(i)) + ", expected " + describe(shape) +
+                      " of the element type of X");
   };
   const Shape state = batchFirst ? Shape{batch, d, hidden} : Shape{d, batch, hidden};
   if (!isa<FloatType>(element))
     return node.error("needs floats");
-  if (failed(expect(1, "W", {d, gates * hidden, node.shape(0)[2]})) || failed(expect(2, "R", {d, gates * hidden, hidden})) || failed(expect(3, "B", {d, 2 * gates * hidden})) ||
-      failed(expect(5, "initial_h", state)) || failed(expect(6, "initial_c", state)) || failed(expect(7, "P", {d, 3 * hidden})))
+  if (failed(expect(1, "W", {d, gates * hidden, node.shape(0)[2]})) ||
+      failed(expect(2, "R", {d, gates * hidden, hidden})) || failed(expect(3, "B", {d, 2 * gates * hidden})) ||
+      failed(expect(5, "initial_h", state)) || failed(expect(6, "initial_c", state)) ||
+      failed(expect(7, "P", {d, 3 * hidden})))
     return failure();
   if (node.has(4) && (!isa<IntegerType>(node.element(4)) || node.shape(4) != ArrayRef<int64_t>({batch})))
-    return node.error("sequence_lens is " + describe(node.shape(4)) + ", expected an integer for each of " + Twine(batch) + " sequences");
+    return node.error("sequence_lens is " + describe(node.shape(4)) + ", expected an integer for each of " +
+                      Twine(batch) + " sequences");
   if (node.find("hidden_size") && node.attribute("hidden_size", int64_t(0)) != hidden)
-    return node.error("hidden_size is " + Twine(node.attribute("hidden_size", int64_t(0))) + ", but R is " + describe(node.shape(2)));
+    return node.error("hidden_size is " + Twine(node.attribute("hidden_size", int64_t(0))) + ", but R is " +
+                      describe(node.shape(2)));
+  if (failed(emit.checkNotEmpty({0, 1, 2})))
+    return failure();
   constexpr int64_t mostSteps = 1024;
   if (length > mostSteps)
     return node.error("runs " + Twine(length) + " steps; at most " + Twine(mostSteps) + " are unrolled");
@@ -109,7 +117,9 @@ LogicalResult Recurrent::check() {
 }
 
 LogicalResult Recurrent::readActivations() {
-  SmallVector<StringRef, 3> defaults = op == "RNN" ? SmallVector<StringRef, 3>{"Tanh"} : op == "GRU" ? SmallVector<StringRef, 3>{"Sigmoid", "Tanh"} : SmallVector<StringRef, 3>{"Sigmoid", "Tanh", "Tanh"};
+  SmallVector<StringRef, 3> defaults = op == "RNN"   ? SmallVector<StringRef, 3>{"Tanh"}
+                                       : op == "GRU" ? SmallVector<StringRef, 3>{"Sigmoid", "Tanh"}
+                                                     : SmallVector<StringRef, 3>{"Sigmoid", "Tanh", "Tanh"};
   SmallVector<std::string> names;
   if (const onnx::AttributeProto *given = node.find("activations"); given && given->strings_size()) {
     for (const std::string &name : given->strings())
@@ -133,11 +143,23 @@ LogicalResult Recurrent::readActivations() {
   for (std::string &name : names) {
     std::string lower = StringRef(name).lower();
     const double none = -1e300;
-    const double alpha = llvm::StringSwitch<double>(lower).Case("affine", 1).Case("leakyrelu", 0.01).Case("thresholdedrelu", 1).Case("scaledtanh", 1).Case("hardsigmoid", 0.2).Case("elu", 1).Default(none);
-    const double beta = llvm::StringSwitch<double>(lower).Case("affine", 0).Case("scaledtanh", 1).Case("hardsigmoid", 0.5).Default(none);
+    const double alpha = llvm::StringSwitch<double>(lower)
+                             .Case("affine", 1)
+                             .Case("leakyrelu", 0.01)
+                             .Case("thresholdedrelu", 1)
+                             .Case("scaledtanh", 1)
+                             .Case("hardsigmoid", 0.2)
+                             .Case("elu", 1)
+                             .Default(none);
+    const double beta = llvm::StringSwitch<double>(lower)
+                            .Case("affine", 0)
+                            .Case("scaledtanh", 1)
+                            .Case("hardsigmoid", 0.5)
+                            .Default(none);
     if (alpha == none && !llvm::is_contained({"relu", "tanh", "sigmoid", "softsign", "softplus"}, lower))
       return node.error("has the activation '" + name + "', which is not supported");
-    activations.push_back({lower, alpha != none && nextAlpha < alphas.size() ? alphas[nextAlpha++] : alpha, beta != none && nextBeta < betas.size() ? betas[nextBeta++] : beta});
+    activations.push_back({lower, alpha != none && nextAlpha < alphas.size() ? alphas[nextAlpha++] : alpha,
+                           beta != none && nextBeta < betas.size() ? betas[nextBeta++] : beta});
   }
   return success();
 }
@@ -188,14 +210,18 @@ FailureOr<Direction> Recurrent::direction(int64_t d) {
     Value both = part(3);
     if (!both)
       return failure();
-    Value ofInput = emit.slice(both, 0, 0, gates * hidden), ofState = emit.slice(both, 0, gates * hidden, gates * hidden);
+    Value ofInput = emit.slice(both, 0, 0, gates * hidden),
+          ofState = emit.slice(both, 0, gates * hidden, gates * hidden);
     if (op == "GRU" && linearBeforeReset) {
       result.candidateBias = emit.slice(ofState, 0, 2 * hidden, hidden);
-      ofState = emit.concat({emit.slice(ofState, 0, 0, 2 * hidden), emit.broadcast(emit.number(element, 0), {hidden})}, 0);
+      ofState =
+          emit.concat({emit.slice(ofState, 0, 0, 2 * hidden), emit.broadcast(emit.number(element, 0), {hidden})}, 0);
     }
     bias = emit.add(ofInput, ofState);
   }
-  Value projected = train::MatmulOp::create(node.builder, node.loc, node.type({length * batch, gates * hidden}, element), input, weights, bias, false, true, APFloat(1.0));
+  Value projected =
+      train::MatmulOp::create(node.builder, node.loc, node.type({length * batch, gates * hidden}, element), input,
+                              weights, bias, false, true, APFloat(1.0));
   result.projected = emit.reshape(projected, {length, batch, gates * hidden});
   if (node.has(7) && op == "LSTM" && !(result.peepholes = part(7)))
     return failure();
@@ -220,8 +246,11 @@ void Recurrent::step(Direction &d, Value inputs) {
     return;
   }
   if (op == "LSTM") {
-    Value sums = emit.add(inputs, product(d.hidden, d.recurrent)), i = gate(sums, 0), o = gate(sums, 1), f = gate(sums, 2), c = gate(sums, 3);
-    auto peep = [&](Value gate, int64_t index, Value cell) { return d.peepholes ? emit.add(gate, emit.mul(cell, emit.slice(d.peepholes, 0, index * hidden, hidden))) : gate; };
+    Value sums = emit.add(inputs, product(d.hidden, d.recurrent)), i = gate(sums, 0), o = gate(sums, 1),
+          f = gate(sums, 2), c = gate(sums, 3);
+    auto peep = [&](Value gate, int64_t index, Value cell) {
+      return d.peepholes ? emit.add(gate, emit.mul(cell, emit.slice(d.peepholes, 0, index * hidden, hidden))) : gate;
+    };
     i = activate(d.activations[0], peep(i, 0, d.cell));
     f = inputForget ? emit.sub(one(i), i) : activate(d.activations[0], peep(f, 2, d.cell));
     d.cell = emit.add(emit.mul(f, d.cell), emit.mul(i, activate(d.activations[1], c)));
@@ -232,14 +261,16 @@ void Recurrent::step(Direction &d, Value inputs) {
   Value candidate = gate(inputs, 2), update, reset;
   if (linearBeforeReset) {
     Value state = product(d.hidden, d.recurrent), ofState = gate(state, 2);
-    Value both = activate(d.activations[0], emit.add(emit.slice(inputs, 1, 0, 2 * hidden), emit.slice(state, 1, 0, 2 * hidden)));
+    Value both =
+        activate(d.activations[0], emit.add(emit.slice(inputs, 1, 0, 2 * hidden), emit.slice(state, 1, 0, 2 * hidden)));
     update = gate(both, 0);
     reset = gate(both, 1);
     if (d.candidateBias)
       ofState = emit.add(ofState, d.candidateBias);
     candidate = emit.add(candidate, emit.mul(reset, ofState));
   } else {
-    Value both = activate(d.activations[0], emit.add(emit.slice(inputs, 1, 0, 2 * hidden), product(d.hidden, emit.slice(d.recurrent, 0, 0, 2 * hidden))));
+    Value both = activate(d.activations[0], emit.add(emit.slice(inputs, 1, 0, 2 * hidden),
+                                                     product(d.hidden, emit.slice(d.recurrent, 0, 0, 2 * hidden))));
     update = gate(both, 0);
     reset = gate(both, 1);
     candidate = emit.add(candidate, product(emit.mul(reset, d.hidden), emit.slice(d.recurrent, 0, 2 * hidden, hidden)));

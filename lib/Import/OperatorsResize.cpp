@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Resizing goes axis by axis. Along one, every element of the result is a sum of a few elements times weights; both are known here, in f64, so the result is a sum of gathers
-// (slices, where their places run evenly) times tables, and its gradient is theirs.
+// Resizing goes axis by axis. Along one, every element of the result is a sum of a few elements times weights; both are
+// known here, in f64, so the result is a sum of gathers (slices, where their places run evenly) times tables, and its
+// gradient is theirs.
 //
 //===----------------------------------------------------------------------===//
 
@@ -34,7 +35,8 @@ struct ResizedAxis {
   double scale, roiStart = 0, roiEnd = 1;
 };
 
-/// taps[k][j], weights[k][j]: element j of the result is the sum over k of input[taps[k][j]] * weights[k][j], plus added[j].
+/// taps[k][j], weights[k][j]: element j of the result is the sum over k of input[taps[k][j]] * weights[k][j], plus
+/// added[j].
 struct Taps {
   SmallVector<SmallVector<int64_t>> places;
   SmallVector<SmallVector<double>> weights;
@@ -51,9 +53,13 @@ static double sourceOf(const ResizeAttributes &a, const ResizedAxis &r, int64_t 
   if (a.coordinates == "asymmetric")
     return j / r.scale;
   if (a.coordinates == "tf_crop_and_resize")
-    return (width == 1 ? (r.roiEnd - r.roiStart) * (from - 1) / 2 : j * (r.roiEnd - r.roiStart) * (from - 1) / (width - 1)) + r.roiStart * (from - 1);
+    return (width == 1 ? (r.roiEnd - r.roiStart) * (from - 1) / 2
+                       : j * (r.roiEnd - r.roiStart) * (from - 1) / (width - 1)) +
+           r.roiStart * (from - 1);
   if (a.coordinates == "pytorch_half_pixel" && width == 1)
     return -0.5;
+  if (a.coordinates == "tf_half_pixel_for_nn") // of opset 11 alone
+    return (j + 0.5) / r.scale;
   const double center = (j + 0.5) / r.scale - 0.5;
   return a.coordinates == "half_pixel_symmetric" ? from / 2 * (1 - r.to / width) + center : center;
 }
@@ -62,7 +68,8 @@ static double sourceOf(const ResizeAttributes &a, const ResizedAxis &r, int64_t 
 static SmallVector<double> weightsAt(const ResizeAttributes &a, double ratio, double scale) {
   const double A = a.cubicA, s = std::min(scale, 1.0);
   if (a.mode == "nearest") {
-    const bool left = ratio != 1 && (a.nearest == "floor" || (a.nearest == "round_prefer_floor" && ratio <= 0.5) || (a.nearest == "round_prefer_ceil" && ratio < 0.5));
+    const bool left = ratio != 1 && (a.nearest == "floor" || (a.nearest == "round_prefer_floor" && ratio <= 0.5) ||
+                                     (a.nearest == "round_prefer_ceil" && ratio < 0.5));
     return {left ? 1.0 : 0.0, left ? 0.0 : 1.0};
   }
   auto cubic = [&](double x) {
@@ -74,7 +81,8 @@ static SmallVector<double> weightsAt(const ResizeAttributes &a, double ratio, do
     return {1 - ratio, ratio};
   if (a.mode == "cubic" && !a.antialias)
     return {cubic(ratio + 1), cubic(ratio), cubic(1 - ratio), cubic(2 - ratio)};
-  const int64_t reach = a.mode == "linear" ? 1 : 2, start = static_cast<int64_t>(std::floor(-reach / s)) + 1, end = 2 - start;
+  const int64_t reach = a.mode == "linear" ? 1 : 2, start = static_cast<int64_t>(std::floor(-reach / s)) + 1,
+                end = 2 - start;
   double sum = 0;
   for (int64_t i = start; i < end; ++i) {
     const double x = (i - ratio) * s;
@@ -93,7 +101,9 @@ static Taps tapsOf(const ResizeAttributes &a, const ResizedAxis &r) {
     SmallVector<double> weights = weightsAt(a, x == left ? 1 : x - left, r.scale);
     const int64_t n = weights.size();
     // The n nearest elements, the smaller one of two that are as near.
-    const int64_t first = static_cast<int64_t>(left) + (n % 2 == 0 ? (x == left ? -(n / 2) : 1 - n / 2) : (x - left <= 0.5 ? -((n - 1) / 2) : 1 - (n - 1) / 2));
+    const int64_t first =
+        static_cast<int64_t>(left) +
+        (n % 2 == 0 ? (x == left ? -(n / 2) : 1 - n / 2) : (x - left <= 0.5 ? -((n - 1) / 2) : 1 - (n - 1) / 2));
     if (a.excludeOutside) {
       double sum = 0;
       for (int64_t k = 0; k < n; ++k)
@@ -139,13 +149,16 @@ static Value resizeAxis(Emit &emit, const ResizeAttributes &a, const ResizedAxis
     if (!result || !llvm::is_contained(inside, 0.0))
       return result;
     Value keeps = alongAxis(emit, inside, emit.b.getF32Type(), rank, r.axis);
-    return keeps ? emit.select(emit.compare(train::ComparePredicate::ne, keeps, emit.number(emit.b.getF32Type(), 0)), result, emit.number(element, a.extrapolation)) : keeps;
+    return keeps ? emit.select(emit.compare(train::ComparePredicate::ne, keeps, emit.number(emit.b.getF32Type(), 0)),
+                               result, emit.number(element, a.extrapolation))
+                 : keeps;
   }
   Value sum;
   for (auto [places, weights] : llvm::zip(taps.places, taps.weights)) {
     if (llvm::all_of(weights, [](double weight) { return weight == 0; }))
       continue;
-    Value taken = emit.take({x}, r.axis, places), weight = taken ? alongAxis(emit, weights, element, rank, r.axis) : Value();
+    Value taken = emit.take({x}, r.axis, places),
+          weight = taken ? alongAxis(emit, weights, element, rank, r.axis) : Value();
     if (!weight)
       return nullptr;
     Value term = emit.mul(taken, weight);
@@ -166,26 +179,34 @@ static Value resizeAxis(Emit &emit, const ResizeAttributes &a, const ResizedAxis
 static FailureOr<SmallVector<double>> floats(NodeImporter &node, int i, const char *what) {
   if (!node.has(i) || countElements(node.shape(i)) == 0)
     return SmallVector<double>();
-  std::optional<std::vector<Scalar>> values = node.constant(i) && !node.constant(i)->isInteger() && countElements(node.shape(i)) <= 64 ? node.constant(i)->expanded() : std::nullopt;
+  std::optional<std::vector<Scalar>> values =
+      node.constant(i) && !node.constant(i)->isInteger() && countElements(node.shape(i)) <= 64
+          ? node.constant(i)->expanded()
+          : std::nullopt;
   if (!values)
-    return node.error(Twine("operand ") + Twine(i) + " (" + what + ") depends on the data, but it must be known when the model is imported");
+    return node.error(Twine("operand ") + Twine(i) + " (" + what +
+                      ") depends on the data, but it must be known when the model is imported");
   return llvm::map_to_vector<6>(*values, [](Scalar s) { return s.real; });
 }
 
 LogicalResult lowerResize(NodeImporter &node) {
   const int64_t rank = node.rank(0);
   const bool old = node.proto.op_type() == "Upsample";
-  ResizeAttributes a{node.attribute("mode", StringRef("nearest")),
-                     node.attribute("coordinate_transformation_mode", old ? StringRef("asymmetric") : StringRef("half_pixel")),
-                     node.attribute("nearest_mode", old ? StringRef("floor") : StringRef("round_prefer_floor")),
-                     node.attribute("cubic_coeff_a", -0.75),
-                     node.attribute("antialias", int64_t(0)) != 0,
-                     node.attribute("exclude_outside", int64_t(0)) != 0,
-                     node.attribute("extrapolation_value", 0.0)};
+  ResizeAttributes a{
+      node.attribute("mode", StringRef("nearest")),
+      node.attribute("coordinate_transformation_mode", old ? StringRef("asymmetric") : StringRef("half_pixel")),
+      node.attribute("nearest_mode", old ? StringRef("floor") : StringRef("round_prefer_floor")),
+      node.attribute("cubic_coeff_a", -0.75),
+      node.attribute("antialias", int64_t(0)) != 0,
+      node.attribute("exclude_outside", int64_t(0)) != 0,
+      node.attribute("extrapolation_value", 0.0)};
   auto oneOf = [](StringRef word, ArrayRef<StringRef> words) { return llvm::is_contained(words, word); };
-  if (!oneOf(a.mode, {"nearest", "linear", "cubic"}) || !oneOf(a.nearest, {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}) ||
-      !oneOf(a.coordinates, {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"}))
-    return node.error("has mode '" + a.mode + "', nearest_mode '" + a.nearest + "' and coordinate_transformation_mode '" + a.coordinates + "', of which one is not supported");
+  if (!oneOf(a.mode, {"nearest", "linear", "cubic"}) ||
+      !oneOf(a.nearest, {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}) ||
+      !oneOf(a.coordinates, {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+                             "tf_half_pixel_for_nn", "tf_crop_and_resize"}))
+    return node.error("has mode '" + a.mode + "', nearest_mode '" + a.nearest +
+                      "' and coordinate_transformation_mode '" + a.coordinates + "', of which one is not supported");
   if (a.mode != "nearest" && !isa<FloatType>(node.element(0)))
     return node.error("interpolates integers; mode nearest alone is supported for them");
 
@@ -197,7 +218,8 @@ LogicalResult lowerResize(NodeImporter &node) {
     for (int64_t axis : *named)
       axes.push_back(axis < 0 ? axis + rank : axis);
   }
-  FailureOr<SmallVector<double>> roi = old ? SmallVector<double>() : floats(node, 1, "the region of interest"), scales = floats(node, old ? 1 : 2, "the scales");
+  FailureOr<SmallVector<double>> roi = old ? SmallVector<double>() : floats(node, 1, "the region of interest"),
+                                 scales = floats(node, old ? 1 : 2, "the scales");
   if (failed(roi) || failed(scales))
     return failure();
   SmallVector<int64_t, 8> sizes;
@@ -209,10 +231,17 @@ LogicalResult lowerResize(NodeImporter &node) {
   }
   const size_t count = axes.size();
   if (sizes.empty() == scales->empty() || (sizes.empty() ? scales->size() : sizes.size()) != count)
-    return node.error("has " + Twine(scales->size()) + " scales and " + Twine(sizes.size()) + " sizes for " + Twine(count) + " axes; it needs either");
+    return node.error("has " + Twine(scales->size()) + " scales and " + Twine(sizes.size()) + " sizes for " +
+                      Twine(count) + " axes; it needs either");
   if (a.coordinates == "tf_crop_and_resize" && roi->size() != 2 * count)
     return node.error("has a region of interest of " + Twine(roi->size()) + " numbers for " + Twine(count) + " axes");
 
+  StringRef policy = node.attribute("keep_aspect_ratio_policy", StringRef("stretch"));
+  if (!oneOf(policy, {"stretch", "not_larger", "not_smaller"}))
+    return node.error("keep_aspect_ratio_policy is '" + policy +
+                      "', but it must be stretch, not_larger or not_smaller");
+  if (failed(Emit(node).checkNotEmpty({0})))
+    return failure();
   SmallVector<ResizedAxis> resized;
   Shape shape(node.shape(0));
   for (size_t i = 0; i < count; ++i) {
@@ -232,7 +261,6 @@ LogicalResult lowerResize(NodeImporter &node) {
     }
     resized.push_back(r);
   }
-  StringRef policy = node.attribute("keep_aspect_ratio_policy", StringRef("stretch"));
   if (!sizes.empty() && policy != "stretch") {
     double scale = resized[0].scale;
     for (const ResizedAxis &r : resized)
@@ -246,7 +274,8 @@ LogicalResult lowerResize(NodeImporter &node) {
     shape[r.axis] = r.to;
     constexpr int64_t mostTaps = 64;
     if (a.antialias && r.scale < 1 && 4 / r.scale > mostTaps)
-      return node.error("shrinks axis " + Twine(r.axis) + " from " + Twine(r.from) + " to " + Twine(r.to) + " elements with antialiasing; at most a factor of 16 is supported");
+      return node.error("shrinks axis " + Twine(r.axis) + " from " + Twine(r.from) + " to " + Twine(r.to) +
+                        " elements with antialiasing; at most a factor of 16 is supported");
     if (r.to > (int64_t(1) << 20))
       return node.error("makes an axis of " + Twine(r.to) + " elements; at most 2^20 are supported");
   }
@@ -257,7 +286,8 @@ LogicalResult lowerResize(NodeImporter &node) {
   for (const ResizedAxis &r : resized) {
     if (!value)
       return failure();
-    const bool same = r.to == r.from && std::fabs(r.scale - 1) <= 1e-9 && (a.coordinates != "tf_crop_and_resize" || (r.roiStart == 0 && r.roiEnd == 1));
+    const bool same = r.to == r.from && std::fabs(r.scale - 1) <= 1e-9 &&
+                      (a.coordinates != "tf_crop_and_resize" || (r.roiStart == 0 && r.roiEnd == 1));
     if (!same)
       value = resizeAxis(emit, a, r, value);
   }

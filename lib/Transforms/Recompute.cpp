@@ -138,9 +138,9 @@ public:
   }
 
 private:
-  /// A lookup is cheap, but at stage 3 its whole table would be gathered once more.
+  /// A lookup is cheap, but at stage 3 its whole table would be gathered once more. Sorting is dear.
   bool isRepeatable(Operation *op) const {
-    return isPure(op) && op->getNumRegions() == 0 && !graph.isFixedOp(op) && !isa<train::GatherOp>(op) &&
+    return isPure(op) && op->getNumRegions() == 0 && !graph.isFixedOp(op) && !isa<train::GatherOp, train::ScatterOp, train::TopKOp>(op) &&
            (contractions || !isa<train::CostOpInterface>(op));
   }
 

@@ -1,7 +1,7 @@
 """Gradients of ONNX operators against PyTorch's autograd, recorded in test/Models/op-gradients.safetensors by scripts/record-op-gradients.py.
 
-All cases are one model: the loss is the sum over cases of sum(c * op(w...)) for parameters w and fixed weights c; gradients are those of w, in f64. A case also compares its forward
-value, so that both sides mean the same op.
+All cases are one model: the loss is the sum over cases of sum(c * op(w...)) for parameters w and fixed weights c; gradients are those of w, in f64. Of each gradient its products with
+a few random vectors are recorded: an element that differs changes all of them.
 """
 import math
 import zlib
@@ -13,6 +13,15 @@ import tensors
 from harness import MODELS, add, memoize, scratch, succeed
 
 RECORD = MODELS / "op-gradients.safetensors"
+
+
+SKETCH = 4  # products a gradient
+
+
+def sketch(key, gradient):
+    """Products of a gradient with random vectors, in f64."""
+    rng = np.random.default_rng(zlib.crc32(f"sketch of {key}".encode()))
+    return rng.standard_normal((SKETCH, gradient.size)) @ np.asarray(gradient, np.float64).reshape(-1)
 
 
 class Case:
@@ -71,6 +80,8 @@ def recurrent(op, direction, gates, *, hidden=3, length=4, batch=2, inputs=2, le
     return case(name, shapes, (length, d, batch, hidden), op, operands, direction=direction, hidden_size=hidden, **attributes)
 
 
+ATTENTION = {"q": (1, 4, 3, 4), "k": (1, 2, 5, 4), "v": (1, 2, 5, 2)}
+
 CASES = [
     *[case(f"Pad/{mode}", {"x": (3, 4)}, (6, 5), "Pad", ["x", I(1, -1, 2, 2)], mode=mode) for mode in ("constant",)],
     case("Pad/value", {"x": (3, 4), "v": ()}, (4, 6), "Pad", ["x", I(1, 0, 0, 2), "v"]),
@@ -105,6 +116,9 @@ CASES = [
     *[case(f"Einsum/{equation}", {f"o{i}": shape for i, shape in enumerate(shapes)}, out, "Einsum", equation=equation) for equation, shapes, out in (
         ("bij,bjk->bik", [(2, 3, 4), (2, 4, 2)], (2, 3, 2)), ("bhtd,bhsd->bhts", [(1, 2, 3, 2), (1, 2, 4, 2)], (1, 2, 3, 4)), ("ii->i", [(3, 3)], (3,)), ("ij->", [(2, 3)], ()),
         ("i,j,ij->ji", [(2,), (3,), (2, 3)], (3, 2)), ("...ij,...jk->...ik", [(2, 1, 3, 4), (3, 4, 2)], (2, 3, 3, 2)), ("bi,bi,ij->j", [(2, 3), (2, 3), (3, 4)], (4,)))],
+    case("Attention/softcap", ATTENTION, (1, 4, 3, 2), "Attention", softcap=1.5),
+    case("Attention/mask that trains", {**ATTENTION, "m": (4, 3, 5)}, (1, 4, 3, 2), "Attention"),
+    case("Attention/past", {**ATTENTION, "pk": (1, 2, 2, 4), "pv": (1, 2, 2, 2)}, (1, 4, 3, 2), "Attention", ["q", "k", "v", None, "pk", "pv"], outputs=["y", "a", "b"], is_causal=1),
     recurrent("RNN", "forward", 1), recurrent("RNN", "bidirectional", 1, activations=["Relu", "Relu"]),
     recurrent("LSTM", "forward", 4), recurrent("LSTM", "bidirectional", 4), recurrent("LSTM", "bidirectional", 4, lengths=[4, 2], state=False),
     recurrent("GRU", "forward", 3, linear_before_reset=1), recurrent("GRU", "bidirectional", 3, linear_before_reset=1, lengths=[3, 4]),
@@ -129,7 +143,7 @@ def build(cases):
     nodes.insert(0, onnx.node("Mul", ["x", "none"], ["zero"]))
     initializers += [onnx.tensor("none", np.zeros(1, np.float32)), onnx.tensor("axis", I(1))]
     outputs = [onnx.value("loss", ["batch"])] + [onnx.value(f"{c.name}/total", []) for c in cases]
-    return onnx.model(nodes, initializers, [onnx.value("x", ["batch", 1])], outputs, opset=20)
+    return onnx.model(nodes, initializers, [onnx.value("x", ["batch", 1])], outputs, opset=23)
 
 
 @memoize
@@ -147,11 +161,13 @@ def check(c):
     ours, theirs = run()
     for name, shape in c.shapes.items():
         key = f"{c.name}/{name}"
-        mine, expected = ours.get(key, np.zeros(shape)).astype(np.float64), theirs[key].astype(np.float64)
-        assert mine.shape == expected.shape, f"gradient of '{key}' has shape {mine.shape}, PyTorch's {expected.shape}"
-        error, scale = np.abs(mine - expected).max(initial=0), max(1.0, np.abs(expected).max(initial=0))
-        assert error <= 2e-6 * scale, f"gradient of '{key}' is off by {error:.3g}: {mine.ravel()[:6]} instead of {expected.ravel()[:6]}"
+        mine = ours.get(key, np.zeros(shape))
+        assert mine.shape == tuple(shape), f"gradient of '{key}' has shape {mine.shape}, expected {shape}"
+        got, expected = sketch(key, mine), theirs["sketches"][KEYS.index(key)]
+        error, scale = np.abs(got - expected).max(), max(1.0, float(np.linalg.norm(mine.astype(np.float64))))
+        assert error <= 2e-6 * scale, f"products of the gradient of '{key}' are {got} instead of {expected}: {mine.ravel()[:6]}..."
 
 
+KEYS = [f"{c.name}/{name}" for c in CASES for name in c.shapes]
 for c in CASES:
     add(f"I7/autograd/{c.name}", check, c)

@@ -40,7 +40,7 @@ simple('strings', [node('MatMul', ['x', 'v'], ['y'], 'product')], [tensor('v', S
 simple('dynamic', [node('Cast', ['x'], ['s'], to=INT64), node('Reshape', ['x', 's'], ['y'], 'shaped')])
 simple('reshape', [node('Reshape', ['x', 's'], ['y'], 'shaped')], [tensor('s', INT64, [2], [3, -1])])
 # Every problem of a model in one run.
-simple('many', [node('Det', ['x'], ['a'], 'first'), node('Det', ['a'], ['b'], 'second'), node('NonZero', ['x'], ['c'], 'third'), node('Foo', ['x'], ['d'], 'fourth', domain='custom'),
+simple('many', [node('Det', ['x'], ['a'], 'first'), node('Det', ['a'], ['b'], 'second'), node('TfIdfVectorizer', ['x'], ['c'], 'third'), node('Foo', ['x'], ['d'], 'fourth', domain='custom'),
                 node('Add', ['c', 'd'], ['y'])])
 simple('two', [node('Softmax', ['x'], ['a'], 'soft', axis=5), node('MatMul', ['x', 'v'], ['b'], 'product'), node('Add', ['a', 'b'], ['y'])], [tensor('v', FLOAT, [3, 4], [0.5] * 12)])
 # Functions that call themselves, and that double at every level.

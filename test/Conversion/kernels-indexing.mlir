@@ -1,0 +1,23 @@
+// RUN: zopt %s --split-input-file --verify-diagnostics --pass-pipeline="builtin.module(zopt-convert-zero-to-plan{world-size=1 target=cuda})" | FileCheck %s
+
+// An element counts those of its row that come before it, with the threads of its group.
+// CHECK-LABEL: plan.kernel @top_k_0
+// CHECK: arith.cmpf ogt
+// CHECK: scf.if
+// CHECK: memref.store
+module attributes {train.level = "forward", train.mode = "forward", train.micro_batch = 1 : i64, train.world_size = 1 : i64, train.accum_steps = 1 : i64} {
+  func.func @forward(%x: tensor<5x48xf32> {train.name = "x"}) -> (tensor<5x3xf32> {train.name = "values"}, tensor<5x3xi64> {train.name = "indices"}) {
+    %0, %1 = train.top_k %x : tensor<5x48xf32> -> tensor<5x3xf32>, tensor<5x3xi64>
+    return %0, %1 : tensor<5x3xf32>, tensor<5x3xi64>
+  }
+}
+
+// -----
+
+module attributes {train.level = "forward", train.mode = "forward", train.micro_batch = 1 : i64, train.world_size = 1 : i64, train.accum_steps = 1 : i64} {
+  func.func @forward(%x: tensor<5x4xf32> {train.name = "x"}, %i: tensor<5xi64> {train.name = "i"}) -> (tensor<5x4xf32> {train.name = "y"}) {
+    // expected-error@+1 {{'train.scatter' op has no kernel for CUDA: only an add of floats has one}}
+    %0 = train.scatter none %x, %i, %x : tensor<5x4xf32>, tensor<5xi64>, tensor<5x4xf32>
+    return %0 : tensor<5x4xf32>
+  }
+}
