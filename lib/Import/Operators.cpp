@@ -17,7 +17,7 @@ llvm::ArrayRef<Operator> operators() {
       {"AffineGrid", 20, lowerAffineGrid, nullptr, "matmul", true, 2},
       {"And", 13, lowerBinary, foldBinary, "and", false},
       {"Attention", 23, lowerAttention, nullptr, "attention", true, 3},
-      {"BatchNormalization", 9, lowerBatchNormalization, nullptr, "batch_norm", true},
+      {"BatchNormalization", 9, lowerBatchNormalization, nullptr, "batch_norm", true, 5},
       {"BlackmanWindow", 17, lowerWindow, nullptr, "cos", false},
       {"Cast", 13, lowerCast, foldCast, "cast", true},
       {"CastLike", 15, lowerCast, foldCast, "cast", true},
