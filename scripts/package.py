@@ -69,7 +69,7 @@ def licences(folder, libraries):
             say(f"{package}: no copyright file here")
 
 
-def write_tarball(folder, path):
+def write_tarball(folder, path, preset):
     with tarfile.open(path.with_suffix(""), "w") as tar:
         for file in sorted(folder.rglob("*")):
             info = tar.gettarinfo(file, f"{folder.name}/{file.relative_to(folder).as_posix()}")
@@ -81,7 +81,7 @@ def write_tarball(folder, path):
             else:
                 tar.addfile(info)
     with open(path, "wb") as target:
-        if subprocess.run(["xz", "-c", "-T0", "--x86", "--lzma2=preset=6,dict=64MiB", path.with_suffix("")], stdout=target).returncode:
+        if subprocess.run(["xz", "-c", "-T0", "--x86", f"--lzma2=preset={preset},dict=64MiB", path.with_suffix("")], stdout=target).returncode:
             die(f"xz failed on {path.with_suffix('')}")
     path.with_suffix("").unlink()
 
@@ -108,11 +108,11 @@ def zrun():
 '''
 
 
-def write_wheel(folder, path, version):
+def write_wheel(folder, path, version, level):
     """Its files are those of the tarball below zopt/, python/zopt_data, and what pip wants to know."""
     info = f"zopt-{version}.dist-info"
     records = []
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as wheel:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as wheel:
         def add(name, content, mode=0o644):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.external_attr = (0o100000 | mode) << 16
@@ -142,6 +142,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--preset", type=int, default=6, help="of the compression, 1 to 9")
     args = parser.parse_args()
     for program in PROGRAMS + MODULES:
         if not (args.build / program).exists():
@@ -156,8 +157,8 @@ def main():
     licences(folder, libraries)
     linked = time.time()
     tarball, wheel = args.output / f"{name}.tar.xz", args.output / f"zopt-{version()}-py3-none-{PLATFORM}.whl"
-    write_tarball(folder, tarball)
-    write_wheel(folder, wheel, version())
+    write_tarball(folder, tarball, args.preset)
+    write_wheel(folder, wheel, version(), args.preset)
     files = [p for p in folder.rglob("*") if p.is_file()]
     say(f"{len(files)} files, {sum(p.stat().st_size for p in files) / MIB:.1f} MiB: " + ", ".join(f"{p.name} {p.stat().st_size / MIB:.1f}" for p in sorted(files, key=lambda p: -p.stat().st_size)[:6]))
     for path in (tarball, wheel):

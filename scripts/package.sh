@@ -4,8 +4,8 @@
 # and --launcher=env do without) and NVIDIA's driver and libraries.
 #
 #   scripts/package.sh            builds what is not built, and packs
-#   scripts/package.sh --no-build packs build/release as it is
+#   scripts/package.sh --no-build [--preset N]   packs build/release as it is; N of 1 compresses fast
 #   scripts/test-package.sh       installs both in bare systems and trains there
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-[ "${1:-}" = --no-build ] || "$root/scripts/setup.sh" all
-exec "$(find_python)" "$root/scripts/package.py" --build "$build" --output "$root/build/package"
+if [ "${1:-}" = --no-build ]; then shift; else "$root/scripts/setup.sh" all; fi
+exec "$(find_python)" "$root/scripts/package.py" --build "$build" --output "$root/build/package" "$@"

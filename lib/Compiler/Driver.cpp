@@ -96,6 +96,9 @@ struct Flags {
   cl::list<std::string> trainOnly{ownName("train-only"), cl::desc("train only the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   cl::list<std::string> freeze{ownName("freeze"), cl::desc("do not train the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   Opt<bool> tieWeights{ownName("tie-weights"), cl::desc("train initializers of equal content as one parameter"), cl::cat(category)};
+  Opt<bool> syncBatchNorm{ownName("sync-batchnorm"),
+                          cl::desc("Normalize batches by statistics of all ranks, not of each rank's micro-batch"),
+                          cl::init(false), cl::cat(category)};
   Opt<std::string> trainingMode{ownName("training-mode"), cl::desc("keep | train | eval (keep)"), cl::init("keep"), cl::cat(category)};
   Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd | adagrad | lion | lamb (adamw)"), cl::init("adamw"), cl::cat(category)};
   Opt<double> lr{ownName("lr"), cl::desc("learning rate (1e-3)"), cl::init(1e-3), cl::cat(category)};
@@ -153,7 +156,7 @@ std::vector<FlagValue> Flags::settings() {
   std::vector<FlagValue> all;
   auto add = [&](auto &...options) { (all.push_back({&options, textOf(options.getValue())}), ...); };
   add(mode, zeroStage, bf16, fp16, fp64, lossScale, lossScaleInitPower, lossScaleWindow, lossScaleHysteresis, lossScaleConsecutiveHysteresis, lossScaleMin, gradDtype, microBatch, gradAccum, globalBatch);
-  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode);
+  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode, syncBatchNorm);
   for (cl::list<std::string> *list : {std::addressof(bind), std::addressof(trainOnly), std::addressof(freeze)})
     if (list->getNumOccurrences() || configGiven)
       all.push_back({list, textOf(std::vector<std::string>(list->begin(), list->end()))});
@@ -298,6 +301,7 @@ int Driver::readFlags() {
   if (flags.lossAverage != "global" && flags.lossAverage != "micro-batch")
     return usageError("--loss-average is global or micro-batch, but got '" + flags.lossAverage + "'");
   step.lossAverage = flags.lossAverage;
+  step.synchronizeBatchNorm = flags.syncBatchNorm;
   if (StringRef(flags.optimizer) == "muon")
     return usageError("--optimizer=muon is not built: it needs whole matrices, of which a rank has a slice; adamw, adam, sgd, adagrad, lion and lamb are");
   if (!llvm::is_contained({"adamw", "adam", "sgd", "adagrad", "lion", "lamb"}, StringRef(flags.optimizer)))

@@ -111,6 +111,12 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
   batchOptions.push_back(option("mode", options.mode == Mode::Train ? "train" : options.mode == Mode::Gradient ? "gradient" : "forward"));
   pipeline.add("zopt-set-batch", batchOptions);
 
+  // What training does beside gradients. Dropouts find their samples while shapes are those of the model.
+  pipeline.add("zopt-add-random-state");
+  if (options.synchronizeBatchNorm)
+    pipeline.add("zopt-synchronize-batch-norm");
+  pipeline.add("zopt-add-running-averages");
+
   if (options.mode != Mode::Forward)
     pipeline.add("zopt-add-loss", {option("loss", options.loss), option("logits", options.logits), option("labels", options.labels), option("ignore-index", options.ignoreIndex),
                                    option("label-smoothing", options.labelSmoothing), option("class-axis", options.classAxis), option("loss-average", options.lossAverage)});

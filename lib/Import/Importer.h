@@ -200,6 +200,7 @@ public:
   void noteTable(int64_t count, int64_t rows) { uses.push_back({count, rows}); }
 
   int64_t opset = 0;
+  int64_t dropouts = 0; ///< so far: the id of the next
   const ImportOptions &options;
   Problems &problems;
   mlir::OpBuilder builder;

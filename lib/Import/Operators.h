@@ -22,7 +22,6 @@ llvm::LogicalResult lowerGelu(NodeImporter &node);
 llvm::LogicalResult lowerClip(NodeImporter &node);
 llvm::LogicalResult lowerIsNaN(NodeImporter &node);
 llvm::LogicalResult lowerIdentity(NodeImporter &node);
-llvm::LogicalResult lowerDropout(NodeImporter &node);
 
 // OperatorsMovement.cpp
 llvm::LogicalResult lowerConstant(NodeImporter &node);
@@ -102,6 +101,10 @@ llvm::LogicalResult lowerSoftmax(NodeImporter &node);
 llvm::LogicalResult lowerLayerNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRMSNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRotaryEmbedding(NodeImporter &node);
+
+// OperatorsTraining.cpp
+llvm::LogicalResult lowerDropout(NodeImporter &node);
+llvm::LogicalResult lowerBatchNormalization(NodeImporter &node);
 
 } // namespace zopt::importer
 

@@ -202,7 +202,23 @@ def rotary(shape, flags, table_batch=1):
     return Case(f"rotary/{mlir(shape)}{''.join(' ' + f for f in flags)}", [shape], body)
 
 
+def batch_norm(shape, training):
+    """In training through the statistics; without, by constants in their place."""
+    channels, spread = shape[1], (shape[1], *[1] * (len(shape) - 2))
+    def body(case, operands):
+        wide = [case.emit(f"train.reshape {v} : {mlir((channels,))} -> {mlir(spread)}") for v in operands[1:]]
+        if training:
+            mean = case.emit_many(f"train.batch_statistics {operands[0]} : {mlir(shape)} -> {mlir((channels,))}", 2)
+            statistics = [case.emit(f"train.reshape {v} : {mlir((channels,))} -> {mlir(spread)}") for v in (mean, mean[:-1] + "1")]
+        else:
+            statistics = [case.emit(constant(np.random.default_rng(9).uniform(0.5, 1.5, spread).astype(np.float32))) for _ in range(2)]
+        text = f"train.batch_norm {operands[0]} mean {statistics[0]} variance {statistics[1]} gamma {wide[0]} beta {wide[1]} {{epsilon = 1.0e-02 : f64{', training' * training}}} : {mlir(shape)}, {mlir(spread)}, {mlir(spread)}"
+        return case.emit(text), shape
+    return Case(f"batch_norm/{mlir(shape)}{' training' * training}", [shape, (channels,), (channels,)], body)
+
+
 FAMILIES = {
+    "batch norm": [batch_norm(shape, training) for training in (True, False) for shape in ((4, 3), (2, 3, 5), (3, 2, 2, 3), (1, 2, 4), (3, 1, 2))],
     "unary": [c for op in ("neg", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "silu", "softplus") for c in unary(op)]
              + [c for op in ("abs", "sign", "relu", "floor", "ceil") for c in unary(op, "away from kinks")] + [c for op in ("log", "sqrt", "rsqrt", "reciprocal") for c in unary(op, "positive")]
              + [c for form in (0, 1) for c in unary("gelu", attributes=f" {{approximate = {form} : i32}}")],

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+import batch_norm
 import harness
 from device import Device, gradients, on_cpu, on_device, specialization
 from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, expected_gradients, reference, scratch, succeed, train, train_anew
@@ -183,6 +184,16 @@ def register():
                   ("--schedule=WarmupLR,warmup_num_steps=5",)):
         config = harness.Config("gpt2-tiny", stage=3, micro=4, steps=10, flags=("--clip=1", *flags))
         add(f"I9/gpt2-tiny/fp32/{' '.join(flags)}", as_cpu, config, 1e-4)
+    # Dropout draws the CPU's masks; a mask that differed would move losses by percents.
+    for precision, tolerance in (("fp32", 1e-4), ("bf16", 2e-2)):
+        config = harness.Config("gpt2-dropout", precision=precision, micro=4, accum=2, steps=8, run_flags=("--init=gpt2", "--seed=7", "--shuffle"))
+        add(f"I9/gpt2-dropout/{precision}/as cpu", as_cpu, config, tolerance)
+        add(f"I1/gpt2-dropout/{precision}/stage3", same_as, on_device(config), on_device(dataclasses.replace(config, stage=3)))
+        for policy in ("selective", "full"):
+            add(f"I3/gpt2-dropout/{precision}/{policy}", same_recomputed, on_device(config), policy, 0 if precision == "fp32" or Device.target == "cpu" else 5e-3)
+    for name, flags in (("alone", ()), ("recomputed", ("--recompute=full",)), ("synchronized", ("--sync-batchnorm",))):
+        case = batch_norm.Case(flags=flags + specialization(Device.target, 1), run_flags=(f"--target={Device.target}",))
+        add(f"I9/batch_norm/{name}/as PyTorch", batch_norm.check_pytorch, "alone", case, 1e-4)
     add("I6/planned == measured in every run", every, alone=True)
 
 

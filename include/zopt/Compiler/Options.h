@@ -30,6 +30,7 @@ struct StepOptions {
   double labelSmoothing = 0;
   int64_t classAxis = -1;
   std::string lossAverage = "global";
+  bool synchronizeBatchNorm = false;
   std::string optimizer = "adamw";
   double learningRate = 1e-3;
   std::string betas = "0.9,0.999";

@@ -83,6 +83,12 @@ mlir::LogicalResult generateAttentionProbabilities(Context &context, train::Atte
 mlir::LogicalResult generateAttentionScoresGrad(Context &context, train::AttentionScoresGradOp op);
 mlir::LogicalResult generateRotary(Context &context, train::RotaryOp op);
 
+//===--- BatchNorm.cpp ---===//
+mlir::LogicalResult generateBatchStatistics(Context &context, train::BatchStatisticsOp op);
+mlir::LogicalResult generateBatchNormSums(Context &context, train::BatchNormSumsOp op);
+/// `emitElementwise` of train.batch_norm and train.batch_norm_grad.
+mlir::Value emitBatchNorm(KernelBuilder &kernel, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
+
 //===--- Norm.cpp ---===//
 mlir::LogicalResult generateNorm(Context &context);
 mlir::LogicalResult generateNormParameterGrad(Context &context);

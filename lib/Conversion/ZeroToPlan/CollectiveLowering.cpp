@@ -85,16 +85,20 @@ LogicalResult FunctionLowering::lowerAllReduce(zero::AllReduceOp op) {
     return success();
   }
   Type elementType = cast<RankedTensorType>(op.getInputs().front().getType()).getElementType();
-  int64_t elementBytes = getElementBytes(elementType), count = op.getInputs().size();
+  int64_t elementBytes = getElementBytes(elementType), count = 0;
+  for (Value input : op.getInputs())
+    count += cast<RankedTensorType>(input.getType()).getNumElements();
   StorageId source = context.storages.createTemporary(count * elementBytes, plan::MemoryClass::communication);
   StorageId sums = context.storages.createTemporary(count * elementBytes, plan::MemoryClass::communication);
+  int64_t at = 0;
   for (auto [index, input] : llvm::enumerate(op.getInputs())) {
     auto type = cast<RankedTensorType>(input.getType());
     if (type.getElementType() != elementType)
       return op.emitOpError("expects scalars of one type, but got ") << elementType << " and " << type.getElementType();
-    if (failed(copy(op.getLoc(), getView(input), View::contiguous(source, type, index))))
+    if (failed(copy(op.getLoc(), getView(input), View::contiguous(source, type, at))))
       return failure();
-    views[op.getResult(index)] = View::contiguous(sums, type, index);
+    views[op.getResult(index)] = View::contiguous(sums, type, at);
+    at += type.getNumElements();
   }
   plan::AllReduceScalarsOp::create(builder, op.getLoc(), getRef(source), getRef(sums), builder.getI64IntegerAttr(count), TypeAttr::get(elementType), builder.getStringAttr("sum scalars"));
   return success();

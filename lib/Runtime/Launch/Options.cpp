@@ -64,7 +64,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--steps", options.steps, "Steps to run (one epoch; 100 of synthetic data)")->check(CLI::PositiveNumber);
   app.add_option("--epochs", options.epochs, "Epochs to run")->check(CLI::PositiveNumber);
   app.add_flag("--shuffle", options.data.shuffle, "Visit samples in random order");
-  app.add_option("--seed", options.seed, "Of the shuffle and of --init (0)");
+  app.add_option("--seed", options.seed, "Of the shuffle, of --init and of dropout (0)");
 
   app.add_option("--lr", options.learningRate, "Learning rate, in place of the plan's")->check(CLI::NonNegativeNumber);
   app.add_option("--schedule", options.schedule, "Schedule of the learning rate, in place of the plan's: TYPE[,key=value...]");

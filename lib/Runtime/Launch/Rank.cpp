@@ -7,11 +7,12 @@
 
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/Executor.h"
+#include "zopt/Runtime/Core/RandomState.h"
 #include "zopt/Runtime/Core/StopRequest.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
+#include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Checkpoints.h"
 #include "zopt/Runtime/Launch/Report.h"
-#include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Launch/Settle.h"
 #include "zopt/Runtime/Monitor/Breakdown.h"
@@ -315,10 +316,12 @@ private:
       executor->traceInto(traced ? &trace : broken ? &parts : nullptr);
       const Rates rates = chooseRates();
       ZOPT_RETURN_IF_FAILED(writeRates(rates));
+      ZOPT_RETURN_IF_FAILED(random.beginStep(*executor, step));
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int ignored = 0; // a stop that comes now is seen before the next step
         if (microStep > 0)
           ZOPT_RETURN_IF_FAILED(fillInputs(step + shift, microStep, ignored));
+        ZOPT_RETURN_IF_FAILED(random.beginMicroStep(*executor, microStep));
         ZOPT_RETURN_IF_FAILED(executor->run("micro_step", microStep == 0));
       }
       if (executor->has("apply_step"))
@@ -401,6 +404,7 @@ private:
       scalesLoss |= state.name == "zopt.loss_scale";
       lossScaleFalls |= state.name == "zopt.loss_scale_exhausted";
     }
+    ZOPT_RETURN_IF_FAILED(random.begin(*executor, options.seed));
     return options.clip ? executor->write("zopt.clip", *options.clip) : success();
   }
 
@@ -526,8 +530,10 @@ private:
     for (const Output &output : program.outputs)
       largest = std::max(largest, elementCount(output.shape) * sizeOf(output.type));
     std::vector<char> mine(options.outputs.empty() ? 0 : size_t(largest)), gathered;
+    ZOPT_RETURN_IF_FAILED(random.begin(*executor, options.seed));
     for (int64_t step = 0; step < total; ++step) {
       auto stepStarted = Clock::now();
+      ZOPT_RETURN_IF_FAILED(random.beginStep(*executor, step));
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int stop = 0;
         ZOPT_RETURN_IF_FAILED(fillInputs(step, microStep, stop));
@@ -536,6 +542,7 @@ private:
           return success(); // outputs of some samples would be no outputs file
         }
         executor->traceInto(!options.trace.empty() && step == 0 && microStep == 0 ? &trace : nullptr);
+        ZOPT_RETURN_IF_FAILED(random.beginMicroStep(*executor, microStep));
         ZOPT_RETURN_IF_FAILED(executor->run("forward"));
         Status failure;
         for (size_t i = 0; i < program.outputs.size() && !options.outputs.empty(); ++i) {
@@ -619,6 +626,7 @@ private:
   std::vector<uint8_t> checkpointWords;
   std::deque<RunningStep> running;
   Clock::time_point lastTold;
+  RandomState random;
   Rates written;
   int64_t applied = 0;        // steps that changed the states, of those told
   bool skippedBefore = false; // the last step told

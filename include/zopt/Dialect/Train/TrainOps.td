@@ -618,5 +618,6 @@ def Train_RotaryOp : Train_Op<"rotary", [Pure, AllTypesMatch<["cos", "sin"]>, Al
 }
 
 include "zopt/Dialect/Train/TrainIndexingOps.td"
+include "zopt/Dialect/Train/TrainingSemanticsOps.td"
 
 #endif // ZOPT_DIALECT_TRAIN_OPS_TD
