@@ -35,6 +35,8 @@ def gather(build, folder, scratch):
             # A library that was found here beside others must not go looking elsewhere there.
             if re.search(r"\((RPATH|RUNPATH)\)", run("readelf", "-dW", target)):
                 die(f"{path} has a run path of its own")
+    (folder / "share/zopt").mkdir(parents=True)
+    shutil.copyfile(ROOT / "scripts/wandb_bridge.py", folder / "share/zopt/wandb_bridge.py")  # of zrun --wandb
     for path in [*(folder / "bin").iterdir(), *(folder / "lib").iterdir()]:
         path.chmod(0o755 if path.parent.name == "bin" else 0o644)
     return [path for name, path in libraries.items() if name != "libZoptCompiler.so"]
@@ -122,7 +124,7 @@ def write_wheel(folder, path, version, level):
             for file in sorted((folder / part).rglob("*")):
                 if file.is_file():
                     name = file.relative_to(folder).as_posix()
-                    name = f"{info}/{name.removeprefix('share/doc/zopt/')}" if part == "share" else f"zopt/{name}"
+                    name = f"{info}/{name.removeprefix('share/doc/zopt/')}" if name.startswith("share/doc/") else f"zopt/{name}"
                     add(name, file.read_bytes(), 0o755 if part == "bin" else 0o644)
         add("zopt/__init__.py", STARTER.encode())
         for file in sorted((ROOT / "python/zopt_data").glob("*.py")):

@@ -180,7 +180,7 @@ def scratch(prefix="t"):
     return Path(tempfile.mkdtemp(prefix=prefix + "-", dir=Settings.work))
 
 
-refusals = []  # every line of an error that a test expected; troubleshooting.py looks for them in the guide
+refusals = []  # (module of the test, line) of every error that was expected; troubleshooting.py looks for them in the guide
 
 
 def expect_refusal(done, code, *patterns):
@@ -192,7 +192,7 @@ def expect_refusal(done, code, *patterns):
         assert bad not in done.stderr, f"a crash: {done}"
     for pattern in patterns:
         assert any(re.search(pattern, line) for line in lines), f"no error line matches /{pattern}/: {done}"
-    refusals.extend(lines)
+    refusals.extend((sys._getframe(1).f_globals["__name__"], line) for line in lines)
     return lines
 
 
