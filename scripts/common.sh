@@ -12,9 +12,9 @@ packages=(
   git ca-certificates cmake ninja-build ccache python3 python3-numpy
   clang-22 libclang-rt-22-dev lld-22 liblld-22-dev llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
   zlib1g-dev libzstd-dev libxml2-dev libcurl4-openssl-dev libedit-dev
-  libonnx-dev libprotobuf-dev protobuf-compiler
+  libonnx-dev libonnx-testdata libprotobuf-dev protobuf-compiler
   libdnnl-dev libopenmpi-dev openmpi-bin libgloo-dev
-  nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev libcpp-httplib-dev
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev libyaml-cpp-dev libcpp-httplib-dev
   libgtest-dev libgmock-dev
 )
 

@@ -36,6 +36,19 @@ def SetBatchPass : Pass<"zopt-set-batch", "mlir::ModuleOp"> {
   ];
 }
 
+def RecordSettingsPass : Pass<"zopt-record-settings", "::mlir::ModuleOp"> {
+  let summary = "writes on the module what it was compiled with, and what its run begins with";
+  let description = [{
+    Both options are lists `flag=value;flag=value`, whose values have every byte but letters, digits and `._/+:,@=-` as `%XX`. `compiled` becomes the dictionary `train.compiled`:
+    flags of zopt whose values the graph shows no more, against which zrun checks a config of its own. `run` becomes `train.run`: flags of zrun that hold where its command line
+    and its own config have none. An empty list leaves no attribute. Never touches a function. Numerics: bitwise.
+  }];
+  let options = [
+    Option<"compiled", "compiled", "std::string", /*default=*/"\"\"", "flags of zopt">,
+    Option<"run", "run", "std::string", /*default=*/"\"\"", "flags of zrun">,
+  ];
+}
+
 def VerifyStepPass : Pass<"zopt-verify-step", "::mlir::ModuleOp"> {
   let summary = "checks that a module is a whole step on one logical device (train.level = \"step\")";
   let description = [{

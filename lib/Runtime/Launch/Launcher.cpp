@@ -126,6 +126,7 @@ int runZrun(const RunOptions &given) {
     Result<std::shared_ptr<Run>> run = Run::load(options, *program);
     if (run.failed())
       return fail(run.getStatus());
+    options = (*run)->options;
     if (Status status = checkRun(**run, *ranksHere); status.failed())
       return fail(status);
     if (options.dryRun) {

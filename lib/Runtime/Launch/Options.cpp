@@ -64,13 +64,16 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--steps", options.steps, "Steps to run (one epoch; 100 of synthetic data)")->check(CLI::PositiveNumber);
   app.add_option("--epochs", options.epochs, "Epochs to run")->check(CLI::PositiveNumber);
   app.add_flag("--shuffle", options.data.shuffle, "Visit samples in random order");
-  app.add_option("--seed", options.seed, "Of the shuffle and of --init (0)");
+  app.add_option("--seed", options.seed, "Of the shuffle, of --init and of dropout (0)");
 
   app.add_option("--lr", options.learningRate, "Learning rate, in place of the plan's")->check(CLI::NonNegativeNumber);
   app.add_option("--schedule", options.schedule, "Schedule of the learning rate, in place of the plan's: TYPE[,key=value...]");
   app.add_option("--clip", options.clip, "Largest gradient norm, in place of the plan's; 0: no clipping")->check(CLI::NonNegativeNumber);
   app.add_option("--weight-decay", options.weightDecay, "Weight decay, in place of the plan's, of all parameters that have none of their own")->check(CLI::NonNegativeNumber);
   app.add_option("--weights", options.weights, "Initial weights, safetensors (those of the model file)");
+  app.add_option("--config", options.config,
+                 "A DeepSpeed config or a job, for what the command line does not say, in place of the plan's")
+      ->check(CLI::ExistingFile);
   std::string initialization = "model", names = "onnx", report, nonFinite = "skip";
   app.add_option("--init", initialization, "Initial values: model, normal:STD or gpt2 (model)");
   app.add_option("--names", names, "Names in weights files: onnx or source (onnx)")->check(CLI::IsMember({"onnx", "source"}));
@@ -79,6 +82,12 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--tensorboard", options.tensorBoard, "Write the steps as TensorBoard's event files into this folder");
   app.add_option("--prometheus", options.prometheusPort, "Answer on this port of 127.0.0.1, where rank 0 is, with the last step")->check(CLI::Range(1, 65535));
   app.add_option("--on-metrics", options.onMetrics, "Start this command and write each record of --metrics to its input");
+  app.add_option("--wandb", options.wandb, "Give each record to Weights & Biases: project=P,group=G,team=T,name=N");
+  app.add_option("--print-every", options.printEvery,
+                 "Steps between lines of progress (a line every few seconds, or a bar on a terminal)")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--breakdown", options.breakdown,
+               "Every --print-every steps (10), say where the time of that step went");
   app.add_option("--weights-out", options.weightsOut, "Write the final weights, safetensors");
   app.add_option("--ema-out", options.averageOut, "Write the moving average of the weights, safetensors");
   app.add_option("--gradients-out", options.gradientsOut, "Write the gradients of the last step, safetensors");
@@ -91,6 +100,8 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_flag("--dry-run", options.dryRun, "Check everything that a run needs, and run no step");
 
   app.add_option("--internal-program", options.program)->group("");
+  app.add_flag("--internal-csv-folder", options.csvFolder)->group("");
+  app.add_flag("--internal-settled", options.settled)->group("");
   app.add_option("--internal-status", options.statusDirectory)->group("");
 
   try {
@@ -108,6 +119,12 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError(text, " (zrun --help lists the flags)");
   }
 
+  for (const CLI::Option *option : app.get_options())
+    if (option->count() > 0 && !option->get_lnames().empty()) {
+      std::string &values = options.given[option->get_lnames()[0]];
+      for (const std::string &value : option->results())
+        values += (values.empty() ? "" : "\n") + value;
+    }
   if (options.schedule)
     if (Result<Schedule> schedule = Schedule::parse(*options.schedule); schedule.failed())
       return usageError("--schedule: ", schedule.getStatus().message());

@@ -78,6 +78,8 @@ int runRankProcess(RankProcess process) {
       ZOPT_RETURN_IF_FAILED(communicator->broadcast("compiled plan", options.program));
     Result<std::shared_ptr<Run>> run = Run::load(options, options.program);
     Status loaded = run.getStatus();
+    if (loaded.succeeded())
+      options = (*run)->options;
     if (loaded.succeeded() && process.check)
       loaded = checkRun(**run, process.localRanks);
     ZOPT_RETURN_IF_FAILED(together(loaded));

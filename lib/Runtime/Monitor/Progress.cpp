@@ -128,7 +128,7 @@ std::string progressBar(const ProgressState &state, int width) {
 
 Progress::Progress(const ProgressOptions &options) : options(options) {
   const char *kind = std::getenv("TERM");
-  terminal = isatty(options.descriptor) && kind && std::strcmp(kind, "dumb") != 0;
+  terminal = options.lineSteps == 0 && isatty(options.descriptor) && kind && std::strcmp(kind, "dumb") != 0;
   state.totalSteps = options.totalSteps;
   state.memoryBytes = options.memoryBytes;
 }
@@ -144,6 +144,11 @@ void Progress::update(int64_t stepsDone, double loss, bool skipped, double secon
     state.tokensPerSecond = double(options.tokensPerStep) / averageSeconds;
   }
   state.secondsLeft = averageSeconds * double(state.totalSteps - stepsDone);
+  if (options.lineSteps > 0) {
+    if (stepsDone % options.lineSteps == 0)
+      draw(false);
+    return;
+  }
   if (drawn >= 0 && now - drawn < (terminal ? kBarSeconds : options.lineSeconds))
     return;
   drawn = now;

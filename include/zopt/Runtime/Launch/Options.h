@@ -18,6 +18,7 @@
 #include "zopt/Runtime/Launch/CheckpointOptions.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,7 +50,11 @@ struct RunOptions {
   InitializationOptions initialization;
   bool sourceNames = false;
   CheckpointOptions checkpoint;
-  std::string metrics, csv, tensorBoard, onMetrics; // monitors
+  std::string config; // in place of the plan's, for what the command line does not say
+  std::string metrics, csv, tensorBoard, onMetrics, wandb; // monitors
+  bool csvFolder = false;                                  // make the folder of the table, as DeepSpeed does
+  int64_t printEvery = 0;                                  // steps between lines of progress; 0: by time
+  bool breakdown = false;                                  // say where the time of a step went
   int prometheusPort = 0;                           // 0: none
   std::string weightsOut, averageOut, gradientsOut, outputs, trace;
   enum class Report { None, Text, Json } memoryReport = Report::None;
@@ -63,7 +68,10 @@ struct RunOptions {
   std::string program;         // compiled already
   std::string statusDirectory; // where ranks leave how they ended
 
-  std::vector<std::string> arguments; // as given, for the ranks
+  bool settled = false; // config and plan have been asked for what the command line does not say
+
+  std::vector<std::string> arguments;       // as given, for the ranks
+  std::map<std::string, std::string> given; // flags among them, without dashes, and their values by line breaks
 };
 
 /// What parsing leaves to be done.

@@ -24,6 +24,7 @@ struct ProgressOptions {
   int64_t tokensPerStep = 0;  ///< 0 where the model has no sequence
   int64_t memoryBytes = 0;    ///< a rank's peak; 0: not shown
   double lineSeconds = 5;     ///< between lines where there is no terminal
+  int64_t lineSteps = 0;      ///< steps between lines, in place of time, on a terminal too; 0: by time
 };
 
 /// What a line shows.
