@@ -50,7 +50,10 @@ def owner(path):
 
 
 def licences(folder, libraries):
-    """What the bundled libraries' packages say of their licences, beside ours."""
+    """What the bundled libraries' packages say of their licences, beside ours, and the scripts that are shipped."""
+    # What zrun starts for --wandb.
+    (folder / "share/zopt").mkdir(parents=True)
+    shutil.copyfile(ROOT / "scripts/wandb_bridge.py", folder / "share/zopt/wandb_bridge.py")
     target = folder / "share/doc/zopt"
     target.mkdir(parents=True)
     shutil.copyfile(ROOT / "LICENSE", target / "LICENSE")
@@ -122,7 +125,7 @@ def write_wheel(folder, path, version, level):
             for file in sorted((folder / part).rglob("*")):
                 if file.is_file():
                     name = file.relative_to(folder).as_posix()
-                    name = f"{info}/{name.removeprefix('share/doc/zopt/')}" if part == "share" else f"zopt/{name}"
+                    name = f"{info}/{name.removeprefix('share/doc/zopt/')}" if name.startswith("share/doc/") else f"zopt/{name}"
                     add(name, file.read_bytes(), 0o755 if part == "bin" else 0o644)
         add("zopt/__init__.py", STARTER.encode())
         for file in sorted((ROOT / "python/zopt_data").glob("*.py")):
