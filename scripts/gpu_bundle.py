@@ -75,10 +75,12 @@ def closure(roots):
 # ---------------------------------------------------------------------------------------------------------------------
 
 def write_target_stubs(llvm, folder):
-    """Defines the initializers of LLVM's targets other than TARGETS as empty functions, so that their archives are left out."""
+    """Defines the initializers of LLVM's targets other than TARGETS as empty functions, and Polly's, so that their archives are left out."""
     others = [t for t in run(llvm / "bin/llvm-config", "--targets-built").split() if t not in TARGETS]
     source = folder / "targets.c"
-    source.write_text("".join(f"void LLVMInitialize{target}{part}(void) {{}}\n" for target in others for part in ("TargetInfo", "Target", "TargetMC", "AsmPrinter", "AsmParser", "Disassembler")))
+    text = "".join(f"void LLVMInitialize{target}{part}(void) {{}}\n" for target in others for part in ("TargetInfo", "Target", "TargetMC", "AsmPrinter", "AsmParser", "Disassembler"))
+    # lld's optimization at link time, which nothing asks for, names Polly's entry: getPollyPluginInfo().
+    source.write_text(text + "void _Z18getPollyPluginInfov(void) { __builtin_trap(); }\n")
     run("clang-22", "-O1", "-fPIC", "-c", source, "-o", folder / "targets.o")
     return folder / "targets.o"
 

@@ -52,7 +52,10 @@ def owner(path):
 
 
 def licences(folder, libraries):
-    """What the bundled libraries' packages say of their licences, beside ours."""
+    """What the bundled libraries' packages say of their licences, beside ours, and the scripts that are shipped."""
+    # What zrun starts for --wandb.
+    (folder / "share/zopt").mkdir(parents=True)
+    shutil.copyfile(ROOT / "scripts/wandb_bridge.py", folder / "share/zopt/wandb_bridge.py")
     target = folder / "share/doc/zopt"
     target.mkdir(parents=True)
     shutil.copyfile(ROOT / "LICENSE", target / "LICENSE")

@@ -167,6 +167,15 @@ def other_plan():
         run.refused(1, r"rank 1's plan is another than rank 0's")
 
 
+@test("env/different configs: every rank says so")
+def other_config():
+    folder = scratch("env")
+    for rank in (0, 1):
+        (folder / f"{rank}.json").write_text('{"steps_per_print": %d}' % (rank + 1))
+    with Ranks(2, more=lambda r: ["--config", folder / f"{r}.json"]) as run:
+        run.refused(1, r"rank 1's --config is another than rank 0's")
+
+
 @test("env/different flags: every rank says so")
 def other_flags():
     with Ranks(2, more=lambda r: ["--seed", r]) as run:

@@ -28,15 +28,25 @@ namespace {
 
 using nlohmann::json;
 
+/// The content of a file, as a number to compare.
+Result<uint64_t> digestOf(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    return fileError(path, "open", errno);
+  std::ostringstream stream;
+  stream << file.rdbuf();
+  const std::string text = stream.str();
+  return uint64_t(XXH3_64bits(text.data(), text.size()));
+}
+
 /// What must be the same on every rank, or they would wait for each other in vain or train different models: the plan's
 /// text and flags, by name.
 Result<json> whatIsRun(const RunOptions &options) {
-  std::ifstream file(options.plan, std::ios::binary);
-  if (!file)
-    return fileError(options.plan, "open", errno);
-  std::ostringstream text;
-  text << file.rdbuf();
-  const std::string plan = text.str();
+  Result<uint64_t> plan = digestOf(options.plan), config = uint64_t(0);
+  if (!options.config.empty())
+    config = digestOf(options.config);
+  if (plan.failed() || config.failed())
+    return plan.failed() ? plan.getStatus() : config.getStatus();
   json run = {{"--steps", options.steps},
               {"--epochs", options.epochs},
               {"--seed", options.seed},
@@ -55,7 +65,8 @@ Result<json> whatIsRun(const RunOptions &options) {
   for (auto [name, value] : {std::pair("--lr", options.learningRate), std::pair("--clip", options.clip),
                              std::pair("--weight-decay", options.weightDecay)})
     run[name] = value ? json(*value) : json();
-  run["plan"] = XXH3_64bits(plan.data(), plan.size());
+  run["plan"] = *plan;
+  run["--config"] = *config;
   return run;
 }
 
@@ -67,6 +78,8 @@ Status compare(const std::vector<std::string> &all) {
       continue; // a rank that failed at its own has told so
     if (first["plan"] != other.value("plan", json()))
       return inputError("rank ", rank, "'s plan is another than rank 0's: every rank must be given the same file");
+    if (first["--config"] != other.value("--config", json()))
+      return inputError("rank ", rank, "'s --config is another than rank 0's: every rank must be given the same");
     for (const auto &[name, value] : first.items())
       if (json theirs = other.value(name, json()); theirs != value)
         return usageError("rank ", rank, " was given other flags than rank 0: ", name, " is ", theirs.dump(),
