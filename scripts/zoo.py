@@ -213,7 +213,7 @@ def cell(result):
     if result is None:
         return "not run"
     if result["status"] in ("ok", "differs"):
-        others = f", trains {result['trains']:,} of {result['trained']:,}" if result["trains"] != result["trained"] else ""
+        others = f", trains {result['trains']:,} of {result['trained']:,}" if result.get("trains") and result["trains"] != result["trained"] else ""
         return f"{'' if result['status'] == 'ok' else '**differs** '}{result['first']:.0e} / {result['last']:.0e}{others}"
     return {"export": "not exported", "zopt": "refused", "zrun": "refused", "failed": "not run"}[result["status"]]
 

@@ -158,6 +158,15 @@ class Export(Case):
         self.assertIn("transformer.wte.weight", there)
         self.assertNotIn("lm_head.weight", there)
 
+    def test_a_mixture_of_experts(self):
+        module = zopt_export.from_config(self.config({**LLAMA, "model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "num_local_experts": 3, "num_experts_per_tok": 2}))
+        before = module.get_experts_implementation()
+        report = zopt_export.export(module, {"input_ids": torch.randint(96, (2, 8))}, self.folder / "m.onnx")
+        self.assertEqual(report.parameters, report.module_parameters)
+        self.assertLess(report.difference, 1e-5)
+        self.assertEqual(module.get_experts_implementation(), before)
+        self.assertTrue(any(note.startswith("experts are computed by") for note in report.notes))
+
     def test_a_wrong_file_is_refused(self):
         class Other(nn.Module):
             def forward(self, x):

@@ -85,6 +85,22 @@ def shapes_for(inputs, dynamic):
     return {name: {axis: dims.setdefault(symbol, torch.export.Dim(symbol)) for axis, symbol in dynamic.get(name, {}).items()} or None for name in inputs}
 
 
+@contextlib.contextmanager
+def exportable_experts(module, notes):
+    """transformers' mixtures of experts in the spelling that has no loop over the tokens of each expert."""
+    can = getattr(module, "_can_set_experts_implementation", None)
+    if can is None or not can() or not hasattr(module, "get_experts_implementation"):
+        yield
+        return
+    before = module.get_experts_implementation()
+    module.set_experts_implementation("batched_mm")
+    notes.append("experts are computed by products with weights gathered for each token: right, but not how one trains a large mixture of experts")
+    try:
+        yield
+    finally:
+        module.set_experts_implementation(before)
+
+
 def first_line(error):
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
@@ -303,7 +319,8 @@ def export(module, inputs, path, *, dynamic=None, train=True, opset=DEFAULT_OPSE
         output_names, pick = choose_outputs(result, outputs)
         module.train(train)
         names = names_of(module)
-        with forward_of(module, inputs, pick), warnings.catch_warnings():
+        experts = []
+        with forward_of(module, inputs, pick), exportable_experts(module, experts), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 with patches.for_export():
@@ -318,6 +335,7 @@ def export(module, inputs, path, *, dynamic=None, train=True, opset=DEFAULT_OPSE
                         raise
                     model, program = convert(program, inputs, output_names, opset)
             dynamic = kept
+        report.notes += experts
         module.eval()
         rename_symbols(model, program, dynamic)
         report.norms = keep_batch_norms(model, program)
