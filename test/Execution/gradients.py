@@ -4,7 +4,7 @@ import numpy as np
 import tensors
 from harness import MODELS, add, compile_plan, expected_gradients, memoize, reference, scratch, succeed
 
-CASES = [(m, "cross_entropy", "") for m in ("gpt2-tiny", "gpt2-tiny-ts", "llama-tiny", "llama-tiny-raw", "llama-tiny-op23", "mlp-tiny")]
+CASES = [(m, "cross_entropy", "") for m in ("gpt2-tiny", "gpt2-tiny-ts", "llama-tiny", "llama-tiny-raw", "llama-tiny-op23", "bert-tiny", "mlp-tiny")]
 CASES += [("mlp-tiny", "mse", "-mse"), ("mlp-tiny", "bce_with_logits", "-bce")]
 
 
@@ -46,9 +46,10 @@ for model, loss, suffix in CASES:
 
 
 # fp16 has eight times bf16's precision, and a range that the loss scale keeps gradients in: within 1e-3, where bf16 is within 8e-3. In mlp-tiny an activation that rounds to the other side of ReLU's kink
-# costs more in either.
+# costs more in either; in bert-tiny everything goes through one pooled position and tanh, and gradients of position 0 are off by 2.7e-3.
+FP16 = {"mlp-tiny": 3e-2, "bert-tiny": 4e-3}
 for model, loss, suffix in CASES:
-    add(f"I7/{model}/{loss}/fp16", check, model, loss, suffix, "fp16", 0, 1, 3e-2 if model == "mlp-tiny" else 1e-3, 1e-4)
+    add(f"I7/{model}/{loss}/fp16", check, model, loss, suffix, "fp16", 0, 1, FP16.get(model, 1e-3), 1e-4)
 
 
 def check_really_bf16(model):
@@ -63,7 +64,7 @@ for model in ("gpt2-tiny", "mlp-tiny", "llama-tiny"):
 
 
 def check_raising(model, bound):
-    """Ops that were raised compute what the exporter's expansions do: within rounding of float64. GELU's sqrt(2 / pi) and 0.044715 are float32 numbers in a file, and are not in train.gelu."""
+    """Ops that were raised compute what the exporter's expansions do: within rounding of float64. GELU's sqrt(2 / pi), 0.044715 and sqrt(2) are float32 numbers in a file, and are not in train.gelu."""
     raised, spelled = gradients(model, "cross_entropy", "", "fp64", 0, 1), gradients(model, "cross_entropy", "", "fp64", 0, 1, "--no-raise")
     assert raised.keys() == spelled.keys()
     whole = total_norm(raised)
@@ -73,4 +74,4 @@ def check_raising(model, bound):
 
 
 for model in sorted({model for model, _, _ in CASES}):
-    add(f"I7/{model}/no-raise", check_raising, model, 1e-8 if model.startswith("gpt2") else 1e-11)
+    add(f"I7/{model}/no-raise", check_raising, model, 1e-8 if model.startswith("gpt2") else 1e-9 if model == "bert-tiny" else 1e-11)
