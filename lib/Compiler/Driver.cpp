@@ -88,6 +88,7 @@ struct Flags {
   cl::list<std::string> freeze{ownName("freeze"), cl::desc("do not train the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   Opt<bool> tieWeights{ownName("tie-weights"), cl::desc("train initializers of equal content as one parameter"), cl::cat(category)};
   Opt<std::string> trainingMode{ownName("training-mode"), cl::desc("keep | train | eval (keep)"), cl::init("keep"), cl::cat(category)};
+  Opt<bool> evaluation{ownName("eval"), cl::desc("give the plan an @eval_step, which zrun --eval-data runs"), cl::cat(category)};
   Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd | adagrad | lion | lamb (adamw)"), cl::init("adamw"), cl::cat(category)};
   Opt<double> lr{ownName("lr"), cl::desc("learning rate (1e-3)"), cl::init(1e-3), cl::cat(category)};
   Opt<std::string> betas{ownName("betas"), cl::desc("Adam's coefficients (0.9,0.999)"), cl::init("0.9,0.999"), cl::cat(category)};
@@ -135,7 +136,7 @@ std::vector<FlagValue> Flags::settings() {
   std::vector<FlagValue> all;
   auto add = [&](auto &...options) { (all.push_back({&options, textOf(options.getValue())}), ...); };
   add(mode, zeroStage, bf16, fp16, fp64, lossScale, lossScaleInitPower, lossScaleWindow, lossScaleHysteresis, lossScaleConsecutiveHysteresis, lossScaleMin, gradDtype, microBatch, gradAccum, globalBatch);
-  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode);
+  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode, evaluation);
   add(optimizer, lr, betas, eps, weightDecay, momentum, nesterov, averageDecay, schedule, clip, decay, noDecay, bucketBytes, persistBytes, recompute, nproc, target, chip);
   return all;
 }
@@ -246,6 +247,9 @@ int Driver::readFlags() {
   if (flags.zeroStage < 0 || flags.zeroStage > 3)
     return usageError("--zero-stage is 0, 1, 2 or 3, but got " + llvm::Twine(flags.zeroStage));
   step.zeroStage = flags.zeroStage;
+  if (flags.evaluation && step.mode != Mode::Train)
+    return usageError("--eval is about a plan that trains, but --mode is " + flags.mode);
+  step.evaluation = flags.evaluation;
   int64_t bytes;
   if (flags.bucketBytes != "auto" && (StringRef(flags.bucketBytes).getAsInteger(10, bytes) || bytes <= 0))
     return usageError("--bucket-bytes is a positive number or auto, but got '" + flags.bucketBytes + "'");

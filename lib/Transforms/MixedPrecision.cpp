@@ -38,7 +38,7 @@ bool keepsPrecision(OpOperand &operand) {
 
 /// Results that are statistics, in the type that an op computes in.
 bool isStatistic(OpResult result) {
-  return isa<LayerNormOp, RMSNormOp, AttentionOp>(result.getOwner()) ? result.getResultNumber() > 0 : isa<CrossEntropyOp>(result.getOwner());
+  return isa<LayerNormOp, RMSNormOp, AttentionOp>(result.getOwner()) ? result.getResultNumber() > 0 : isa<CrossEntropyOp, CountCorrectOp>(result.getOwner());
 }
 
 //===----------------------------------------------------------------------===//
@@ -90,7 +90,7 @@ private:
     op->removeAttr(kLossMark);
     if (!meetsActivation)
       return success();
-    if (isLoss && !isa<CrossEntropyOp, TransposeOp>(op)) {
+    if (isLoss && !isa<CrossEntropyOp, CountCorrectOp, TransposeOp>(op)) {
       // The loss computes in full precision on what the graph gives it.
       for (OpOperand &operand : op->getOpOperands())
         if (lowered.contains(operand.get()))

@@ -44,6 +44,7 @@ struct StepOptions {
   int64_t lossScaleInitPower = 16, lossScaleWindow = 1000, lossScaleHysteresis = 2;
   bool lossScaleConsecutiveHysteresis = false;
   double lossScaleMin = 1;
+  bool evaluation = false; ///< of a training plan: @eval_step too
   bool raise = true; ///< raise expansions (attention, norms, ...) to one op
 };
 

@@ -8,8 +8,10 @@
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Launch/Checkpoints.h"
+#include "zopt/Runtime/Launch/Evaluation.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/ProgramFile.h"
+#include "zopt/Runtime/Data/Prefetcher.h"
 #include "zopt/Runtime/Device/CUDA/Tuning.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <algorithm>
@@ -37,6 +39,13 @@ Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::str
   if (dataset.failed())
     return dataset.getStatus();
   run->dataset = std::move(*dataset);
+  if (!options.evaluation.files.empty()) {
+    ZOPT_RETURN_IF_FAILED(checkEvaluation(run->program));
+    Result<std::unique_ptr<Dataset>> evaluation = Dataset::open(run->program, options.evaluation);
+    if (evaluation.failed())
+      return evaluation.getStatus();
+    run->evaluation = std::move(*evaluation);
+  }
   if (!options.weights.empty()) {
     Result<std::shared_ptr<WeightsFile>> weights = WeightsFile::open(options.weights, run->program, options.sourceNames, options.checkpoint.allowChange.count("model") > 0);
     if (weights.failed())
@@ -74,7 +83,7 @@ namespace {
 constexpr int64_t kBytesOfCuda = 1'000'000'000;
 
 Status checkOutputFiles(const RunOptions &options, const Program &program) {
-  for (const std::string *path : {&options.metrics, &options.csv, &options.weightsOut, &options.averageOut, &options.gradientsOut, &options.outputs, &options.trace})
+  for (const std::string *path : {&options.metrics, &options.csv, &options.weightsOut, &options.averageOut, &options.gradientsOut, &options.outputs, &options.trace, &options.commLog})
     if (!path->empty())
       ZOPT_RETURN_IF_FAILED(checkWritable(*path));
   if (!options.tensorBoard.empty()) {
@@ -89,6 +98,8 @@ Status checkOutputFiles(const RunOptions &options, const Program &program) {
   }
   if (!options.outputs.empty() && program.mode != "forward")
     return inputError("--outputs is for forward plans, but this plan's mode is ", program.mode);
+  if (!options.commLog.empty() && program.mode == "forward")
+    return inputError("--comm-log is about the collectives of training steps, but this plan's mode is forward");
   if (!options.averageOut.empty())
     for (const Bucket &bucket : program.buckets)
       if (program.mode != "train" || (bucket.trained && averageOf(bucket) < 0))
@@ -116,6 +127,8 @@ Status checkRun(const Run &run, int localRanks) {
     ZOPT_RETURN_IF_FAILED(checkWeightFiles(run.program, initialization));
   ZOPT_RETURN_IF_FAILED(checkOutputFiles(options, run.program));
   ZOPT_RETURN_IF_FAILED(run.dataset->checkFirstBatch());
+  if (run.evaluation)
+    ZOPT_RETURN_IF_FAILED(run.evaluation->checkFirstBatch());
   if (!options.devices.empty())
     ZOPT_RETURN_IF_FAILED(checkTuning(run.program, options.devices[0].name));
   RunNeeds needs;
@@ -133,12 +146,12 @@ Status checkRun(const Run &run, int localRanks) {
   Result<int64_t> checkpointBytes = plannedCheckpointBytes(options.checkpoint, run.program);
   if (checkpointBytes.failed())
     return checkpointBytes.getStatus();
-  needs.plannedBytesPerRank += *checkpointBytes;
+  needs.plannedBytesPerRank += *checkpointBytes + Prefetcher::plannedBytes(run.program, options.workers);
   int64_t stateBytes = 0;
   for (const State &state : run.program.states)
     if (state.role == Role::Parameter || state.role == Role::Buffer)
       stateBytes += elementCount(state.shape) * sizeOf(collectedType(state));
-  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.csv, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0))})
+  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.csv, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0)), std::pair(&options.commLog, int64_t(0))})
     if (!path->empty())
       needs.outputs.push_back({*path, bytes});
   if (std::vector<Status> problems = checkMachine(needs); !problems.empty()) {
@@ -149,6 +162,9 @@ Status checkRun(const Run &run, int localRanks) {
   }
   for (const std::string &note : run.dataset->notes())
     reportNote(note);
+  if (run.evaluation)
+    for (const std::string &note : run.evaluation->notes())
+      reportNote("--eval-data: " + note);
   if (run.weights)
     for (const std::string &note : run.weights->notes())
       reportNote(note);

@@ -36,6 +36,10 @@ struct RunOptions {
 
   DatasetOptions data;
   int64_t steps = 0, epochs = 0; // 0: not given
+  int workers = 0;               // threads that read ahead
+  DatasetOptions evaluation;     // its files: none, no evaluation
+  int64_t evaluationEvery = 0;   // steps; 0: after every epoch
+  int64_t evaluationSteps = 0;   // batches of all ranks; 0: all of the data
   uint64_t seed = 0;
 
   // In place of the plan's.
@@ -48,8 +52,9 @@ struct RunOptions {
   CheckpointOptions checkpoint;
   std::string metrics, csv, tensorBoard, onMetrics; // monitors
   int prometheusPort = 0;                           // 0: none
-  std::string weightsOut, averageOut, gradientsOut, outputs, trace;
+  std::string weightsOut, averageOut, gradientsOut, outputs, trace, commLog;
   enum class Report { None, Text, Json } memoryReport = Report::None;
+  double peakFlops = 0; // of a device, a second; 0: known by its model, or not at all
   bool stopAtNonFinite = false, rollBackAtNonFinite = false;
   bool doctor = false, dryRun = false, autotune = false;
 
