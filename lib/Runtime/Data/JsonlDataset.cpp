@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // Every line is parsed when the data is opened, so that bad ones are known before step 1 and the number of samples does
-// not depend on what a run happens to visit. What stays in memory is where each sample begins, 16 bytes a sample; a
+// not depend on what a run happens to visit. What stays in memory is where each record begins, 24 bytes each; a
 // batch parses its lines again.
 //
 //===----------------------------------------------------------------------===//
