@@ -12,6 +12,7 @@ add_definitions(${LLVM_DEFINITIONS_LIST})
 find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
 find_package(spdlog REQUIRED)
 
 find_program(ZOPT_CCACHE ccache)

@@ -10,11 +10,11 @@ die() { printf '%s: error: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 # Debian 12 packages. LLVM's CMake files look for zlib, zstd, libxml2, libcurl and libedit, with which Debian built it.
 packages=(
   git ca-certificates cmake ninja-build ccache python3 python3-numpy
-  clang-22 libclang-rt-22-dev lld-22 llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
+  clang-22 libclang-rt-22-dev lld-22 liblld-22-dev llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
   zlib1g-dev libzstd-dev libxml2-dev libcurl4-openssl-dev libedit-dev
-  libonnx-dev libprotobuf-dev protobuf-compiler
-  libdnnl-dev libopenmpi-dev openmpi-bin
-  nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev libcpp-httplib-dev
+  libonnx-dev libonnx-testdata libprotobuf-dev protobuf-compiler
+  libdnnl-dev libopenmpi-dev openmpi-bin libgloo-dev
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev libyaml-cpp-dev libcpp-httplib-dev
   libgtest-dev libgmock-dev
 )
 

@@ -20,6 +20,8 @@ MIB = 1 << 20
 
 # Never packed: the C and C++ runtimes (the other machine's are as new or newer), MPI with all that only it needs, and what belongs to the driver.
 SYSTEM = re.compile(r"^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv|util|stdc\+\+|gcc_s|mpi|cuda|cudart|cublas.*|cudnn.*|nccl|nvidia.*))\.so")
+PROGRAMS = ("bin/zopt", "bin/zrun", "lib/libZoptCompiler.so")
+MODULES = ("lib/libZoptMpi.so", "lib/libZoptGloo.so")  # which zrun loads when it needs them
 TARGETS = ("X86", "NVPTX")  # what plans are compiled for
 GRAPHS = ("gpt2-124m", "gpt2-355m", "gpt2-1.5b", "llama-1.1b")
 
@@ -108,6 +110,8 @@ def link_programs(build, folder, scratch):
                                                     f"-Wl,--version-script={exports}", "-Wl,-z,defs"])
     link(build, "bin/zopt", folder / "bin/zopt", [f"-L{folder / 'lib'}"])
     link(build, "bin/zrun", folder / "bin/zrun", ["-Wl,--gc-sections"])
+    for module in MODULES:
+        link(build, module, folder / module, ["-Wl,--gc-sections"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -145,7 +149,7 @@ def graph_folders(given):
 
 def make(args):
     bundle, build = args.bundle, args.build
-    for program in ("bin/zopt", "bin/zrun", "lib/libZoptCompiler.so"):
+    for program in PROGRAMS + MODULES:
         if not (build / program).exists():
             die(f"{build / program} does not exist: build it first (scripts/setup.sh)")
     bundle.mkdir(parents=True, exist_ok=True)
@@ -161,7 +165,7 @@ def make(args):
                     break
             else:
                 say(f"{name}.onnx is nowhere here: left out")
-        libraries = closure([folder / "bin/zopt", folder / "bin/zrun", folder / "lib/libZoptCompiler.so"])
+        libraries = closure([folder / name for name in PROGRAMS + MODULES])
         libraries.pop("libZoptCompiler.so", None)
         pack(folder, bundle / "programs.tar.xz", args.jobs)
 
@@ -198,15 +202,15 @@ def unpack(args):
 def check(args):
     """Which libraries would come from elsewhere: SYSTEM ones and MPI's own may, others may not."""
     folder, bad, foreign = args.check.resolve(), [], set()
-    mpi = set(resolved(next(iter(re.findall(r"libmpi\.so\.\S+ => (\S+)", run("ldd", folder / "bin/zrun"))), folder / "bin/zrun")))
-    for path in [folder / "bin/zopt", folder / "bin/zrun", folder / "lib/libZoptCompiler.so"]:
+    mpi = set(resolved(next(iter(re.findall(r"libmpi\.so\.\S+ => (\S+)", run("ldd", folder / MODULES[0]))), folder / MODULES[0])))
+    for path in [folder / name for name in PROGRAMS + MODULES]:
         text = run("ldd", path)
         bad += [f"{path.name}: {name} is found nowhere" for name in re.findall(r"^\s*(\S+) => not found", text, re.M)]
         for name, place in re.findall(r"^\s*(\S+) => (/\S+)", text, re.M):
             if folder in Path(place).parents or folder in Path(place).resolve().parents:
                 continue
             foreign.add(name)
-            if not SYSTEM.match(name) and not (path.name == "zrun" and name in mpi):
+            if not SYSTEM.match(name) and not (path == folder / MODULES[0] and name in mpi):
                 bad.append(f"{path.name}: {name} comes from {place}")
     for program in ("zopt", "zrun"):
         run(folder / "bin" / program, "--help", env={"PATH": os.environ.get("PATH", "")})

@@ -5,7 +5,7 @@
     benchmarks/gpu/kernels.py final.mlir trace.json
 
 Bytes are those of the kernel's memrefs in the final plan, once for each it reads and once for each it writes; of a table that rows are gathered from, those of the rows.
-Times are the trace's. The copy's bandwidth, bytes read and written, is PyTorch's `copy_` over --copy-mib, or is given with --copy-gbs. A kernel that moves --large MiB or
+Times are the trace's. The copy is of as many bytes, read and written, by PyTorch's `copy_` or a kernel that adds 0, whichever is faster, or has the bandwidth given with --copy-gbs. A kernel that moves --large MiB or
 more and stays under --least of the copy is marked. Prints a line a kernel, the one with the largest total first, and last how much of the step's kernel time they are.
 """
 import argparse
@@ -83,27 +83,52 @@ def read_plan(text):
     return sizes
 
 
-def copy_bandwidth(mib):
-    """GB/s, read and written, of the best of 20 copies."""
-    import torch
-    source = torch.randint(0, 256, (mib * MIB,), dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    times = []
-    for _ in range(25):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        target.copy_(source)
-        end.record()
-        torch.cuda.synchronize()
-        times.append(begin.elapsed_time(end))
-    return 2 * mib * MIB / statistics.median(times[5:]) / 1e6
+class Copy:
+    """How long a device-to-device copy takes that reads and writes so many bytes in all. A kernel that moves little spends a part of its time on starting and ending, and so does a copy of as many bytes."""
+
+    MOVED = [32 * MIB << i for i in range(8)]  # up to 4 GiB
+
+    def __init__(self, gbs=None):
+        self.microseconds = [n / gbs / 1e3 for n in self.MOVED] if gbs else self.measure()
+
+    def measure(self):
+        """Medians of 20 copies, by the faster of PyTorch's copy_ and a kernel that adds 0. They walk over buffers that no cache holds, and stand in a queue, as a step's kernels do, so that none waits for the host."""
+        import torch
+        elements = self.MOVED[-1] // 8
+        source = torch.rand(elements, device="cuda")
+        target = torch.empty_like(source)
+        ways = (lambda a, b: b.copy_(a), lambda a, b: torch.add(a, 0.0, out=b))
+        medians = []
+        for moved in self.MOVED:
+            length, best = moved // 8, []
+            for way in ways:
+                events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(25)]
+                torch.cuda._sleep(20_000_000)  # cycles, in which the host puts everything into the queue
+                for number, (begin, end) in enumerate(events):
+                    first = number * length % elements
+                    begin.record()
+                    way(source[first:first + length], target[first:first + length])
+                    end.record()
+                torch.cuda.synchronize()
+                best.append(statistics.median(begin.elapsed_time(end) * 1e3 for begin, end in events[5:]))
+            medians.append(min(best))
+        return medians
+
+    def time(self, moved):
+        """Linear between the sizes that were measured, proportional beyond them."""
+        sizes, times = self.MOVED, self.microseconds
+        if moved <= sizes[0] or moved >= sizes[-1]:
+            end = 0 if moved <= sizes[0] else -1
+            return moved * times[end] / sizes[end]
+        above = next(i for i, size in enumerate(sizes) if size >= moved)
+        part = (moved - sizes[above - 1]) / (sizes[above] - sizes[above - 1])
+        return times[above - 1] + part * (times[above] - times[above - 1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", type=Path, help="the final plan")
     parser.add_argument("trace", type=Path)
-    parser.add_argument("--copy-mib", type=int, default=1024)
     parser.add_argument("--copy-gbs", type=float, help="the copy's GB/s, rather than measuring it")
     parser.add_argument("--large", type=float, default=64, help="MiB from which a kernel must reach --least of the copy")
     parser.add_argument("--least", type=float, default=0.92)
@@ -117,24 +142,25 @@ def main():
     generated = {name: durations for name, durations in times.items() if name in sizes}
     if not generated:
         sys.exit("kernels.py: error: the trace has no kernel of this plan: is it of another plan, or of a portable one?")
-    copy = args.copy_gbs or copy_bandwidth(args.copy_mib)
-    print(f"copy: {copy:.0f} GB/s (read and written)")
+    copy = Copy(args.copy_gbs)
+    print("copy: " + ", ".join(f"{moved // MIB} MiB {moved / us / 1e3:.0f}" for moved, us in zip(Copy.MOVED, copy.microseconds)) + " GB/s (read and written)")
     print(f"{'kernel':44} {'times':>5} {'MiB':>9} {'us':>9} {'total us':>9} {'GB/s':>7} {'of copy':>7}")
     rows, total = [], sum(sum(d) for d in times.values())
     for name, durations in sorted(generated.items(), key=lambda item: -sum(item[1])):
         median = statistics.median(durations)
         rate = sizes[name] / median / 1e3 if median else 0.0
-        slow = sizes[name] >= args.large * MIB and rate < args.least * copy
-        rows.append({"kernel": name, "times": len(durations), "bytes": sizes[name], "us": median, "total_us": sum(durations), "gbs": rate, "of_copy": rate / copy, "slow": slow})
-        print(f"{name[:44]:44} {len(durations):5} {sizes[name] / MIB:9.2f} {median:9.2f} {sum(durations):9.1f} {rate:7.0f} {rate / copy:7.2f}{'  <' if slow else ''}")
+        of_copy = copy.time(sizes[name]) / median if median else 0.0
+        slow = sizes[name] >= args.large * MIB and of_copy < args.least
+        rows.append({"kernel": name, "times": len(durations), "bytes": sizes[name], "us": median, "total_us": sum(durations), "gbs": rate, "of_copy": of_copy, "slow": slow})
+        print(f"{name[:44]:44} {len(durations):5} {sizes[name] / MIB:9.2f} {median:9.2f} {sum(durations):9.1f} {rate:7.0f} {of_copy:7.2f}{'  <' if slow else ''}")
     moved, spent = sum(r["bytes"] * r["times"] for r in rows), sum(r["total_us"] for r in rows)
     others = sorted(((sum(d), n, len(d)) for n, d in times.items() if n not in sizes), reverse=True)
-    print(f"{'all generated kernels':44} {sum(r['times'] for r in rows):5} {moved / MIB:9.2f} {'':9} {spent:9.1f} {moved / spent / 1e3:7.0f} {moved / spent / 1e3 / copy:7.2f}")
+    print(f"{'all generated kernels':44} {sum(r['times'] for r in rows):5} {moved / MIB:9.2f} {'':9} {spent:9.1f} {moved / spent / 1e3:7.0f} {sum(copy.time(r['bytes']) * r['times'] for r in rows) / spent:7.2f}")
     for duration, name, count in others[:12]:
         print(f"{name[:44]:44} {count:5} {'':9} {'':9} {duration:9.1f}")
     print(f"generated kernels are {spent / total * 100:.1f}% of {total:.0f} us in commands; {sum(r['slow'] for r in rows)} large ones under {args.least:.0%} of the copy")
     if args.json:
-        args.json.write_text(json.dumps({"copy_gbs": copy, "kernels": rows, "others": [{"name": n, "times": c, "total_us": t} for t, n, c in others]}, indent=1))
+        args.json.write_text(json.dumps({"copy_us": dict(zip(Copy.MOVED, copy.microseconds)), "kernels": rows, "others": [{"name": n, "times": c, "total_us": t} for t, n, c in others]}, indent=1))
 
 
 if __name__ == "__main__":

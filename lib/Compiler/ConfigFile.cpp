@@ -6,7 +6,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Compiler/ConfigFile.h"
+#include "zopt/Compiler/Pipelines.h"
 #include "zopt/Dialect/Train/Train.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 #include <map>
@@ -28,6 +30,15 @@ std::optional<int64_t> getHiddenSize(ModuleOp forward) {
   return hidden;
 }
 
+namespace {
+std::optional<std::string> readText(const std::string &path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
+  if (!buffer)
+    return std::nullopt;
+  return (*buffer)->getBuffer().str();
+}
+} // namespace
+
 int ConfigFile::apply(llvm::StringRef file, llvm::ArrayRef<FlagValue> flags, int64_t ranks, bool strict) {
   path = file.str();
   auto buffer = llvm::MemoryBuffer::getFile(file, /*IsText=*/true);
@@ -35,12 +46,12 @@ int ConfigFile::apply(llvm::StringRef file, llvm::ArrayRef<FlagValue> flags, int
     llvm::errs() << path << ": error: cannot read: " << buffer.getError().message() << '\n';
     return 1;
   }
-  document = config::readDocument((*buffer)->getBuffer().str());
+  text = (*buffer)->getBuffer().str();
   for (const FlagValue &flag : flags)
     if (flag.option->getNumOccurrences())
       request.given[flag.option->ArgStr.str()] = flag.value;
   request.ranks = ranks;
-  resolved = config::resolve(document, request);
+  resolved = config::resolveFile(path, text, request, readText);
   llvm::errs() << config::report(resolved, path, strict);
   if (!resolved.accepted(strict))
     return 1;
@@ -52,7 +63,7 @@ void ConfigFile::applyModel(ModuleOp forward, llvm::ArrayRef<FlagValue> flags) {
   request.hiddenSize = getHiddenSize(forward);
   if (!request.hiddenSize)
     return;
-  config::Resolved before = std::exchange(resolved, config::resolve(document, request));
+  config::Resolved before = std::exchange(resolved, config::resolveFile(path, text, request, readText));
   // Notes of the first report are not repeated.
   config::Resolved news;
   for (const config::Finding &note : resolved.notes)
@@ -64,12 +75,21 @@ void ConfigFile::applyModel(ModuleOp forward, llvm::ArrayRef<FlagValue> flags) {
 
 void ConfigFile::set(llvm::ArrayRef<FlagValue> flags, const config::Resolved &before) {
   for (const config::Setting &setting : resolved.settings) {
-    if (setting.origin == config::Origin::Flag || before.find(setting.flag))
+    if (setting.ofRun || setting.origin == config::Origin::Flag || before.find(setting.flag))
       continue;
     for (const FlagValue &flag : flags)
       if (flag.option->ArgStr == setting.flag)
-        flag.option->addOccurrence(0, flag.option->ArgStr, setting.value);
+        for (llvm::StringRef value : llvm::split(setting.value, '\n'))
+          flag.option->addOccurrence(0, flag.option->ArgStr, value);
   }
+}
+
+std::string ConfigFile::runSettings() const {
+  std::string list;
+  for (const config::Setting &setting : resolved.settings)
+    if (setting.ofRun)
+      list += (list.empty() ? "" : ";") + setting.flag + "=" + encodeSetting(setting.value);
+  return list;
 }
 
 void ConfigFile::print(llvm::ArrayRef<FlagValue> flags, llvm::raw_ostream &stream) const {

@@ -10,10 +10,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Compiler/Driver.h"
+#include "zopt/Compiler/AutoStage.h"
 #include "zopt/Compiler/Compile.h"
 #include "zopt/Compiler/ConfigFile.h"
 #include "zopt/Compiler/MemoryReport.h"
 #include "zopt/Compiler/Pipelines.h"
+#include "zopt/Config/Job.h"
 #include "zopt/Config/Keys.h"
 #include "zopt/Dialect/Plan/Plan.h"
 #include "zopt/Import/ImportOnnx.h"
@@ -61,7 +63,14 @@ struct Flags {
   Opt<std::string> output{ownName("o"), cl::desc("output file (- is stdout)"), cl::value_desc("file"), cl::init("-"), cl::cat(category)};
 
   Opt<std::string> mode{ownName("mode"), cl::desc("train | gradient | forward (train)"), cl::init("train"), cl::cat(category)};
-  Opt<int64_t> zeroStage{ownName("zero-stage"), cl::desc("placement of optimizer state, gradients, parameters: 0..3 (0)"), cl::init(0), cl::cat(category)};
+  Opt<std::string> zeroStage{ownName("zero-stage"),
+                             cl::desc("placement of optimizer state, gradients, parameters: 0..3, or auto: by the "
+                                      "number of parameters and the memory (0)"),
+                             cl::init("0"), cl::cat(category)};
+  Opt<int64_t> deviceMemory{ownName("device-memory"),
+                            cl::desc("bytes a rank that --zero-stage=auto plans for (of a CPU: this machine's, or its "
+                                     "memory group's limit, over --nproc)"),
+                            cl::init(0), cl::cat(category)};
   Opt<bool> bf16{ownName("bf16"), cl::desc("compute in bf16 with fp32 masters"), cl::cat(category)};
   Opt<bool> fp16{ownName("fp16"), cl::desc("compute in fp16 with fp32 masters and a scaled loss"), cl::cat(category)};
   Opt<std::string> lossScale{ownName("loss-scale"), cl::desc("of fp16: dynamic, or the scale itself (dynamic)"), cl::init("dynamic"), cl::cat(category)};
@@ -87,6 +96,9 @@ struct Flags {
   cl::list<std::string> trainOnly{ownName("train-only"), cl::desc("train only the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   cl::list<std::string> freeze{ownName("freeze"), cl::desc("do not train the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   Opt<bool> tieWeights{ownName("tie-weights"), cl::desc("train initializers of equal content as one parameter"), cl::cat(category)};
+  Opt<bool> syncBatchNorm{ownName("sync-batchnorm"),
+                          cl::desc("Normalize batches by statistics of all ranks, not of each rank's micro-batch"),
+                          cl::init(false), cl::cat(category)};
   Opt<std::string> trainingMode{ownName("training-mode"), cl::desc("keep | train | eval (keep)"), cl::init("keep"), cl::cat(category)};
   Opt<bool> evaluation{ownName("eval"), cl::desc("give the plan an @eval_step, which zrun --eval-data runs"), cl::cat(category)};
   Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd | adagrad | lion | lamb (adamw)"), cl::init("adamw"), cl::cat(category)};
@@ -106,6 +118,11 @@ struct Flags {
   Opt<std::string> recompute{ownName("recompute"), cl::desc("what backward computes again instead of keeping it: none, selective or full (none)"), cl::init("none"), cl::cat(category)};
   Opt<int64_t> persistBytes{ownName("persist-bytes"), cl::desc("parameters up to this size stay replicated (0)"), cl::init(0), cl::cat(category)};
   Opt<int64_t> nproc{ownName("nproc"), cl::desc("specialize to a final plan for N ranks"), cl::init(0), cl::cat(category)};
+  Opt<bool> portable{
+      ownName("portable"),
+      cl::desc(
+          "write the portable plan; --nproc is for what a config and --zero-stage=auto leave to the number of ranks"),
+      cl::cat(category)};
   Opt<std::string> target{ownName("target"), cl::desc("cpu | cuda (cpu)"), cl::init("cpu"), cl::cat(category)};
   Opt<std::string> chip{ownName("chip"), cl::desc("sm_80 | sm_90: the oldest GPU that a plan for cuda runs on (sm_90)"), cl::init("sm_90"), cl::cat(category)};
   Opt<int64_t> threads{ownName("threads"), cl::desc("threads a rank (CPUs / ranks)"), cl::init(0), cl::cat(category)};
@@ -116,12 +133,15 @@ struct Flags {
   Opt<bool> verifyPlan{ownName("verify-plan"), cl::desc("check a final plan without running it"), cl::cat(category)};
   Opt<bool> printPipeline{ownName("print-pipeline"), cl::desc("print the pipeline that these flags make, and do nothing else"), cl::cat(category)};
   Opt<bool> listOps{ownName("list-ops"), cl::desc("list the ONNX operators that import and that differentiate"), cl::cat(category)};
-  Opt<std::string> config{ownName("config"), cl::desc("settings of a DeepSpeed config (JSON); flags override them"), cl::value_desc("file"), cl::cat(category)};
+  Opt<std::string> config{ownName("config"),
+                          cl::desc("settings of a DeepSpeed config (JSON) or of a job (YAML); flags override them"),
+                          cl::value_desc("file"), cl::cat(category)};
   Opt<bool> configCheck{ownName("config-check"), cl::desc("print the effective configuration and where each value comes from as JSON, and do nothing else"), cl::cat(category)};
   Opt<bool> strict{ownName("strict"), cl::desc("refuse a config that has keys without effect here, or that needed interpretation"), cl::cat(category)};
   Opt<bool> listConfigKeys{ownName("list-config-keys"), cl::desc("list every key of a DeepSpeed config and what becomes of it"), cl::cat(category)};
   Opt<bool> listParameters{ownName("list-parameters"), cl::desc("list every initializer, trained or not, and why"), cl::cat(category)};
 
+  bool configGiven = false;
   /// What a config may say, or its effective configuration shows.
   std::vector<FlagValue> settings();
 };
@@ -131,12 +151,16 @@ std::string textOf(int64_t value) { return std::to_string(value); }
 /// The shortest text that reads back as the same number.
 std::string textOf(double value) { return nlohmann::json(value).dump(); }
 std::string textOf(const std::string &value) { return value; }
+std::string textOf(const std::vector<std::string> &values) { return llvm::join(values, "\n"); }
 
 std::vector<FlagValue> Flags::settings() {
   std::vector<FlagValue> all;
   auto add = [&](auto &...options) { (all.push_back({&options, textOf(options.getValue())}), ...); };
   add(mode, zeroStage, bf16, fp16, fp64, lossScale, lossScaleInitPower, lossScaleWindow, lossScaleHysteresis, lossScaleConsecutiveHysteresis, lossScaleMin, gradDtype, microBatch, gradAccum, globalBatch);
-  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode, evaluation);
+  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode, syncBatchNorm, evaluation);
+  for (cl::list<std::string> *list : {std::addressof(bind), std::addressof(trainOnly), std::addressof(freeze)})
+    if (list->getNumOccurrences() || configGiven)
+      all.push_back({list, textOf(std::vector<std::string>(list->begin(), list->end()))});
   add(optimizer, lr, betas, eps, weightDecay, momentum, nesterov, averageDecay, schedule, clip, decay, noDecay, bucketBytes, persistBytes, recompute, nproc, target, chip);
   return all;
 }
@@ -208,7 +232,10 @@ int Driver::readConfig() {
         return usageError("--" + option->ArgStr + " is about the file of --config, which is not given");
     return 0;
   }
+  flags.configGiven = true;
   const int code = configFile.apply(flags.config, flags.settings(), flags.nproc, flags.strict);
+  if (!configFile.model().empty() && !flags.input.getNumOccurrences())
+    flags.input.addOccurrence(0, "", configFile.model());
   if (code && flags.configCheck)
     configFile.print(flags.settings(), llvm::outs());
   return code;
@@ -244,9 +271,15 @@ int Driver::readFlags() {
       return usageError("--grad-dtype is bf16, fp16 or fp32, but got '" + flags.gradDtype + "'");
     step.gradientType = flags.gradDtype == "fp32" ? "f32" : flags.gradDtype == "fp16" ? "f16" : "bf16";
   }
-  if (flags.zeroStage < 0 || flags.zeroStage > 3)
-    return usageError("--zero-stage is 0, 1, 2 or 3, but got " + llvm::Twine(flags.zeroStage));
-  step.zeroStage = flags.zeroStage;
+  if (flags.zeroStage != "auto" &&
+      (StringRef(flags.zeroStage).getAsInteger(10, step.zeroStage) || step.zeroStage < 0 || step.zeroStage > 3))
+    return usageError("--zero-stage is 0, 1, 2, 3 or auto, but got '" + flags.zeroStage + "'");
+  if (flags.deviceMemory.getNumOccurrences() && (flags.zeroStage != "auto" || flags.deviceMemory <= 0))
+    return usageError(
+        flags.zeroStage != "auto"
+            ? llvm::Twine("--device-memory is what --zero-stage=auto plans for, but --zero-stage is ") + flags.zeroStage
+            : "--device-memory is a positive number of bytes, but got " + llvm::Twine(flags.deviceMemory));
+  step.runSettings = configFile.runSettings();
   if (flags.evaluation && step.mode != Mode::Train)
     return usageError("--eval is about a plan that trains, but --mode is " + flags.mode);
   step.evaluation = flags.evaluation;
@@ -272,6 +305,7 @@ int Driver::readFlags() {
   if (flags.lossAverage != "global" && flags.lossAverage != "micro-batch")
     return usageError("--loss-average is global or micro-batch, but got '" + flags.lossAverage + "'");
   step.lossAverage = flags.lossAverage;
+  step.synchronizeBatchNorm = flags.syncBatchNorm;
   if (StringRef(flags.optimizer) == "muon")
     return usageError("--optimizer=muon is not built: it needs whole matrices, of which a rank has a slice; adamw, adam, sgd, adagrad, lion and lamb are");
   if (!llvm::is_contained({"adamw", "adam", "sgd", "adagrad", "lion", "lamb"}, StringRef(flags.optimizer)))
@@ -314,7 +348,7 @@ int Driver::readFlags() {
   if (flags.memoryReport.getNumOccurrences()) {
     if (!llvm::is_contained({"", "text", "json"}, StringRef(flags.memoryReport)))
       return usageError("--memory-report is text or json, but got '" + flags.memoryReport + "'");
-    if (!flags.nproc && inputIsOnnx())
+    if ((!flags.nproc || flags.portable) && inputIsOnnx())
       return usageError("--memory-report needs --nproc: bytes a rank depend on the number of ranks");
   }
 
@@ -440,7 +474,7 @@ int Driver::compile(DialectRegistry &registry) {
     return 0;
   }
   if (flags.listConfigKeys) {
-    llvm::outs() << config::describeKeys();
+    llvm::outs() << config::describeKeys() << "\n" << config::describeJobKeys();
     return 0;
   }
   if (flags.configCheck && (!configFile.needsModel() || !flags.input.getNumOccurrences())) {
@@ -448,8 +482,10 @@ int Driver::compile(DialectRegistry &registry) {
     return 0;
   }
   if (flags.printPipeline) {
+    if (flags.zeroStage == "auto")
+      return usageError("--print-pipeline does not read the model, but --zero-stage=auto depends on it");
     llvm::outs() << "builtin.module(" << buildStepPipeline(step, batch);
-    if (flags.nproc)
+    if (flags.nproc && !flags.portable)
       llvm::outs() << "," << buildSpecializePipeline(specialize);
     llvm::outs() << ")\n";
     return 0;
@@ -501,6 +537,15 @@ int Driver::compile(DialectRegistry &registry) {
     return success();
   };
   StringRef level = getLevel(*module);
+  if (flags.zeroStage == "auto" && level == "forward") {
+    RankMemory memory =
+        flags.deviceMemory ? RankMemory{flags.deviceMemory, "--device-memory"} : findRankMemory(specialize);
+    FailureOr<StageChoice> choice = chooseStage(*module, step, batch, specialize, memory);
+    if (failed(choice))
+      return kExitInput;
+    step.zeroStage = choice->stage;
+    llvm::errs() << "zopt: note: --zero-stage=auto: " << choice->reason << '\n';
+  }
   if ((*module)->hasAttr(kNoFuseAttribute))
     specialize.fuse = false;
   // A module of no level is checked by its ops' verifiers alone and printed back.
@@ -513,7 +558,7 @@ int Driver::compile(DialectRegistry &registry) {
   }
   if (level == "final")
     parts.push_back("zopt-verify-plan");
-  else if (flags.nproc)
+  else if (flags.nproc && !flags.portable)
     parts.push_back(buildSpecializePipeline(specialize));
   else if (level == "explicit")
     parts.push_back("zopt-verify-explicit");

@@ -11,6 +11,7 @@
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
 
 using namespace zopt;
 
@@ -31,7 +32,66 @@ private:
 std::string option(llvm::StringRef name, llvm::StringRef value) { return (name + "=\"" + value + "\"").str(); }
 std::string option(llvm::StringRef name, int64_t value) { return llvm::formatv("{0}={1}", name, value); }
 std::string option(llvm::StringRef name, double value) { return llvm::formatv("{0}={1:E16}", name, value); }
+
+/// Flags of zopt that a config may contradict and the plan shows no more, as zopt-record-settings takes them.
+std::string compiledSettings(const StepOptions &options) {
+  std::string list;
+  auto add = [&](llvm::StringRef flag, const std::string &value) {
+    list += (list.empty() ? "" : ";") + flag.str() + "=" + encodeSetting(value);
+  };
+  auto number = [](double value) { return llvm::formatv("{0}", llvm::json::Value(value)).str(); };
+  add("precision", options.precision == "f32"   ? "fp32"
+                   : options.precision == "f16" ? "fp16"
+                   : options.precision == "f64" ? "fp64"
+                                                : options.precision);
+  add("zero-stage", std::to_string(options.zeroStage));
+  add("bucket-bytes", options.bucketBytes);
+  add("persist-bytes", std::to_string(options.persistBytes));
+  if (options.mode == Mode::Forward)
+    return list;
+  add("recompute", options.recompute);
+  add("loss", options.loss);
+  add("loss-average", options.lossAverage);
+  add("ignore-index", std::to_string(options.ignoreIndex));
+  add("label-smoothing", number(options.labelSmoothing));
+  if (!options.gradientType.empty())
+    add("grad-dtype", options.gradientType == "f32"   ? "fp32"
+                      : options.gradientType == "f16" ? "fp16"
+                                                      : options.gradientType);
+  if (options.precision == "f16") {
+    add("loss-scale", options.lossScale);
+    if (options.lossScale == "dynamic") {
+      add("loss-scale-init-power", std::to_string(options.lossScaleInitPower));
+      add("loss-scale-window", std::to_string(options.lossScaleWindow));
+      add("loss-scale-hysteresis", std::to_string(options.lossScaleHysteresis));
+      add("loss-scale-consecutive-hysteresis", options.lossScaleConsecutiveHysteresis ? "true" : "false");
+      add("loss-scale-min", number(options.lossScaleMin));
+    }
+  }
+  if (options.mode != Mode::Train)
+    return list;
+  add("optimizer", options.optimizer);
+  if (options.optimizer != "sgd" && options.optimizer != "adagrad")
+    add("betas", options.betas);
+  if (options.optimizer != "sgd" && options.optimizer != "lion")
+    add("eps", number(options.epsilon));
+  if (options.optimizer == "sgd") {
+    add("momentum", number(options.momentum));
+    add("nesterov", options.nesterov ? "true" : "false");
+  }
+  return list;
+}
 } // namespace
+
+std::string zopt::encodeSetting(llvm::StringRef value) {
+  std::string text;
+  for (char c : value)
+    if (llvm::isAlnum(c) || llvm::StringRef("._/+:,@=-").contains(c))
+      text += c;
+    else
+      text += "%" + llvm::toHex(llvm::StringRef(&c, 1));
+  return text;
+}
 
 std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptions &batch) {
   PipelineText pipeline;
@@ -50,6 +110,12 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
     batchOptions.push_back(option("global-batch", *batch.global));
   batchOptions.push_back(option("mode", options.mode == Mode::Train ? "train" : options.mode == Mode::Gradient ? "gradient" : "forward"));
   pipeline.add("zopt-set-batch", batchOptions);
+
+  // What training does beside gradients. Dropouts find their samples while shapes are those of the model.
+  pipeline.add("zopt-add-random-state");
+  if (options.synchronizeBatchNorm)
+    pipeline.add("zopt-synchronize-batch-norm");
+  pipeline.add("zopt-add-running-averages");
 
   if (options.mode != Mode::Forward)
     pipeline.add("zopt-add-loss", {option("loss", options.loss), option("logits", options.logits), option("labels", options.labels), option("ignore-index", options.ignoreIndex),
@@ -86,6 +152,11 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
   pipeline.add("zopt-assign-placement", {option("stage", options.zeroStage), option("bucket-bytes", options.bucketBytes), option("persist-bytes", options.persistBytes)});
   pipeline.add("zopt-materialize-collectives");
   pipeline.add("zopt-assign-residuals");
+  // What zrun holds against a config of its own, and what its run begins with.
+  llvm::SmallVector<std::string> settings = {option("compiled", compiledSettings(options))};
+  if (!options.runSettings.empty())
+    settings.push_back(option("run", options.runSettings));
+  pipeline.add("zopt-record-settings", settings);
   pipeline.add("zopt-verify-explicit");
   return pipeline.str();
 }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Config/Document.h"
+#include "Values.h"
 #include "zopt/Config/Keys.h"
 #include <charconv>
 #include <cmath>
@@ -113,12 +114,6 @@ bool parse(const std::string &text, json &root, std::vector<Finding> &refused) {
   return true;
 }
 
-/// A value as messages show it.
-std::string shown(const json &value) {
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
-}
-
 /// Sections that DeepSpeed reads with pydantic, which takes "2" for 2.
 bool readsNumbersInStrings(const std::string &path) {
   for (const char *section : {"zero_optimization.", "fp16.", "bf16.", "comms_logger.", "tensorboard.", "csv_monitor.", "wandb.", "comet.", "compile.", "timers.", "tensor_parallel."})
@@ -127,8 +122,14 @@ bool readsNumbersInStrings(const std::string &path) {
   return false;
 }
 
-/// The value in the type of the table, or what was expected.
-bool convert(const Key &key, const std::string &path, json &value, std::string &expected) {
+} // namespace
+
+std::string shown(const json &value) {
+  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
+}
+
+bool convertValue(const Key &key, const std::string &path, json &value, std::string &expected) {
   if (value.is_null())
     return expected = "a value", key.type == Type::Any || std::strcmp(key.fallback, "null") == 0;
   switch (key.type) {
@@ -184,6 +185,8 @@ bool convert(const Key &key, const std::string &path, json &value, std::string &
   return false;
 }
 
+namespace {
+
 class Walk {
 public:
   explicit Walk(Document &document) : document(document) {}
@@ -228,7 +231,7 @@ private:
       document.warnings.push_back({path, "is taken for " + std::string(value ? "1" : "0")});
       converted = value ? 1 : 0;
     }
-    if (!convert(*key, path, converted, expected))
+    if (!convertValue(*key, path, converted, expected))
       return refuse(path, "is " + shown(value) + ", expected " + expected);
     document.values[canonical] = std::move(converted);
   }

@@ -80,8 +80,18 @@ nlohmann::json toJson(const Resolved &resolved, const std::string &file) {
     entry = {{"value", setting.value}, {"origin", originName(setting.origin)}};
     if (!setting.key.empty())
       entry["key"] = setting.key;
+    if (setting.ofRun)
+      entry["of"] = "zrun";
   }
-  return {{"config", file}, {"settings", settings}, {"refused", list(resolved.refused)}, {"warnings", list(resolved.warnings)}, {"no_effect", list(resolved.noEffect)}, {"notes", list(resolved.notes)}};
+  nlohmann::json whole = {{"config", file},
+                          {"settings", settings},
+                          {"refused", list(resolved.refused)},
+                          {"warnings", list(resolved.warnings)},
+                          {"no_effect", list(resolved.noEffect)},
+                          {"notes", list(resolved.notes)}};
+  if (!resolved.model.empty())
+    whole["model"] = resolved.model;
+  return whole;
 }
 
 } // namespace zopt::config

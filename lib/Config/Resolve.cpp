@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Config/Config.h"
+#include "Values.h"
 #include "zopt/Config/Keys.h"
 #include "zopt/Runtime/Core/Schedule.h"
 #include <algorithm>
@@ -30,9 +31,26 @@ const std::vector<OptimizerType> &optimizerTypes() {
   static const std::vector<OptimizerType> types = {
       {"adam", "adamw", 1e-3, 1e-8, "0.9,0.999", adam},
       {"adamw", "adamw", 1e-3, 1e-8, "0.9,0.999", adam},
-      {"sgd", "sgd", 1e-3, 0, "", {"lr", "momentum", "weight_decay", "nesterov", "dampening", "maximize", "foreach", "fused"}},
-      {"adagrad", "adagrad", 1e-2, 1e-10, "", {"lr", "eps", "weight_decay", "amsgrad", "lr_decay", "initial_accumulator_value", "fp32_optimizer_states", "foreach", "fused", "maximize"}},
-      {"lamb", "lamb", 1e-3, 1e-8, "0.9,0.999", {"lr", "betas", "eps", "weight_decay", "bias_correction", "amsgrad"}},
+      {"sgd",
+       "sgd",
+       1e-3,
+       0,
+       "",
+       {"lr", "momentum", "weight_decay", "nesterov", "dampening", "maximize", "foreach", "fused"}},
+      {"adagrad",
+       "adagrad",
+       1e-2,
+       1e-10,
+       "",
+       {"lr", "eps", "weight_decay", "amsgrad", "lr_decay", "initial_accumulator_value", "fp32_optimizer_states",
+        "foreach", "fused", "maximize"}},
+      {"lamb",
+       "lamb",
+       1e-3,
+       1e-8,
+       "0.9,0.999",
+       {"lr", "betas", "eps", "weight_decay", "bias_correction", "amsgrad", "max_coeff", "min_coeff",
+        "eps_inside_sqrt"}},
       {"lion", "lion", 1e-3, 0, "0.9,0.999", {"lr", "betas", "weight_decay"}},
   };
   return types;
@@ -46,11 +64,7 @@ std::string numberText(const json &value) {
       return std::to_string(static_cast<int64_t>(real));
   return value.dump();
 }
-std::string text(const json &value) {
-  if (value.is_number())
-    return numberText(value);
-  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
+std::string text(const json &value) { return valueText(value); }
 std::string lower(std::string name) {
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   return name;
@@ -79,6 +93,7 @@ public:
       set("recompute", "full", "activation_checkpointing.partition_activations");
     else if (given("activation_checkpointing.number_checkpoints"))
       set("recompute", "full", "activation_checkpointing.number_checkpoints");
+    monitors();
     if (const json *sums = given("data_types.grad_accum_dtype"); sums && *sums != "fp32")
       refuse("data_types.grad_accum_dtype", "is " + sums->dump() + ", but micro-steps are summed in fp32 only: not supported yet");
     return std::move(resolved);
@@ -106,6 +121,12 @@ private:
       resolved.settings.push_back({flag, request.given.at(flag), Origin::Flag, ""});
     else
       resolved.settings.push_back({flag, value, origin, key});
+  }
+  /// A flag of zrun. What overrides it is zrun's command line.
+  void setRun(const std::string &flag, const std::string &value, const std::string &key) {
+    if (value.find('\n') != std::string::npos)
+      return refuse(key, "holds a line break");
+    resolved.settings.push_back({flag, value, Origin::Config, key, /*ofRun=*/true});
   }
   /// The key's value, or DeepSpeed's default; nothing for "auto" without a rule, which is left to zopt.
   void setFrom(const std::string &flag, const std::string &key, const std::string &fallback) {
@@ -183,7 +204,7 @@ private:
     if (!microFlag && !accumFlag && !globalFlag && !global && !micro) {
       if (isAuto(globalKey) || isAuto(microKey))
         note(isAuto(microKey) ? microKey : globalKey, "is auto: zopt's default of --micro-batch");
-      else
+      else if (!request.partial)
         refuse("", "has neither train_batch_size nor train_micro_batch_size_per_gpu: one of them is required");
     }
     // What the command line says of the three leaves the config the rest, but no third one to contradict.
@@ -191,8 +212,14 @@ private:
       accum.reset(), note(accumKey, "is overridden by --global-batch");
     else if ((microFlag || accumFlag) && global && (microFlag || micro) && (accumFlag || accum))
       global.reset(), note(globalKey, "is overridden by the command line's micro-batch or micro-steps");
+    const bool microSaid = micro.has_value(), accumSaid = accum.has_value();
     if (!microFlag && !accumFlag && !globalFlag)
       triad(global, micro, accum);
+    // What follows from a global batch alone is for the plan to say, where there is one.
+    if (request.partial && !microSaid)
+      micro.reset();
+    if (request.partial && !accumSaid)
+      accum.reset();
     if (microFlag || micro)
       set("micro-batch", micro ? std::to_string(*micro) : "", microKey);
     if (accumFlag || accum)
@@ -240,6 +267,9 @@ private:
       for (const char *name : {"bf16", "fp16", "fp64"})
         if (flagGiven(name))
           set(name, "true", "");
+    } else if (request.partial && !half && !brain && (given("fp16.enabled") || given("bf16.enabled"))) {
+      set("fp32", "true",
+          given("bf16.enabled") ? "bf16.enabled" : "fp16.enabled"); // the plan may have been compiled with another
     } else if (half || brain) {
       set(half ? "fp16" : "bf16", "true", half ? "fp16.enabled" : "bf16.enabled");
     }
@@ -283,7 +313,9 @@ private:
       for (const auto &[path, value] : document.values)
         if (path.rfind(prefix, 0) == 0)
           return refuse("optimizer.type", "is missing, but optimizer.params is there");
-      note("optimizer.type", isAuto("optimizer.type") ? "is auto: zopt's AdamW" : "is absent: zopt's AdamW, with DeepSpeed's defaults");
+      if (!request.partial || isAuto("optimizer.type"))
+        note("optimizer.type",
+             isAuto("optimizer.type") ? "is auto: zopt's AdamW" : "is absent: zopt's AdamW, with DeepSpeed's defaults");
     }
     const std::string kind = type ? type->get<std::string>() : known->name;
     // A parameter that this type does not have is a TypeError of its constructor. Another optimizer on the command line takes what it knows.
@@ -442,6 +474,43 @@ private:
       note(size->key, (size->origin == Origin::Auto ? "is auto: " : "is ") + std::to_string(size->count) + " elements of " + std::to_string(bytes) + " bytes (" + compute + "): --" + flag + "=" + std::to_string(total));
   }
 
+  /// What zrun shows of the run, and where (deepspeed/monitor/*.py put both writers into output_path/job_name).
+  void monitors() {
+    if (const json *every = given("steps_per_print")) {
+      if (*every < 1)
+        refuse("steps_per_print", "is " + every->dump() + ", expected at least 1, or null");
+      else
+        setRun("print-every", text(*every), "steps_per_print");
+    }
+    if (isTrue("wall_clock_breakdown"))
+      setRun("breakdown", "true", "wall_clock_breakdown");
+    if (isTrue("memory_breakdown"))
+      setRun("memory-report", "text", "memory_breakdown");
+    auto place = [&](const std::string &section) {
+      const json *folder = given(section + ".output_path"), *job = given(section + ".job_name");
+      const std::string path = folder ? text(*folder) : "", name = job ? text(*job) : "DeepSpeedJobName";
+      return path.empty() || path.back() == '/' ? path + name : path + "/" + name;
+    };
+    if (isTrue("tensorboard.enabled"))
+      setRun("tensorboard", place("tensorboard"), "tensorboard.enabled");
+    if (isTrue("csv_monitor.enabled"))
+      setRun("csv", place("csv_monitor") + ".csv", "csv_monitor.enabled");
+    if (!isTrue("wandb.enabled"))
+      return;
+    std::string names;
+    for (const char *name : {"project", "group", "team"}) {
+      const std::string key = std::string("wandb.") + name;
+      const json *value = given(key);
+      if (!value && std::string(name) != "project")
+        continue;
+      const std::string word = value ? text(*value) : "deepspeed";
+      if (word.empty() || word.find(',') != std::string::npos)
+        refuse(key, "is " + shownValue(json(word)) + ", expected a name without a comma");
+      names += (names.empty() ? "" : ",") + std::string(name) + "=" + word;
+    }
+    setRun("wandb", names, "wandb.enabled");
+  }
+
   const Document &document;
   const Request &request;
   Resolved resolved;
@@ -450,6 +519,29 @@ private:
 
 } // namespace
 
-Resolved resolve(const Document &document, const Request &request) { return Resolver(document, request).run(); }
+std::string valueText(const json &value) {
+  if (value.is_number())
+    return numberText(value);
+  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Resolved resolve(const Document &document, const Request &request) {
+  if (!request.partial)
+    return Resolver(document, request).run();
+  // Stage and precision of the plan, where the config has none: sizes in elements depend on them.
+  Request whole = request;
+  auto compiled = [&](const char *flag) {
+    auto it = request.compiled.find(flag);
+    return it == request.compiled.end() ? std::string() : it->second;
+  };
+  if (const std::string stage = compiled("zero-stage");
+      !stage.empty() && !document.values.count("zero_optimization.stage"))
+    whole.given["zero-stage"] = stage;
+  if (const std::string precision = compiled("precision"); !precision.empty() && precision != "fp32" &&
+                                                           !document.values.count("bf16.enabled") &&
+                                                           !document.values.count("fp16.enabled"))
+    whole.given[precision] = "true";
+  return Resolver(document, whole).run();
+}
 
 } // namespace zopt::config

@@ -36,6 +36,14 @@ bool foldTile(NodeImporter &node);
 bool foldRange(NodeImporter &node);
 bool foldConstantOfShape(NodeImporter &node);
 
+// FoldIndexing.cpp
+bool foldPad(NodeImporter &node); ///< constant mode
+bool foldGatherElements(NodeImporter &node);
+bool foldScatter(NodeImporter &node); ///< ScatterElements ScatterND, of integers
+bool foldCompress(NodeImporter &node);
+bool foldNonZero(NodeImporter &node);
+bool foldUnique(NodeImporter &node); ///< of a whole tensor
+
 // Shapes of movement ops, shared by folding and lowering. They report what is wrong.
 mlir::FailureOr<Shape> reshapedShape(NodeImporter &node);
 struct SliceBounds {

@@ -23,10 +23,73 @@ FlatGraph::FlatGraph(const onnx::ModelProto &model, Problems &problems) : proble
     append(node, 0);
 }
 
+/// Renames what a body reads from around it: every name that neither it nor a body around it within the function makes.
+static void renameCaptures(onnx::GraphProto &body, llvm::function_ref<void(std::string &)> rename, llvm::StringMap<unsigned> &own) {
+  SmallVector<std::string> made;
+  auto make = [&](const std::string &name) {
+    made.push_back(name);
+    ++own[name];
+  };
+  for (const onnx::ValueInfoProto &input : body.input())
+    make(input.name());
+  for (const onnx::TensorProto &initializer : body.initializer())
+    make(initializer.name());
+  for (const onnx::NodeProto &node : body.node())
+    for (const std::string &output : node.output())
+      make(output);
+  auto captured = [&](std::string &name) {
+    if (!own.lookup(name))
+      rename(name);
+  };
+  for (onnx::NodeProto &node : *body.mutable_node()) {
+    for (std::string &input : *node.mutable_input())
+      captured(input);
+    for (onnx::AttributeProto &attribute : *node.mutable_attribute())
+      if (attribute.has_g())
+        renameCaptures(*attribute.mutable_g(), rename, own);
+  }
+  for (onnx::ValueInfoProto &output : *body.mutable_output())
+    captured(*output.mutable_name());
+  for (const std::string &name : made)
+    --own[name];
+}
+
+/// Puts the functions that bodies call in place of the calls.
+void FlatGraph::flattenBodies(onnx::NodeProto &node, unsigned depth) {
+  for (onnx::AttributeProto &attribute : *node.mutable_attribute()) {
+    if (!attribute.has_g())
+      continue;
+    onnx::GraphProto &body = *attribute.mutable_g();
+    std::vector<const onnx::NodeProto *> around;
+    std::swap(around, list);
+    for (const onnx::NodeProto &inner : body.node())
+      append(inner, depth + 1);
+    std::swap(around, list);
+    google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
+    for (const onnx::NodeProto *inner : around)
+      *nodes.Add() = *inner;
+    body.mutable_node()->Swap(&nodes);
+  }
+}
+
+bool FlatGraph::callsInBodies(const onnx::NodeProto &node) const {
+  bool calls = false;
+  if (!functions.empty())
+    forEachBodyNode(node, [&](const onnx::NodeProto &inner) { calls |= functions.contains(key(inner.domain(), inner.op_type())); });
+  return calls;
+}
+
 void FlatGraph::append(const onnx::NodeProto &node, unsigned depth) {
   auto found = functions.find(key(node.domain(), node.op_type()));
   if (found == functions.end()) {
-    list.push_back(&node);
+    if (!callsInBodies(node)) {
+      list.push_back(&node);
+      return;
+    }
+    auto copy = std::make_unique<onnx::NodeProto>(node);
+    flattenBodies(*copy, depth);
+    list.push_back(copy.get());
+    owned.push_back(std::move(copy));
     return;
   }
   const onnx::FunctionProto &function = *found->second;
@@ -83,6 +146,11 @@ void FlatGraph::append(const onnx::NodeProto &node, unsigned depth) {
         }
     }
     copy->mutable_attribute()->Swap(&attributes);
+    for (onnx::AttributeProto &attribute : *copy->mutable_attribute())
+      if (attribute.has_g()) {
+        llvm::StringMap<unsigned> own;
+        renameCaptures(*attribute.mutable_g(), rename, own);
+      }
     owned.push_back(std::move(copy));
     append(*owned.back(), depth + 1);
   }

@@ -27,6 +27,7 @@ struct Loaded {
   std::unique_ptr<FlatGraph> flat;
   std::vector<Initializer> initializers; ///< no growth after locate(): others point into it
   std::unique_ptr<WeightFiles> files;
+  llvm::DenseMap<const onnx::TensorProto *, std::string> bodyTensors; ///< tensors of bodies: the initializers' names
 };
 
 constexpr int oldestOpset = 13, newestOpset = 23;
@@ -95,6 +96,22 @@ bool load(StringRef path, const ImportOptions &options, Problems &problems, Load
   for (const onnx::NodeProto *node : result.flat->nodes())
     if (node->op_type() == "Constant" && node->output_size() == 1 && node->attribute_size() == 1 && node->attribute(0).name() == "value" && node->attribute(0).has_t())
       add(node->attribute(0).t(), node->output(0));
+  // Tensors of bodies. Two bodies may use one name.
+  auto addOfBody = [&](const onnx::TensorProto &tensor, StringRef name) {
+    std::string unique = name.str();
+    for (int i = 1; names.contains(unique); ++i)
+      unique = (name + "." + Twine(i)).str();
+    result.bodyTensors[&tensor] = unique;
+    add(tensor, unique);
+  };
+  for (const onnx::NodeProto *node : result.flat->nodes())
+    forEachBody(*node, [&](const onnx::GraphProto &body) {
+      for (const onnx::TensorProto &tensor : body.initializer())
+        addOfBody(tensor, tensor.name());
+      for (const onnx::NodeProto &inner : body.node())
+        if (inner.op_type() == "Constant" && inner.output_size() == 1 && inner.attribute_size() == 1 && inner.attribute(0).has_t())
+          addOfBody(inner.attribute(0).t(), inner.output(0));
+    });
   if (problems.errors())
     return false;
   classifyParameters(model, *result.flat, result.initializers, *result.files, options, problems);
@@ -238,6 +255,7 @@ private:
     for (Initializer &copy : copies)
       copy.tiedTo = nullptr;
     GraphImporter importer(loaded.file.model(), *loaded.flat, copies, probe, options, silent, context);
+    importer.bodyTensors = &loaded.bodyTensors;
     importer.loadConstants(*loaded.files);
     importer.run(function);
     for (auto [i, name] : llvm::enumerate(open)) {
@@ -330,6 +348,7 @@ OwningOpRef<ModuleOp> importOnnx(StringRef path, const ImportOptions &options, M
   OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
   auto function = func::FuncOp::create(builder, module->getLoc(), "forward", builder.getFunctionType({}, {}));
   GraphImporter importer(loaded.file.model(), *loaded.flat, loaded.initializers, binder.sizes, options, problems, context);
+  importer.bodyTensors = &loaded.bodyTensors;
   importer.loadConstants(*loaded.files);
   importer.run(function);
   if (problems.errors())

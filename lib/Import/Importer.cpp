@@ -282,6 +282,10 @@ void GraphImporter::run(func::FuncOp function) {
     }
     if (!tensor->element)
       continue;
+    if (tensor->sequence || tensor->none) {
+      problems.error("", "the graph's output '" + output.name() + "' is a sequence or an optional, which is not supported");
+      continue;
+    }
     builder.setInsertionPointToEnd(body);
     if (Value value = materialize(*tensor, /*full=*/true)) {
       results.push_back(value);
@@ -308,6 +312,10 @@ void GraphImporter::visit(const onnx::NodeProto &node) {
     Tensor *tensor = find(input);
     if (!tensor->element)
       return; // the problem is upstream
+    if ((tensor->sequence || tensor->none) && !takesSequences(node.op_type())) {
+      problems.error(node.name(), "operator '" + node.op_type() + "' gets a sequence or an empty optional, which it is not defined for");
+      return;
+    }
     known &= tensor->constant.has_value();
   }
   NodeImporter importer(*this, node);

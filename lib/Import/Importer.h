@@ -21,6 +21,7 @@
 #include "zopt/Import/ImportOnnx.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
+#include <deque>
 #include <onnx/onnx_pb.h>
 
 namespace zopt::importer {
@@ -65,6 +66,8 @@ struct Tensor {
   const onnx::NodeProto *producer = nullptr;   ///< null for inputs and initializers
   Tensor *alias = nullptr;                     ///< the value that this one is another name of
   Initializer *initializer = nullptr;
+  std::shared_ptr<const std::vector<Tensor *>> sequence; ///< of a sequence: its elements; `element` is NoneType
+  bool none = false;                                     ///< an optional that holds nothing; `element` is NoneType
 };
 
 /// An ONNX operator. `lower` makes ops; `fold`, where there is one, makes constants if all inputs are known and returns whether it could. What `fold` leaves, `lower` reports.
@@ -139,6 +142,11 @@ std::optional<Constant> constantOf(int32_t onnxType, llvm::StringRef bytes, llvm
 /// Bytes of an element in a file; 0 for types that are not whole bytes.
 int64_t elementBytes(int32_t onnxType);
 
+/// Calls `visit` for every node of a node's bodies, and of theirs.
+void forEachBodyNode(const onnx::NodeProto &node, llvm::function_ref<void(const onnx::NodeProto &)> visit);
+/// Calls `visit` for every body of a node, and theirs.
+void forEachBody(const onnx::NodeProto &node, llvm::function_ref<void(const onnx::GraphProto &)> visit);
+
 /// The functions of a model put in place of their calls, and the graph's own nodes, in order. Owns the copies.
 class FlatGraph {
 public:
@@ -148,6 +156,8 @@ public:
 
 private:
   void append(const onnx::NodeProto &node, unsigned depth);
+  bool callsInBodies(const onnx::NodeProto &node) const;
+  void flattenBodies(onnx::NodeProto &node, unsigned depth);
   llvm::StringMap<const onnx::FunctionProto *> functions;
   llvm::StringMap<unsigned> scopes; ///< of calls so far
   std::vector<const onnx::NodeProto *> list;
@@ -175,10 +185,22 @@ public:
   llvm::ArrayRef<TableUse> tableUses() const { return uses; }
 
   Tensor *find(llvm::StringRef name);
+  /// The value of that name, which a node makes.
+  Tensor &make(llvm::StringRef name) { return tensors[name]; }
+  /// A value without a name of its own.
+  Tensor *hide(Tensor tensor);
+  /// ControlFlow.cpp: the nodes of a body (of If, Loop or Scan) as if they stood here. `inputs` are the body's; its own names get `scope` as a prefix, others are looked up around it. False: an error was
+  /// reported, one of which is that bodies are nested too deep or make too many nodes.
+  bool importBody(const onnx::GraphProto &body, const std::string &scope, llvm::ArrayRef<Tensor *> inputs, llvm::SmallVectorImpl<Tensor *> &outputs);
+  /// The attribute of that name that is a graph; null where there is none.
+  const onnx::GraphProto *body(const onnx::NodeProto &node, llvm::StringRef name);
+  /// The initializers that hold the tensors of bodies.
+  const llvm::DenseMap<const onnx::TensorProto *, std::string> *bodyTensors = nullptr;
   mlir::Value materialize(Tensor &tensor, bool full);
   void noteTable(int64_t count, int64_t rows) { uses.push_back({count, rows}); }
 
   int64_t opset = 0;
+  int64_t dropouts = 0; ///< so far: the id of the next
   const ImportOptions &options;
   Problems &problems;
   mlir::OpBuilder builder;
@@ -196,6 +218,13 @@ private:
   const Dimensions &dimensions;
   llvm::StringMap<Tensor> tensors;
   std::vector<TableUse> uses;
+
+  // Bodies.
+  std::string resolve(llvm::StringRef name) const;
+  std::deque<Tensor> hidden;
+  std::deque<onnx::NodeProto> bodyNodes;                                        ///< with names of this graph, without their bodies
+  llvm::DenseMap<const onnx::NodeProto *, const onnx::NodeProto *> bodiesOf;    ///< where those of a node are
+  llvm::SmallVector<const llvm::StringMap<std::string> *, 4> scopes;            ///< names in the bodies that are being imported, innermost last
 };
 
 /// The size of an input's dimension: its value, or its expression of symbols ("seq + 1", "seq*batch"). Nothing where a symbol has no size or the expression is not one.

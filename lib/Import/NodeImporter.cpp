@@ -122,6 +122,8 @@ void NodeImporter::forward(int i, int j) {
   to.shape = from.shape;
   to.constant = from.constant;
   to.value = from.value;
+  to.sequence = from.sequence;
+  to.none = from.none;
   to.alias = &from;
 }
 

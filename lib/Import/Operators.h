@@ -22,7 +22,6 @@ llvm::LogicalResult lowerGelu(NodeImporter &node);
 llvm::LogicalResult lowerClip(NodeImporter &node);
 llvm::LogicalResult lowerIsNaN(NodeImporter &node);
 llvm::LogicalResult lowerIdentity(NodeImporter &node);
-llvm::LogicalResult lowerDropout(NodeImporter &node);
 
 // OperatorsMovement.cpp
 llvm::LogicalResult lowerConstant(NodeImporter &node);
@@ -35,9 +34,64 @@ llvm::LogicalResult lowerConcat(NodeImporter &node);
 llvm::LogicalResult lowerSlice(NodeImporter &node);
 llvm::LogicalResult lowerSplit(NodeImporter &node);
 llvm::LogicalResult lowerGather(NodeImporter &node);
-llvm::LogicalResult lowerTrilu(NodeImporter &node);
 /// For operators that are shape arithmetic or masks: they fold, or are refused.
 llvm::LogicalResult lowerKnownOnly(NodeImporter &node);
+
+// GatherGrid.cpp
+/// GatherND whose known tuples count along axes of the result or stay the same; null where they do something else.
+mlir::Value gatherGrid(NodeImporter &node);
+
+// OperatorsIndexing.cpp
+llvm::LogicalResult lowerGatherElements(NodeImporter &node);
+llvm::LogicalResult lowerGatherND(NodeImporter &node);
+llvm::LogicalResult lowerScatterElements(NodeImporter &node);
+llvm::LogicalResult lowerScatterND(NodeImporter &node);
+llvm::LogicalResult lowerTensorScatter(NodeImporter &node);
+llvm::LogicalResult lowerOneHot(NodeImporter &node);
+llvm::LogicalResult lowerTopK(NodeImporter &node);
+llvm::LogicalResult lowerReverseSequence(NodeImporter &node);
+llvm::LogicalResult lowerCompress(NodeImporter &node);
+/// For operators whose result's shape is in their operands' values: they fold, or are refused.
+llvm::LogicalResult lowerDataDependent(NodeImporter &node);
+
+// OperatorsArranging.cpp
+llvm::LogicalResult lowerPad(NodeImporter &node);
+llvm::LogicalResult lowerCenterCropPad(NodeImporter &node);
+llvm::LogicalResult lowerTile(NodeImporter &node);
+llvm::LogicalResult lowerDepthToSpace(NodeImporter &node);
+llvm::LogicalResult lowerCol2Im(NodeImporter &node);
+llvm::LogicalResult lowerEyeLike(NodeImporter &node);
+llvm::LogicalResult lowerTrilu(NodeImporter &node);
+llvm::LogicalResult lowerWindow(NodeImporter &node);
+
+// ControlFlow.cpp
+llvm::LogicalResult lowerIf(NodeImporter &node);
+llvm::LogicalResult lowerLoop(NodeImporter &node);
+llvm::LogicalResult lowerScan(NodeImporter &node);
+llvm::LogicalResult lowerSequence(NodeImporter &node);
+llvm::LogicalResult lowerSplitToSequence(NodeImporter &node);
+llvm::LogicalResult lowerOptional(NodeImporter &node);
+/// Whether an operator's lowering knows sequences and empty optionals.
+bool takesSequences(llvm::StringRef op);
+
+// OperatorsRecurrent.cpp
+llvm::LogicalResult lowerRecurrent(NodeImporter &node);
+
+// OperatorsAttention.cpp
+llvm::LogicalResult lowerAttention(NodeImporter &node);
+
+// OperatorsResize.cpp
+llvm::LogicalResult lowerResize(NodeImporter &node);
+
+// OperatorsSampling.cpp
+llvm::LogicalResult lowerGridSample(NodeImporter &node);
+llvm::LogicalResult lowerAffineGrid(NodeImporter &node);
+llvm::LogicalResult lowerRoiAlign(NodeImporter &node);
+
+// OperatorsEinsum.cpp
+llvm::LogicalResult lowerEinsum(NodeImporter &node);
+llvm::LogicalResult lowerDFT(NodeImporter &node);
+llvm::LogicalResult lowerSTFT(NodeImporter &node);
 
 // OperatorsCompute.cpp
 llvm::LogicalResult lowerMatMul(NodeImporter &node);
@@ -47,7 +101,10 @@ llvm::LogicalResult lowerSoftmax(NodeImporter &node);
 llvm::LogicalResult lowerLayerNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRMSNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRotaryEmbedding(NodeImporter &node);
-llvm::LogicalResult lowerAttention(NodeImporter &node);
+
+// OperatorsTraining.cpp
+llvm::LogicalResult lowerDropout(NodeImporter &node);
+llvm::LogicalResult lowerBatchNormalization(NodeImporter &node);
 
 } // namespace zopt::importer
 

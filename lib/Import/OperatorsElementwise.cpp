@@ -214,27 +214,4 @@ LogicalResult lowerIdentity(NodeImporter &node) {
   return success();
 }
 
-LogicalResult lowerDropout(NodeImporter &node) {
-  double ratio = 0.5;
-  if (node.has(1)) {
-    if (!node.constant(1) || !node.constant(1)->asSplat())
-      return node.error("the ratio depends on the data, but it must be known when the model is imported");
-    ratio = node.constant(1)->asSplat()->real;
-  }
-  bool training = false;
-  if (node.has(2)) {
-    if (!node.constant(2) || !node.constant(2)->asSplat())
-      return node.error("training_mode depends on the data, but it must be known when the model is imported");
-    training = node.constant(2)->asSplat()->integer != 0;
-  }
-  if (node.graph.options.trainingMode != TrainingMode::Keep)
-    training = node.graph.options.trainingMode == TrainingMode::Train;
-  if (training && ratio != 0)
-    return node.error("dropout with ratio " + std::to_string(ratio) + " in training mode is not supported; --training-mode=eval imports the model without it");
-  node.forward(0, 0);
-  if (node.wants(1))
-    node.result(1, Constant::splat(Element::Bool, node.shape(0), {1, 0}), node.builder.getI1Type());
-  return success();
-}
-
 } // namespace zopt::importer

@@ -232,27 +232,4 @@ LogicalResult lowerGather(NodeImporter &node) {
   return success();
 }
 
-LogicalResult lowerTrilu(NodeImporter &node) {
-  if (node.rank(0) < 2 || !isa<FloatType>(node.element(0)))
-    return node.error("needs a matrix of floats or a constant, but got an input " + describe(node.shape(0)));
-  int64_t k = 0;
-  if (node.has(1)) {
-    FailureOr<SmallVector<int64_t, 8>> named = node.integers(1, "k");
-    if (failed(named) || named->size() != 1)
-      return failure();
-    k = std::min(std::max<int64_t>(named->front(), -(int64_t(1) << 40)), int64_t(1) << 40);
-  }
-  Value input = node.operand(0);
-  if (!input)
-    return failure();
-  const bool upper = node.attribute("upper", int64_t(1)) != 0;
-  Tensor mask;
-  mask.element = node.builder.getI1Type();
-  mask.shape.assign(node.shape(0).take_back(2).begin(), node.shape(0).take_back(2).end());
-  mask.constant = Constant::triangle(Element::Bool, mask.shape, upper ? k - 1 : k, {!upper, 0}, {upper, 0});
-  Value kept = node.graph.materialize(mask, /*full=*/false), zero = node.splat(0, node.element(0));
-  node.result(0, train::SelectOp::create(node.builder, node.loc, input.getType(), kept, input, zero));
-  return success();
-}
-
 } // namespace zopt::importer

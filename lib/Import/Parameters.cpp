@@ -42,15 +42,14 @@ public:
       if (!constants.contains(input.name()))
         data.insert(input.name());
     for (const onnx::NodeProto *node : flat.nodes()) {
-      // A shape depends on no data.
-      bool depends = false;
-      for (auto [i, input] : llvm::enumerate(node->input())) {
-        uses[input].push_back({node, static_cast<int>(i)});
-        depends |= data.contains(input);
-      }
-      if (depends && node->op_type() != "Shape" && node->op_type() != "Size")
-        for (const std::string &output : node->output())
+      forEachBody(*node, [&](const onnx::GraphProto &body) {
+        for (const onnx::ValueInfoProto &input : body.input())
+          data.insert(input.name());
+        for (const std::string &output : node->output()) // what a body makes of what it reads around it
           data.insert(output);
+      });
+      forEachBodyNode(*node, [&](const onnx::NodeProto &inner) { addNode(&inner); });
+      addNode(node);
     }
   }
 
@@ -61,6 +60,18 @@ public:
   bool dependsOnData(StringRef name) const { return data.contains(name); }
 
 private:
+  void addNode(const onnx::NodeProto *node) {
+      // A shape depends on no data.
+      bool depends = false;
+      for (auto [i, input] : llvm::enumerate(node->input())) {
+        uses[input].push_back({node, static_cast<int>(i)});
+        depends |= data.contains(input);
+      }
+      if (depends && node->op_type() != "Shape" && node->op_type() != "Size")
+        for (const std::string &output : node->output())
+          data.insert(output);
+  }
+
   llvm::StringMap<SmallVector<Use, 2>> uses;
   llvm::StringSet<> data;
 };
@@ -144,7 +155,9 @@ private:
     }
     if (op == "Gemm")
       return i == 2 ? Slot::Bias : Slot::Contraction;
-    if (op == "Gather")
+    if (op == "RNN" || op == "LSTM" || op == "GRU")
+      return i == 1 || i == 2 || i == 7 ? Slot::Contraction : i == 3 ? Slot::Bias : Slot::None;
+    if (op == "Gather" || op == "GatherElements" || op == "GatherND")
       return i == 0 ? Slot::Table : Slot::None;
     if (op == "LayerNormalization" || op == "InstanceNormalization" || op == "GroupNormalization" || op == "RMSNormalization")
       return i == 1 ? Slot::NormScale : i == 2 ? Slot::NormBias : Slot::None;
@@ -266,6 +279,21 @@ SmallVector<std::string> parseNames(StringRef text) {
 
 } // namespace
 
+/// The names that the exporter itself gives as parameters (zopt-export does, in the model's metadata), and whether they are frozen. Empty where it says nothing.
+static llvm::StringMap<bool> readDeclared(const onnx::ModelProto &model) {
+  llvm::StringMap<bool> declared;
+  for (const onnx::StringStringEntryProto &entry : model.metadata_props()) {
+    const bool frozen = entry.key() == "zopt.frozen";
+    if (!frozen && entry.key() != "zopt.parameters")
+      continue;
+    SmallVector<StringRef> names;
+    StringRef(entry.value()).split(names, '\n', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+    for (StringRef name : names)
+      declared[name] = frozen;
+  }
+  return declared;
+}
+
 static void readSourceNames(const onnx::ModelProto &model, MutableArrayRef<Initializer> initializers, Problems &problems) {
   llvm::StringMap<Initializer *> byName;
   for (Initializer &initializer : initializers)
@@ -371,6 +399,7 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
   Classifier classifier(uses);
   NameFilter only(options.trainOnly, "--train-only", problems), freeze(options.freeze, "--freeze", problems);
   readSourceNames(model, initializers, problems);
+  llvm::StringMap<bool> declared = readDeclared(model);
 
   for (Initializer &initializer : initializers) {
     SmallVector<std::pair<Slot, const onnx::NodeProto *>> slots;
@@ -399,22 +428,30 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
         initializer.reason = byRule ? describeSlot(slot) : "a state of zeros";
       }
     }
+    bool declaredFrozen = false;
+    if (!declared.empty()) {
+      auto it = declared.find(initializer.name);
+      declaredFrozen = it != declared.end() && it->second;
+      byRule = it != declared.end() && !slots.empty();
+      initializer.reason = it == declared.end() ? "no parameter, as the exporter says" : slots.empty() ? "not used" : "a parameter, as the exporter says";
+    }
     finishSourceName(initializer, slots, problems);
     const bool named = !only.empty() && only.matches(initializer), frozen = !freeze.empty() && freeze.matches(initializer);
     initializer.parameter = byRule || named;
-    initializer.trained = (only.empty() ? byRule : named) && !frozen;
+    initializer.trained = (only.empty() ? byRule && !declaredFrozen : named) && !frozen;
     if (initializer.parameter && !initializer.trained)
-      initializer.reason += frozen ? "; frozen by --freeze" : "; not in --train-only";
+      initializer.reason += frozen ? "; frozen by --freeze" : only.empty() ? "; frozen in the exported module" : "; not in --train-only";
     else if (named && !byRule)
       initializer.reason += "; in --train-only";
     if (initializer.parameter && initializer.file < 0)
       problems.error(initializer.name, "the parameter's values are not stored as raw or packed data, so that a plan cannot refer to them: save the model again with a current onnx");
-    if (initializer.trained)
+    if (initializer.trained && declared.empty())
       warnOfMerged(initializer, slots, problems);
   }
   only.reportUnmatched(problems);
   freeze.reportUnmatched(problems);
-  findTies(initializers, files, options, problems);
+  if (declared.empty() || options.tieWeights)
+    findTies(initializers, files, options, problems);
 }
 
 } // namespace zopt::importer

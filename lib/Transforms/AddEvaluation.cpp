@@ -5,7 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "RunningAverages.h"
 #include "StepStates.h"
+#include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
@@ -58,6 +60,9 @@ private:
     Block &block = function.getBody().front();
     auto backward = *function.getOps<BackwardOp>().begin();
     SmallVector<Sum> sums = {{kEvaluationLossSum, backward.getLoss()}, {kEvaluationCount, {}}};
+    for (auto accumulate : function.getOps<AccumulateOp>())
+      if (accumulate.getState().ends_with(kMovement) && failed(takeRunningAverage(accumulate)))
+        return failure();
     for (Operation &op : llvm::make_early_inc_range(block.without_terminator())) {
       auto accumulate = dyn_cast<AccumulateOp>(op);
       if (accumulate && accumulate.getState() == kCount)
@@ -93,27 +98,46 @@ private:
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
       if (isOpTriviallyDead(&op))
         op.erase();
+    for (auto statistics : function.getOps<BatchStatisticsOp>())
+      return statistics.emitError("evaluation normalizes by running averages, but this graph keeps none of these statistics");
     return success();
   }
 
-  /// Every op that has one takes its inference form.
+  /// Ops that mean something else in training take their inference form.
   static LogicalResult leaveTrainingMode(Block &block) {
     for (Operation &op : llvm::make_early_inc_range(block.without_terminator())) {
-      auto training = dyn_cast<TrainingModeOpInterface>(op);
-      if (!training)
-        continue;
-      OpBuilder builder(&op);
-      SmallVector<Value> values = training.buildEvaluation(builder);
-      if (values.size() != op.getNumResults())
-        return op.emitOpError("has no inference form");
-      for (auto [result, value] : llvm::zip_equal(op.getResults(), values)) {
-        if (value)
-          result.replaceAllUsesWith(value);
-        else if (!result.use_empty())
-          return op.emitOpError() << "gives result " << result.getResultNumber() << " in training only, but evaluation uses it";
+      if (auto dropout = dyn_cast<DropoutOp>(op)) {
+        dropout.getResult().replaceAllUsesWith(dropout.getInput());
+        op.erase();
+      } else if (auto mask = dyn_cast<DropoutMaskOp>(op)) {
+        OpBuilder builder(&op);
+        auto type = getTensorType(mask.getResult());
+        Value kept = ConstantOp::create(builder, op.getLoc(), type, DenseElementsAttr::get(type, builder.getBoolAttr(true)));
+        mask.getResult().replaceAllUsesWith(kept);
+        op.erase();
+      } else if (auto norm = dyn_cast<BatchNormOp>(op)) {
+        norm.setTraining(false);
+        norm.setSynchronized(false);
       }
-      op.erase();
     }
+    return success();
+  }
+
+  /// What a running average is moved by, `(value - ...) * share` of zopt-add-running-averages, tells the statistic of the batch that it stands for: the average takes its place.
+  static LogicalResult takeRunningAverage(AccumulateOp movement) {
+    auto share = movement.getValue().getDefiningOp<MulOp>();
+    auto distance = share ? share.getLhs().getDefiningOp<SubOp>() : SubOp();
+    if (!distance)
+      return movement.emitOpError() << "moves a running average by what is no distance from it";
+    Value value = distance.getLhs();
+    if (auto cast = value.getDefiningOp<CastOp>())
+      value = cast.getInput();
+    auto state = movement.getState().drop_back(kMovement.size());
+    auto type = SymbolTable::lookupNearestSymbolFrom<StateOp>(movement, StringAttr::get(movement.getContext(), state)).getTensorType();
+    OpBuilder builder(movement.getContext());
+    builder.setInsertionPointAfterValue(value);
+    Value average = ReadStateOp::create(builder, movement.getLoc(), type, state);
+    value.replaceAllUsesWith(train::cast(builder, movement.getLoc(), average, getTensorType(value).getElementType()));
     return success();
   }
 };

@@ -8,6 +8,7 @@
 #include "LossScale.h"
 #include "OptimizerRules.h"
 #include "ParameterGroups.h"
+#include "RunningAverages.h"
 #include "StepStates.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
@@ -221,6 +222,7 @@ private:
     write(kGradientScale, ratio ? ratio : one);
 
     if (rule) {
+      applyRunningAverages(builder, getOperation(), proceed);
       if (lossScale)
         updateLossScale(builder, getOperation(), lossScale, isFinite);
       // A limit of 0 is none. It is a state, so that a run can set another.

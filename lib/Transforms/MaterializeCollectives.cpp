@@ -155,6 +155,7 @@ struct MaterializeCollectivesPass : zopt::impl::MaterializeCollectivesBase<Mater
         homes[segment.getParameter().getAttr()] = {bucket, static_cast<int64_t>(index)};
     }
     if (auto micro = getMicroStep(module)) {
+      exchangeStatistics(micro);
       GatherRanges(homes).materialize(micro);
       if (auto evaluation = module.lookupSymbol<func::FuncOp>("eval_step"))
         GatherRanges(homes).materialize(evaluation);
@@ -168,6 +169,19 @@ struct MaterializeCollectivesPass : zopt::impl::MaterializeCollectivesBase<Mater
   }
 
 private:
+  /// Means over ranks are sums, divided.
+  static void exchangeStatistics(func::FuncOp function) {
+    for (auto mean : llvm::make_early_inc_range(function.getOps<train::MeanOverRanksOp>())) {
+      OpBuilder builder(mean);
+      auto type = cast<RankedTensorType>(mean.getType());
+      auto sum = zero::AllReduceOp::create(builder, mean.getLoc(), TypeRange(type),
+                                           FlatSymbolRefAttr::get(function.getContext(), "data"), mean.getInput());
+      Value ranks = zero::WorldSizeOp::create(builder, mean.getLoc(), RankedTensorType::get({}, type.getElementType()));
+      mean.replaceAllUsesWith(train::DivOp::create(builder, mean.getLoc(), type, sum.getResult(0), ranks).getResult());
+      mean.erase();
+    }
+  }
+
   /// train.accumulate of gradients becomes one zero.reduce_gradients a bucket.
   LogicalResult reduceGradients(func::FuncOp function) {
     DenseMap<Operation *, SmallVector<Value>> gradients;

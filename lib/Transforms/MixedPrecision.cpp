@@ -33,12 +33,15 @@ bool keepsPrecision(OpOperand &operand) {
   return TypeSwitch<Operation *, bool>(operand.getOwner())
       .Case<AttentionOp>([&](auto) { return index == 3; })
       .Case<RotaryOp>([&](auto) { return index > 0; })
+      .Case<BatchNormOp>([&](auto) { return index == 1 || index == 2; })
       .Default(false);
 }
 
 /// Results that are statistics, in the type that an op computes in.
 bool isStatistic(OpResult result) {
-  return isa<LayerNormOp, RMSNormOp, AttentionOp>(result.getOwner()) ? result.getResultNumber() > 0 : isa<CrossEntropyOp, CountCorrectOp>(result.getOwner());
+  return isa<LayerNormOp, RMSNormOp, AttentionOp>(result.getOwner())
+             ? result.getResultNumber() > 0
+             : isa<CrossEntropyOp, CountCorrectOp, BatchStatisticsOp>(result.getOwner());
 }
 
 //===----------------------------------------------------------------------===//

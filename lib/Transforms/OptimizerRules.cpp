@@ -92,15 +92,18 @@ static constexpr StringLiteral kMoments = R"mlir(
   %change = arith.divf %numerator, %denominator : T
 )mlir";
 
-// direction = m / (sqrt(v) + eps) + decay p; step size = lr bias2_root / bias1; p -= step size * trust ratio * direction.
+// direction = (m / bias1) / (sqrt(v) / bias2_root + eps) + decay p; p -= lr * trust ratio * direction. A correction of
+// the step size in place of m's and v's own would scale the decay too.
 static constexpr StringLiteral kLamb = R"mlir(
   $corrections
-  %lr_corrected_wide = arith.mulf %lr_wide, %bias2_root_wide : f64
-  %step_size_wide = arith.divf %lr_corrected_wide, %bias1 : f64
-  $convert %step_size = arith.truncf %step_size_wide : f64 to T
+  %correction_wide = arith.divf %one_wide, %bias1 : f64
+  $convert %correction = arith.truncf %correction_wide : f64 to T
+  $convert %bias2_root = arith.truncf %bias2_root_wide : f64 to T
   $averages
-  %denominator = arith.addf %root, %eps : T
-  %adam = arith.divf %exp_avg1, %denominator : T
+  %corrected = arith.divf %root, %bias2_root : T
+  %denominator = arith.addf %corrected, %eps : T
+  %average = arith.mulf %exp_avg1, %correction : T
+  %adam = arith.divf %average, %denominator : T
   %pull = arith.mulf %decay, %p : T
   %direction = arith.addf %adam, %pull : T
 )mlir";
@@ -224,7 +227,8 @@ static std::string writeOp(StringRef name, const Rule &rule, bool average) {
     slots.push_back("ema");
     body += kAverage;
   }
-  std::string text = ("train.optimizer @" + name + " slots [").str(), arguments, results = rule.hasTrustRatio ? "%direction, %step_size" : "%p1", types = rule.hasTrustRatio ? "T, T" : "T";
+  std::string text = ("train.optimizer @" + name + " slots [").str(), arguments,
+              results = rule.hasTrustRatio ? "%direction, %lr" : "%p1", types = rule.hasTrustRatio ? "T, T" : "T";
   for (StringRef slot : slots) {
     text += (slot == slots.front() ? "\"" : ", \"") + slot.str() + "\"";
     arguments += ", %" + slot.str() + ": T";

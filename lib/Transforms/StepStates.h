@@ -32,6 +32,10 @@ constexpr llvm::StringLiteral kRate = "zopt.lr";
 constexpr llvm::StringLiteral kRateIfSkipped = "zopt.lr_if_skipped"; // in place of the rate where the step before was skipped
 constexpr llvm::StringLiteral kClip = "zopt.clip";                  // largest gradient norm, 0: no clipping
 constexpr llvm::StringLiteral kStep = "zopt.step";
+// set by the runtime, for random numbers; zopt-add-random-state says what they hold:
+constexpr llvm::StringLiteral kSeed = "zopt.seed";
+constexpr llvm::StringLiteral kRandomStep = "zopt.random_step";
+constexpr llvm::StringLiteral kFirstSample = "zopt.first_sample";
 // set by @apply_step and read by the runtime:
 constexpr llvm::StringLiteral kLoss = "zopt.loss";
 constexpr llvm::StringLiteral kNorm = "zopt.norm";

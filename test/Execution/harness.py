@@ -20,6 +20,7 @@ import time
 import traceback
 from pathlib import Path
 
+import sketches
 import tensors
 
 HERE = Path(__file__).resolve().parent
@@ -52,6 +53,10 @@ class Test:
 tests = []
 
 
+class Skip(Exception):
+    """Raised by a test that this machine cannot run, with the reason."""
+
+
 def add(name, function, *arguments, alone=False, plain=False, **named):
     """Registers `function(*arguments, **named)` as the test `name`."""
     assert all(t.name != name for t in tests), f"two tests are named {name}"
@@ -81,6 +86,8 @@ def run_tests(pattern, jobs, deadline=float("inf")):
             else:
                 t.function()
                 code, output = "PASS", ""
+        except Skip as reason:
+            code, output = "UNSUPPORTED", str(reason)
         except AssertionError as error:
             code, output = "FAIL", str(error)
         except Exception:
@@ -173,6 +180,9 @@ def scratch(prefix="t"):
     return Path(tempfile.mkdtemp(prefix=prefix + "-", dir=Settings.work))
 
 
+refusals = []  # every line of an error that a test expected; troubleshooting.py looks for them in the guide
+
+
 def expect_refusal(done, code, *patterns):
     """One line a problem on stderr with `error:` in it, this exit code, nothing like a crash."""
     lines = [line for line in done.stderr.splitlines() if "error:" in line]
@@ -182,6 +192,7 @@ def expect_refusal(done, code, *patterns):
         assert bad not in done.stderr, f"a crash: {done}"
     for pattern in patterns:
         assert any(re.search(pattern, line) for line in lines), f"no error line matches /{pattern}/: {done}"
+    refusals.extend(lines)
     return lines
 
 
@@ -304,17 +315,8 @@ def train_anew(config, **extra):
 
 
 def expected_gradients(model, suffix=""):
-    """PyTorch's gradients of step 0. Models that other exporters made of the same weights have them under other names, some transposed: grads0.json."""
-    names = MODELS / model / "grads0.json"
-    if not names.exists():
-        return tensors.load(MODELS / model / f"grads0{suffix}.safetensors")
-    same = json.loads(names.read_text())
-    known, but = tensors.load(MODELS / same["same_as"] / "grads0.safetensors"), same["but"]
-    taken = {name if isinstance(name, str) else name[0] for name in but.values()}
-    gradients = {name: array for name, array in known.items() if name not in taken}
-    for name, source in but.items():
-        gradients[name] = known[source] if isinstance(source, str) else known[source[0]].T
-    return gradients
+    """Sketches of PyTorch's float64 gradients of step 0, by name."""
+    return sketches.load(MODELS / model / f"grads0{suffix}.json")
 
 
 def assert_same_training(a, b):

@@ -4,6 +4,12 @@ import struct
 import numpy as np
 
 FLOAT, INT64, STRING, BOOL = 1, 7, 8, 9
+
+
+class Body(bytes):
+    """A GraphProto, as an attribute: the body of If, Loop or Scan."""
+
+
 _TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): INT64, np.dtype(np.bool_): BOOL}
 
 
@@ -40,12 +46,18 @@ def node(op, inputs, outputs, name="", domain="", **attributes):
     out = b"".join(_bytes(1, i) for i in inputs) + b"".join(_bytes(2, o) for o in outputs)
     out += _bytes(3, name or outputs[0] + "_node") + _bytes(4, op)
     for key, value in attributes.items():
-        if isinstance(value, int):
+        if isinstance(value, Body):
+            body = _bytes(6, value) + _int(20, 5)
+        elif isinstance(value, int):
             body = _int(3, value) + _int(20, 2)
         elif isinstance(value, float):
             body = _varint(2 << 3 | 5) + struct.pack("<f", value) + _int(20, 1)
         elif isinstance(value, str):
             body = _bytes(4, value) + _int(20, 3)
+        elif value and isinstance(value[0], float):
+            body = b"".join(_varint(7 << 3 | 5) + struct.pack("<f", v) for v in value) + _int(20, 6)
+        elif value and isinstance(value[0], str):
+            body = b"".join(_bytes(9, v) for v in value) + _int(20, 8)
         else:
             body = b"".join(_int(8, v) for v in value) + _int(20, 7)
         out += _bytes(5, _bytes(1, key) + body)
@@ -56,6 +68,12 @@ def value(name, dims, data_type=FLOAT):
     """A ValueInfoProto; a dimension is a number or a symbol."""
     shape = b"".join(_bytes(1, _int(1, d) if isinstance(d, int) else _bytes(2, d)) for d in dims)
     return _bytes(1, name) + _bytes(2, _bytes(1, _int(1, data_type) + _bytes(2, shape)))
+
+
+def body(nodes, inputs, outputs, initializers=()):
+    """A GraphProto of nodes, whose inputs and outputs are ValueInfoProtos."""
+    graph = b"".join(_bytes(1, n) for n in nodes) + _bytes(2, "body") + b"".join(_bytes(5, t) for t in initializers)
+    return Body(graph + b"".join(_bytes(11, v) for v in inputs) + b"".join(_bytes(12, v) for v in outputs))
 
 
 def model(nodes, initializers, inputs, outputs, opset=20, ir_version=10):

@@ -79,13 +79,13 @@ def lion(beta1=0.9, beta2=0.999):
 
 
 def lamb(beta1=0.9, beta2=0.999, eps=1e-8):
-    """DeepSpeed's FusedLamb."""
+    """DeepSpeed's FusedLamb (csrc/lamb/fused_lamb_cuda_kernel.cu), eps outside the root."""
     def step(p, g, s, lr, decay, t):
         s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
         s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
-        direction = s["m"] / (np.sqrt(s["v"]) + eps) + decay * p
+        direction = s["m"] / (1 - beta1**t) / (np.sqrt(s["v"] / (1 - beta2**t)) + eps) + decay * p
         ratio = min(max(np.linalg.norm(p) / np.linalg.norm(direction), 0.01), 10.0)
-        return p - lr * np.sqrt(1 - beta2**t) / (1 - beta1**t) * ratio * direction
+        return p - lr * ratio * direction
     return step
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-MODULES = ("reference", "gradients", "vjp", "stages", "recompute", "ranks", "memory", "plans", "optimizers", "configs", "evaluation", "interface", "measures", "monitors", "boards", "sft", "bad_models", "bad_data", "faults", "checkpoints", "crashes")
+MODULES = ("reference", "gradients", "vjp", "op_gradients", "control_flow", "node_tests", "stages", "recompute", "ranks", "dropout", "batch_norm", "frozen", "memory", "plans", "optimizers", "configs", "config_keys", "jobs", "evaluation", "interface", "measures", "monitors", "boards", "sft", "bad_models", "bad_data", "faults", "launch", "checkpoints", "crashes", "troubleshooting")
 
 
 def main():
@@ -54,9 +54,9 @@ def main():
     if args.output:
         args.output.write_text(json.dumps({"tests": results}, indent=1))
     failed = sum(r["code"] == "FAIL" for r in results)
-    skipped = [r["name"] for r in results if r["code"] == "UNSUPPORTED"]
-    for name in skipped:
-        print(f"skipped (the tools are built with a sanitizer): {name}")
+    skipped = [r for r in results if r["code"] == "UNSUPPORTED"]
+    for r in skipped:
+        print(f"skipped ({r['output']}): {r['name']}")
     print(f"{len(results) - failed - len(skipped)} passed, {failed} failed")
     return 1 if failed or not results else 0
 

@@ -97,6 +97,32 @@ def gather_case(shape, indices, axis):
     return Case(f"gather/{mlir(shape)} axis {axis} by {mlir(indices.shape, 'i64')}", [shape], body)
 
 
+def scatter_case(reduction, shape, indices, values="normal"):
+    """Repeated and negative indices; the order of positions decides."""
+    indices = np.asarray(indices)
+    updates = (len(indices), *shape[1:])
+    def body(case, operands):
+        index = case.emit(constant(indices))
+        return case.emit(f"train.scatter {reduction} {operands[0]}, {index}, {operands[1]} : {mlir(shape)}, {mlir(indices.shape, 'i64')}, {mlir(updates)}"), shape
+    return Case(f"scatter/{reduction} {mlir(shape)} at {indices.tolist()}{'' if values == 'normal' else ' ' + values}", [shape, updates], body, [values, values])
+
+
+def gather_grad_case(shape, indices, axis):
+    indices = np.asarray(indices)
+    rows = (*shape[:axis], *indices.shape, *shape[axis + 1:])
+    def body(case, operands):
+        index = case.emit(constant(indices))
+        return case.emit(f"train.gather_grad {operands[0]}, {index} {axis} : {mlir(rows)}, {mlir(indices.shape, 'i64')} -> {mlir(shape)}"), shape
+    return Case(f"gather_grad/{mlir(shape)} axis {axis} by {indices.tolist()}", [rows], body)
+
+
+def top_k(shape, k, smallest):
+    out = (*shape[:-1], k)
+    def body(case, operands):
+        return case.emit_many(f"train.top_k {operands[0]}{' {smallest}' * smallest} : {mlir(shape)} -> {mlir(out)}, {mlir(out, 'i64')}", 2), out
+    return Case(f"top_k/{k} of {mlir(shape)}{' smallest' * smallest}", [shape], body, ["apart"])
+
+
 def reduce_cases(op):
     for shape, axes, keep in (((3, 4), [1], True), ((3, 4), [0], False), ((2, 3, 4), [0, 2], False), ((2, 1, 4), [1], True), ((2, 3), [0, 1], False), ((5,), [0], True)):
         out = tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes)
@@ -176,7 +202,23 @@ def rotary(shape, flags, table_batch=1):
     return Case(f"rotary/{mlir(shape)}{''.join(' ' + f for f in flags)}", [shape], body)
 
 
+def batch_norm(shape, training):
+    """In training through the statistics; without, by constants in their place."""
+    channels, spread = shape[1], (shape[1], *[1] * (len(shape) - 2))
+    def body(case, operands):
+        wide = [case.emit(f"train.reshape {v} : {mlir((channels,))} -> {mlir(spread)}") for v in operands[1:]]
+        if training:
+            mean = case.emit_many(f"train.batch_statistics {operands[0]} : {mlir(shape)} -> {mlir((channels,))}", 2)
+            statistics = [case.emit(f"train.reshape {v} : {mlir((channels,))} -> {mlir(spread)}") for v in (mean, mean[:-1] + "1")]
+        else:
+            statistics = [case.emit(constant(np.random.default_rng(9).uniform(0.5, 1.5, spread).astype(np.float32))) for _ in range(2)]
+        text = f"train.batch_norm {operands[0]} mean {statistics[0]} variance {statistics[1]} gamma {wide[0]} beta {wide[1]} {{epsilon = 1.0e-02 : f64{', training' * training}}} : {mlir(shape)}, {mlir(spread)}, {mlir(spread)}"
+        return case.emit(text), shape
+    return Case(f"batch_norm/{mlir(shape)}{' training' * training}", [shape, (channels,), (channels,)], body)
+
+
 FAMILIES = {
+    "batch norm": [batch_norm(shape, training) for training in (True, False) for shape in ((4, 3), (2, 3, 5), (3, 2, 2, 3), (1, 2, 4), (3, 1, 2))],
     "unary": [c for op in ("neg", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "silu", "softplus") for c in unary(op)]
              + [c for op in ("abs", "sign", "relu", "floor", "ceil") for c in unary(op, "away from kinks")] + [c for op in ("log", "sqrt", "rsqrt", "reciprocal") for c in unary(op, "positive")]
              + [c for form in (0, 1) for c in unary("gelu", attributes=f" {{approximate = {form} : i32}}")],
@@ -195,6 +237,10 @@ FAMILIES = {
         simple("broadcast/scalar", [()], f"train.broadcast {{0}} : {mlir(())} -> {mlir((2, 3))}", (2, 3)),
         gather_case((5, 3), [0, 4, 4, 1], 0), gather_case((5, 3), [[0, 2], [1, 2]], 0), gather_case((2, 4, 3), [3, 0, 3], 1), gather_case((3, 4), 2, 1), gather_case((6, 2), [-1, -6, 5], 0),
     ],
+    "indexing": [scatter_case(reduction, shape, indices) for reduction in ("none", "add", "mul", "max", "min") for shape, indices in (((4, 3), [1, 3, 1, -4]), ((5,), [0, 4, 0, 0, 2]), ((2, 2, 2), [1]))]
+                + [scatter_case("mul", (4, 3), [1, 3, 1, -4], "some zeros"),
+                   gather_grad_case((4, 3), [1, 3, 1], 0), gather_grad_case((2, 4, 3), [3, -4], 1), top_k((3, 7), 3, False), top_k((2, 2, 5), 5, True), top_k((1,), 1, False), top_k((20,), 4, True),
+                   simple("slice_grad/strided", [(2, 2)], f"train.slice_grad {{0}} [1, 0] [2, 3] : {mlir((2, 2))} -> {mlir((5, 6))}", (5, 6))],
     "reductions": [*reduce_cases("reduce_sum"), *reduce_cases("reduce_mean"), *reduce_cases("reduce_max")]
                   + [c for op in ("softmax", "log_softmax") for c in unary(op, shapes=((3, 5), (2, 3, 1), (7,)))],
     "norms": [layer_norm((3, 6), 1, 1), layer_norm((2, 3, 4), 1, 1), layer_norm((4, 5), 1, 0), layer_norm((4, 5), 0, 1), layer_norm((3, 4), 0, 0), layer_norm((1, 3), 1, 1),
@@ -217,6 +263,10 @@ def draw(kind, shape, rng):
         x = 0.5 + np.abs(x)
     elif kind == "away from kinks":  # of abs, relu, floor, ceil: not near an integer
         x = np.floor(2 * x) + rng.uniform(0.2, 0.8, shape)
+    elif kind == "some zeros":
+        x.reshape(-1)[::3] = 0
+    elif kind == "apart":  # no two elements closer than the perturbation
+        x = rng.permutation(x.size).reshape(shape) / 8 - 1
     return np.asarray(x, np.float32)
 
 

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 
+import batch_norm
 import harness
 from device import Device, gradients, on_cpu, on_device, specialization
 from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, expected_gradients, reference, scratch, succeed, train, train_anew
 from reference import (BF16_LOSS, BF16_WEIGHTS_TOTAL, FP32_LOSS, FP32_NORM, FP32_WEIGHTS, MODELS_WITH_CURVES, MSE_LOSS, MSE_NORM, check_losses, check_norms, check_weights,
                        check_weights_total, configuration)
+from sketches import Sketch
 
 # ||g - g'|| / ||g'|| of each tensor, and beside it a part of the norm of all gradients, for tensors that are zero but for rounding.
 RELATIVE = {"fp32": 1e-4, "bf16": 2e-2}
@@ -20,7 +22,11 @@ worst_gradients = {}  # (model, precision) -> (error, tensor): the largest relat
 
 
 def norm(array):
-    return float(np.linalg.norm(np.asarray(array, np.float64).ravel()))
+    return array.norm if isinstance(array, Sketch) else float(np.linalg.norm(np.asarray(array, np.float64).ravel()))
+
+
+def distance(ours, theirs):
+    return theirs.distance(ours) if isinstance(theirs, Sketch) else norm(ours.astype(np.float64) - theirs)
 
 
 def compare_gradients(model, precision, ours, theirs, relative, remember=False):
@@ -28,12 +34,12 @@ def compare_gradients(model, precision, ours, theirs, relative, remember=False):
     whole = np.sqrt(sum(norm(g) ** 2 for g in theirs.values()))
     wrong = []
     for name, g in theirs.items():
-        error, size = norm(ours[name].astype(np.float64) - g), norm(g)
+        error, size = distance(ours[name], g), norm(g)
         if remember and size > 1e-3 * whole:
             key = (model, precision)
             worst_gradients[key] = max(worst_gradients.get(key, (0, "")), (error / size, name))
         if not error <= relative * size + ABSOLUTE[precision] * whole:
-            wrong.append(f"'{name}' {list(g.shape)}: off by {error:.3g}, its norm is {size:.3g}, relative {error / size if size else float('inf'):.3g}")
+            wrong.append(f"'{name}' {list(ours[name].shape)}: off by {error:.3g}, its norm is {size:.3g}, relative {error / size if size else float('inf'):.3g}")
     assert not wrong, f"{len(wrong)} of {len(theirs)} gradients are off by more than {relative:g} relative:\n" + "\n".join(wrong[:12])
 
 
@@ -178,6 +184,16 @@ def register():
                   ("--schedule=WarmupLR,warmup_num_steps=5",)):
         config = harness.Config("gpt2-tiny", stage=3, micro=4, steps=10, flags=("--clip=1", *flags))
         add(f"I9/gpt2-tiny/fp32/{' '.join(flags)}", as_cpu, config, 1e-4)
+    # Dropout draws the CPU's masks; a mask that differed would move losses by percents.
+    for precision, tolerance in (("fp32", 1e-4), ("bf16", 2e-2)):
+        config = harness.Config("gpt2-dropout", precision=precision, micro=4, accum=2, steps=8, run_flags=("--init=gpt2", "--seed=7", "--shuffle"))
+        add(f"I9/gpt2-dropout/{precision}/as cpu", as_cpu, config, tolerance)
+        add(f"I1/gpt2-dropout/{precision}/stage3", same_as, on_device(config), on_device(dataclasses.replace(config, stage=3)))
+        for policy in ("selective", "full"):
+            add(f"I3/gpt2-dropout/{precision}/{policy}", same_recomputed, on_device(config), policy, 0 if precision == "fp32" or Device.target == "cpu" else 5e-3)
+    for name, flags in (("alone", ()), ("recomputed", ("--recompute=full",)), ("synchronized", ("--sync-batchnorm",))):
+        case = batch_norm.Case(flags=flags + specialization(Device.target, 1), run_flags=(f"--target={Device.target}",))
+        add(f"I9/batch_norm/{name}/as PyTorch", batch_norm.check_pytorch, "alone", case, 1e-4)
     add("I6/planned == measured in every run", every, alone=True)
 
 

@@ -44,7 +44,7 @@ def parse():
     parser.add_argument("--traces", type=Path, help="benchmarks: keep each row's final plan and trace in this folder")
     parser.add_argument("--torch-python", default=sys.executable, help="a python3 with PyTorch")
     parser.add_argument("--steps", type=int, help="training: steps (500)")
-    parser.add_argument("--lr", type=float, help="training: rate (3e-4)")
+    parser.add_argument("--lr", type=float, help="training: rate (1e-4)")
     args = parser.parse_args()
     unknown = [p for p in args.parts if p not in PARTS + ("all",)]
     if unknown:

@@ -1,6 +1,7 @@
 """It trains: gpt2-124m from one set of initial weights on the bytes of a text, beside PyTorch, with the same rate, clip and order of data.
 
-The mean loss of every STRETCH steps must be within TOLERANCE of PyTorch's: of autocast over fp32 weights, and of bf16 weights with fp32 masters.
+The mean loss of every STRETCH steps must be within TOLERANCE of PyTorch's: of autocast over fp32 weights, and of bf16 weights with fp32 masters. The rate is one at which PyTorch's two agree within
+TOLERANCE with one another: at 3e-4 from the first step on they are 1.8% apart on the way, which says nothing of zopt.
 """
 import json
 import time
@@ -15,7 +16,7 @@ TEXT = ROOT / "examples/gpt2-text/text.txt"
 def workload(quick):
     """model, vocabulary, positions, batch, sequence, steps, rate."""
     if Device.target == "cuda":
-        return "gpt2-124m", 50257, 1024, 16, 1024, 100 if quick else 500, 3e-4
+        return "gpt2-124m", 50257, 1024, 16, 1024, 100 if quick else 500, 1e-4
     return "gpt2-text", 256, 128, 4, 64, 20 if quick else 60, 1e-3
 
 

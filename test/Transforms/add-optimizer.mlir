@@ -142,11 +142,16 @@
 
 // The direction and the step size; the trust ratio comes between them.
 // LAMB: train.optimizer @lamb slots ["exp_avg", "exp_avg_sq"] {
-// LAMB: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[V:.*]]: f32, %{{.*}}: f32, %{{.*}}: f32, %[[DECAY:.*]]: f32):
-// LAMB: %[[SIZE:.*]] = arith.truncf
+// LAMB: ^bb0(%[[P:.*]]: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %[[V:.*]]: f32, %[[SIZE:.*]]: f32, %{{.*}}: f32, %[[DECAY:.*]]: f32):
+// LAMB: %[[CORRECTION:.*]] = arith.truncf
+// LAMB: %[[ROOT2:.*]] = arith.truncf
 // LAMB: %[[M1:.*]] = arith.addf %[[M]], %{{.*}}
 // LAMB: %[[V1:.*]] = arith.addf
-// LAMB: %[[AHEAD:.*]] = arith.divf %[[M1]], %{{.*}}
+// LAMB: %[[ROOT:.*]] = math.sqrt %[[V1]]
+// LAMB: %[[CORRECTED:.*]] = arith.divf %[[ROOT]], %[[ROOT2]]
+// LAMB: %[[DENOMINATOR:.*]] = arith.addf %[[CORRECTED]], %{{.*}}
+// LAMB: %[[MEAN:.*]] = arith.mulf %[[M1]], %[[CORRECTION]]
+// LAMB: %[[AHEAD:.*]] = arith.divf %[[MEAN]], %[[DENOMINATOR]]
 // LAMB: %[[PULL:.*]] = arith.mulf %[[DECAY]], %[[P]]
 // LAMB: %[[DIRECTION:.*]] = arith.addf %[[AHEAD]], %[[PULL]]
 // LAMB: train.yield %[[DIRECTION]], %[[SIZE]], %[[M1]], %[[V1]]

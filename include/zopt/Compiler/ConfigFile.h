@@ -14,7 +14,7 @@
 
 namespace zopt {
 
-/// A flag of the command line and its value as text.
+/// A flag of the command line and its value as text; of one that may be repeated, values by line breaks.
 struct FlagValue {
   llvm::cl::Option *option;
   std::string value;
@@ -25,6 +25,11 @@ class ConfigFile {
 public:
   /// Reads `path`, prints the report, and sets flags. An exit code: 0, 1 if anything is refused, 3 if the file cannot be read. `ranks`: --nproc, 0 if not given.
   int apply(llvm::StringRef path, llvm::ArrayRef<FlagValue> flags, int64_t ranks, bool strict);
+
+  /// The model of a job; empty where the config names none.
+  const std::string &model() const { return resolved.model; }
+  /// Flags of zrun, as zopt-record-settings takes them.
+  std::string runSettings() const;
 
   /// Whether an "auto" waits for the model.
   bool needsModel() const { return resolved.needsHiddenSize; }
@@ -38,7 +43,7 @@ private:
   void set(llvm::ArrayRef<FlagValue> flags, const config::Resolved &before);
 
   std::string path;
-  config::Document document;
+  std::string text;
   config::Request request;
   config::Resolved resolved;
 };

@@ -30,6 +30,7 @@ struct StepOptions {
   double labelSmoothing = 0;
   int64_t classAxis = -1;
   std::string lossAverage = "global";
+  bool synchronizeBatchNorm = false;
   std::string optimizer = "adamw";
   double learningRate = 1e-3;
   std::string betas = "0.9,0.999";
@@ -44,6 +45,7 @@ struct StepOptions {
   int64_t lossScaleInitPower = 16, lossScaleWindow = 1000, lossScaleHysteresis = 2;
   bool lossScaleConsecutiveHysteresis = false;
   double lossScaleMin = 1;
+  std::string runSettings; // zrun's flags of a config, as zopt-record-settings takes them
   bool evaluation = false; ///< of a training plan: @eval_step too
   bool raise = true; ///< raise expansions (attention, norms, ...) to one op
 };

@@ -13,6 +13,7 @@
 #define ZOPT_COMPILER_PIPELINES_H
 
 #include "zopt/Compiler/Options.h"
+#include "llvm/ADT/StringRef.h"
 #include <string>
 
 namespace zopt {
@@ -22,6 +23,9 @@ std::string buildStepPipeline(const StepOptions &options, const BatchOptions &ba
 
 /// Passes from a portable plan to a final one, comma-separated.
 std::string buildSpecializePipeline(const FinalPlanOptions &options);
+
+/// A value as the lists of zopt-record-settings hold it.
+std::string encodeSetting(llvm::StringRef value);
 
 /// Registers every pass of zopt with MLIR's pass registry. Idempotent.
 void registerAllPasses();

@@ -11,6 +11,7 @@
 include "mlir/Pass/PassBase.td"
 include "zopt/Transforms/RaisingPasses.td"
 include "zopt/Transforms/TrainingPasses.td"
+include "zopt/Transforms/TrainingSemanticsPasses.td"
 include "zopt/Transforms/PlacementPasses.td"
 include "zopt/Transforms/KernelPasses.td"
 

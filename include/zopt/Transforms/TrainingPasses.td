@@ -36,6 +36,19 @@ def SetBatchPass : Pass<"zopt-set-batch", "mlir::ModuleOp"> {
   ];
 }
 
+def RecordSettingsPass : Pass<"zopt-record-settings", "::mlir::ModuleOp"> {
+  let summary = "writes on the module what it was compiled with, and what its run begins with";
+  let description = [{
+    Both options are lists `flag=value;flag=value`, whose values have every byte but letters, digits and `._/+:,@=-` as `%XX`. `compiled` becomes the dictionary `train.compiled`:
+    flags of zopt whose values the graph shows no more, against which zrun checks a config of its own. `run` becomes `train.run`: flags of zrun that hold where its command line
+    and its own config have none. An empty list leaves no attribute. Never touches a function. Numerics: bitwise.
+  }];
+  let options = [
+    Option<"compiled", "compiled", "std::string", /*default=*/"\"\"", "flags of zopt">,
+    Option<"run", "run", "std::string", /*default=*/"\"\"", "flags of zrun">,
+  ];
+}
+
 def VerifyStepPass : Pass<"zopt-verify-step", "::mlir::ModuleOp"> {
   let summary = "checks that a module is a whole step on one logical device (train.level = \"step\")";
   let description = [{
@@ -76,8 +89,8 @@ def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
 def AddEvaluationPass : Pass<"zopt-add-evaluation", "::mlir::ModuleOp"> {
   let summary = "adds @eval_step: forward and loss of @micro_step alone";
   let description = [{
-    Runs right behind zopt-add-loss. `@eval_step` is a copy of what `@micro_step` does before `train.backward`, on the same inputs and parameters, with training mode off: ops with TrainingModeOpInterface
-    take their inference form, and no state is written. Its results are scalars of one micro-batch of one rank: `zopt.eval_loss_sum`, the loss summed over the counted labels; `zopt.eval_count`,
+    Runs right behind zopt-add-loss. `@eval_step` is a copy of what `@micro_step` does before `train.backward`, on the same inputs and parameters, with training mode off: dropout
+    gives its input, normalization takes the running averages in place of the batch's statistics (a graph that does not keep them is refused), and no state is written. Its results are scalars of one micro-batch of one rank: `zopt.eval_loss_sum`, the loss summed over the counted labels; `zopt.eval_count`,
     their number; and with cross_entropy `zopt.eval_correct`, how many of them have the largest logit. The runtime adds them up over micro-batches and ranks.
 
     The scale of fp16 is not in it. Never changes `@micro_step`. Numerics: each op's as in `@micro_step`.

@@ -41,6 +41,9 @@ static void addSums(Context &context, Type type, int64_t count, std::array<unsig
   context.add(kernel);
 }
 
+/// Whether logits are of 16 bits: what is computed from them need not be exact to the last bit of fp32.
+static bool isNarrow(const View &logits) { return logits.elementType.getIntOrFloatBitWidth() == 16; }
+
 namespace {
 
 /// The kernel of every row's loss and count (0 or 1), and the launch that sums them, which cross_entropy and cross_entropy_step share.
@@ -64,9 +67,14 @@ public:
     at.push_back(kernel.index(0));
     std::tie(counted, place) = loadLabel(kernel, views[1], at, ignoreIndex, rows.n);
   }
-  Value load(Value i, Lanes lanes) {
+  Value load(Value i, Lanes lanes, KernelBuilder::Source source = KernelBuilder::Source::Memory) {
     at.back() = i;
-    return kernel.loadCompute(views[0], at, lanes);
+    return kernel.convert(kernel.loadFrom(source, kept, views[0], at, lanes), type);
+  }
+  /// GPU: for kernels that read the row again.
+  void keep() { kept = kernel.keepRow(rows.n, views[0].elementType); }
+  std::pair<Value, Value> reduceLogSumExp() {
+    return kernel.reduceLogSumExp(rows.n, type, isNarrow(views[0]), kept, [&](Value i, Lanes lanes, KernelBuilder::Source source) { return load(i, lanes, source); });
   }
   Value loadLabelLogit() {
     at.back() = place;
@@ -98,6 +106,7 @@ public:
   SmallVector<View> views;
   SmallVector<Value> at; // the row's coordinates, and the last place that was asked for
   Value counted, place;  // whether the row counts, and its label
+  KernelBuilder::KeptRow kept;
 
 private:
   std::array<unsigned, 2> sums;
@@ -117,7 +126,7 @@ LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntrop
   row.begin(op.getIgnoreIndex());
   Value max, sum, logitSum;
   if (kernel.isGpu()) { // a long row does not stay in a cache
-    std::tie(max, sum) = kernel.reduceLogSumExp(rows.n, row.type, [&](Value i, Lanes lanes) { return row.load(i, lanes); });
+    std::tie(max, sum) = row.reduceLogSumExp();
     if (smoothing != 0)
       logitSum = row.sumLogits();
   } else {
@@ -140,23 +149,26 @@ LogicalResult kernels::generateCrossEntropy(Context &context, train::CrossEntrop
 
 namespace {
 struct RowScalars {
-  Value lse, scale, place; // place: the label's
+  Value lse, scale, place, labelLogit; // place: the label's
 };
 } // namespace
 
-/// GPU: the gradient of a counted row. Every thread knows whether one of its lanes is the label's: none reads an element that another may have written.
-static void writeGradRow(KernelBuilder &kernel, const View &logits, const View &result, SmallVector<Value> at, int64_t n, RowScalars row, double smoothing) {
-  OpBuilder &b = kernel.builder;
-  Type i32 = b.getI32Type(), type = row.lse.getType();
+/// GPU: the gradient of a counted row, as if no element were the label's; then the thread that wrote the label's element writes it again.
+static void writeGradRow(KernelBuilder &kernel, const View &logits, const View &result, SmallVector<Value> at, int64_t n, RowScalars row, double smoothing, const KernelBuilder::KeptRow &kept = {}) {
+  Type type = row.lse.getType();
+  const bool narrow = isNarrow(logits);
   Value lses = kernel.broadcast(row.lse), scales = kernel.broadcast(row.scale), others = kernel.splat(smoothing / n, type);
-  Value labels = kernel.splat(1 - smoothing + smoothing / n, type), numbers = kernel.laneNumbers(i32);
-  kernel.forLanes(n, [&](Value i, Lanes lanes) {
+  kernel.forLanesOfKept(n, kept, [&](Value i, Lanes lanes, KernelBuilder::Source source) {
     at.back() = i;
-    Value p = kernel.expF(kernel.subF(kernel.loadCompute(logits, at, lanes), lses));
-    Value distance = arith::IndexCastOp::create(b, kernel.loc, i32, arith::SubIOp::create(b, kernel.loc, row.place, i));
-    Value isLabel = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::eq, kernel.broadcast(distance), numbers);
-    Value target = arith::SelectOp::create(b, kernel.loc, isLabel, labels, others);
-    kernel.storeRounded(kernel.mulF(kernel.subF(p, target), scales), result, at, lanes);
+    Value p = kernel.expOfDifference(kernel.convert(kernel.loadFrom(source, kept, logits, at, lanes), type), lses, narrow);
+    if (smoothing != 0)
+      p = kernel.subF(p, others);
+    kernel.storeRounded(kernel.mulF(p, scales), result, at, lanes);
+  });
+  kernel.ifThen(kernel.owns(row.place), [&] {
+    at.back() = row.place;
+    Value p = kernel.subF(kernel.expOfDifference(row.labelLogit, row.lse, narrow), kernel.scalar(1 - smoothing + smoothing / n, type));
+    kernel.storeHere(kernel.convert(kernel.mulF(p, row.scale), result.elementType), result, at);
   });
 }
 
@@ -193,7 +205,9 @@ LogicalResult kernels::generateCrossEntropyGrad(Context &context, train::CrossEn
     });
   };
   if (kernel.isGpu()) {
-    writeGradRow(kernel, views[0], views[3], at, rows.n, {lse, scale, place}, smoothing);
+    at.back() = place;
+    Value labelLogit = kernel.loadComputeScalar(views[0], at); // before the row is written, which may be in place
+    writeGradRow(kernel, views[0], views[3], at, rows.n, {lse, scale, place, labelLogit}, smoothing);
     b.setInsertionPointToStart(branch.elseBlock());
     zeroRow();
     context.add(kernel);
@@ -235,14 +249,15 @@ LogicalResult kernels::generateCrossEntropyStep(Context &context, train::CrossEn
   Value scale = kernel.convert(kernel.loadScalar(scaleView, kernel.index(0)), row.type);
   // Read before the reduction, behind which the row may be written over.
   Value labelLogit = row.loadLabelLogit();
-  auto [max, relative] = kernel.reduceLogSumExp(rows.n, row.type, [&](Value i, Lanes lanes) { return row.load(i, lanes); });
+  row.keep();
+  auto [max, relative] = row.reduceLogSumExp();
   Value lse = kernel.addF(max, kernel.logF(relative));
   row.storeLoss(lse, labelLogit, smoothing != 0 ? row.sumLogits() : Value());
   {
     auto branch = scf::IfOp::create(b, kernel.loc, row.counted, /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    writeGradRow(kernel, row.views[0], row.views[2], row.at, rows.n, {lse, scale, row.place}, smoothing);
+    writeGradRow(kernel, row.views[0], row.views[2], row.at, rows.n, {lse, scale, row.place, labelLogit}, smoothing, row.kept);
     b.setInsertionPointToStart(branch.elseBlock());
     kernel.forLanes(rows.n, [&](Value i, Lanes lanes) {
       row.at.back() = i;

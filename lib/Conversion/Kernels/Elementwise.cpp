@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Families.h"
+#include "Random.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
@@ -86,13 +87,26 @@ static Value emitIota(KernelBuilder &kernel, const Iota &iota, ValueRange coordi
   return arith::TruncIOp::create(b, kernel.loc, VectorType::get({kernel.lanes()}, iota.elementType), value);
 }
 
-/// `iotas` are appended to the values loaded.
-static void generate(Context &context, StringRef name, ArrayRef<int64_t> shape, ArrayRef<Access> accesses, ArrayRef<Iota> iotas, ElementwiseBody body) {
-  // Iotas collapse like memory: both are linear in the coordinates.
+/// What a kernel computes of a vector: `iotas` are appended to the values loaded; `places` has one entry a random
+/// layout.
+using PlacedBody = llvm::function_ref<SmallVector<Value>(KernelBuilder &kernel, ArrayRef<Value> loaded,
+                                                         ArrayRef<RandomPlaces> places)>;
+
+static void generate(Context &context, StringRef name, ArrayRef<int64_t> shape, ArrayRef<Access> accesses,
+                     ArrayRef<Iota> iotas, ArrayRef<ArrayRef<int64_t>> layouts, PlacedBody body) {
+  // Iotas and places in samples collapse like memory: all are linear in the coordinates.
   SmallVector<int64_t> collapsed(shape);
   SmallVector<Access> all(accesses);
   for (const Iota &iota : iotas)
     all.push_back(Access{0, iota.elementType, iota.strides});
+  for (ArrayRef<int64_t> layout : layouts)
+    splitSamples(collapsed, all, layout);
+  const size_t firstPlace = all.size();
+  for (ArrayRef<int64_t> layout : layouts) {
+    auto [element, sample] = placesOf(collapsed, layout, context.context());
+    all.push_back(element);
+    all.push_back(sample);
+  }
   collapseAxes(collapsed, all);
 
   KernelBuilder kernel(context.context(), name, context.target);
@@ -107,7 +121,10 @@ static void generate(Context &context, StringRef name, ArrayRef<int64_t> shape, 
       loaded.push_back(kernel.load(view, coordinates, lanes));
     for (auto [iota, access] : llvm::zip(iotas, ArrayRef(all).drop_front(accesses.size())))
       loaded.push_back(emitIota(kernel, Iota{access.strides, iota.start, iota.elementType}, coordinates));
-    SmallVector<Value> stored = body(kernel, loaded);
+    SmallVector<RandomPlaces> places;
+    for (size_t layout = 0; layout < layouts.size(); ++layout)
+      places.push_back(emitPlaces(kernel, all[firstPlace + 2 * layout], all[firstPlace + 2 * layout + 1], coordinates));
+    SmallVector<Value> stored = body(kernel, loaded, places);
     for (auto [value, view] : llvm::zip(stored, writes))
       kernel.store(value, view, coordinates, lanes);
   });
@@ -115,7 +132,19 @@ static void generate(Context &context, StringRef name, ArrayRef<int64_t> shape, 
 }
 
 void kernels::generateElementwise(Context &context, StringRef name, ArrayRef<int64_t> shape, ArrayRef<Access> accesses, ElementwiseBody body) {
-  generate(context, name, shape, accesses, {}, body);
+  generate(context, name, shape, accesses, {}, {},
+           [&](KernelBuilder &kernel, ArrayRef<Value> loaded, ArrayRef<RandomPlaces>) { return body(kernel, loaded); });
+}
+
+/// The layout of an op's random numbers, after a check that a kernel over `shape` can draw them.
+static FailureOr<ArrayRef<int64_t>> randomLayout(Operation *op, ArrayRef<int64_t> shape) {
+  auto layout = op->getAttrOfType<DenseI64ArrayAttr>("layout");
+  if (!layout || op->getNumOperands() != 3)
+    return op->emitOpError("has no key and counter: zopt-add-random-state gives them");
+  ArrayRef<int64_t> own = cast<RankedTensorType>(op->getResult(0).getType()).getShape();
+  if (own != shape)
+    return op->emitOpError("is in a kernel of another shape");
+  return layout.asArrayRef();
 }
 
 static Iota makeIota(train::IotaOp op, ArrayRef<int64_t> shape) {
@@ -155,32 +184,51 @@ static LogicalResult generateFused(Context &context, train::FusedOp op) {
     if (auto constant = dyn_cast<train::ConstantOp>(inner); constant && !isa<SplatElementsAttr>(constant.getValue()))
       return constant.emitOpError("is not a splat and cannot be part of a fused kernel");
 
+  SmallVector<ArrayRef<int64_t>> layouts;
+  for (Operation &inner : op.getBody().getOps()) {
+    if (!isRandom(&inner))
+      continue;
+    FailureOr<ArrayRef<int64_t>> layout = randomLayout(&inner, shape);
+    if (failed(layout))
+      return failure();
+    if (!llvm::is_contained(layouts, *layout))
+      layouts.push_back(*layout);
+  }
+
   Operation *unknown = nullptr;
-  generate(context, "fused", shape, accesses, iotas, [&](KernelBuilder &kernel, ArrayRef<Value> loaded) {
-    DenseMap<Value, Value> values;
-    for (auto [value, lanes] : llvm::zip(read, loaded))
-      values[value] = lanes;
-    SmallVector<Value> stored;
-    for (Operation &inner : op.getBody().getOps()) {
-      if (isa<train::IotaOp>(inner))
-        continue;
-      if (auto constant = dyn_cast<train::ConstantOp>(inner)) {
-        values[constant.getResult()] = emitSplat(kernel, constant);
-        continue;
-      }
-      SmallVector<Value> operands = llvm::map_to_vector(inner.getOperands(), [&](Value operand) { return values.lookup(operand); });
-      if (isa<train::YieldOp>(inner))
-        return operands;
-      Value result = isa<train::BroadcastOp>(inner) ? operands[0] : emitElementwise(kernel, &inner, operands);
-      if (!result) {
-        unknown = &inner;
-        result = kernel.constant(cast<TypedAttr>(
-            kernel.builder.getZeroAttr(VectorType::get({kernel.lanes()}, getElementTypeOrSelf(inner.getResult(0).getType())))));
-      }
-      values[inner.getResult(0)] = result;
-    }
-    return stored;
-  });
+  generate(context, "fused", shape, accesses, iotas, layouts,
+           [&](KernelBuilder &kernel, ArrayRef<Value> loaded, ArrayRef<RandomPlaces> places) {
+             DenseMap<Value, Value> values;
+             for (auto [value, lanes] : llvm::zip(read, loaded))
+               values[value] = lanes;
+             SmallVector<Value> stored;
+             for (Operation &inner : op.getBody().getOps()) {
+               if (isa<train::IotaOp>(inner))
+                 continue;
+               if (auto constant = dyn_cast<train::ConstantOp>(inner)) {
+                 values[constant.getResult()] = emitSplat(kernel, constant);
+                 continue;
+               }
+               SmallVector<Value> operands =
+                   llvm::map_to_vector(inner.getOperands(), [&](Value operand) { return values.lookup(operand); });
+               if (isa<train::YieldOp>(inner))
+                 return operands;
+               if (isRandom(&inner)) {
+                 size_t place = llvm::find(layouts, inner.getAttrOfType<DenseI64ArrayAttr>("layout").asArrayRef()) -
+                                layouts.begin();
+                 values[inner.getResult(0)] = emitRandomOp(kernel, &inner, operands, places[place]);
+                 continue;
+               }
+               Value result = isa<train::BroadcastOp>(inner) ? operands[0] : emitElementwise(kernel, &inner, operands);
+               if (!result) {
+                 unknown = &inner;
+                 result = kernel.constant(cast<TypedAttr>(kernel.builder.getZeroAttr(
+                     VectorType::get({kernel.lanes()}, getElementTypeOrSelf(inner.getResult(0).getType())))));
+               }
+               values[inner.getResult(0)] = result;
+             }
+             return stored;
+           });
   if (unknown)
     return unknown->emitOpError("has no elementwise kernel for its element type");
   return success();
@@ -198,20 +246,30 @@ LogicalResult kernels::generateElementwiseOp(Context &context) {
   accesses.push_back(broadcastAccess(context.resultArgument(0), context.result(0), shape, /*write=*/true));
   if (auto iota = dyn_cast<train::IotaOp>(op))
     iotas.push_back(makeIota(iota, shape));
+  SmallVector<ArrayRef<int64_t>> layouts;
+  if (isRandom(op)) {
+    FailureOr<ArrayRef<int64_t>> layout = randomLayout(op, shape);
+    if (failed(layout))
+      return failure();
+    layouts.push_back(*layout);
+  }
   bool known = true;
-  generate(context, op->getName().stripDialect(), shape, accesses, iotas, [&](KernelBuilder &kernel, ArrayRef<Value> loaded) -> SmallVector<Value> {
-    if (!iotas.empty())
-      return {loaded[0]};
-    Value result;
-    if (auto constant = dyn_cast<train::ConstantOp>(op))
-      result = emitSplat(kernel, constant);
-    else
-      result = emitElementwise(kernel, op, loaded);
-    if (result)
-      return {result};
-    known = false;
-    return {};
-  });
+  generate(context, op->getName().stripDialect(), shape, accesses, iotas, layouts,
+           [&](KernelBuilder &kernel, ArrayRef<Value> loaded, ArrayRef<RandomPlaces> places) -> SmallVector<Value> {
+             if (!iotas.empty())
+               return {loaded[0]};
+             if (!layouts.empty())
+               return {emitRandomOp(kernel, op, loaded, places[0])};
+             Value result;
+             if (auto constant = dyn_cast<train::ConstantOp>(op))
+               result = emitSplat(kernel, constant);
+             else
+               result = emitElementwise(kernel, op, loaded);
+             if (result)
+               return {result};
+             known = false;
+             return {};
+           });
   if (!known)
     return op->emitOpError("has no elementwise kernel for its element type");
   return success();

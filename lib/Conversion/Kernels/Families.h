@@ -66,6 +66,12 @@ bool generateTransposition(Context &context, llvm::StringRef name, llvm::ArrayRe
 mlir::LogicalResult generateGather(Context &context, train::GatherOp op);
 mlir::LogicalResult generateGatherGrad(Context &context, train::GatherGradOp op);
 
+//===--- Scatter.cpp ---===//
+mlir::LogicalResult generateScatter(Context &context, train::ScatterOp op);
+
+//===--- TopK.cpp ---===//
+mlir::LogicalResult generateTopK(Context &context, train::TopKOp op);
+
 //===--- Reduce.cpp ---===//
 mlir::LogicalResult generateReduce(Context &context);
 
@@ -76,6 +82,12 @@ mlir::LogicalResult generateSoftmax(Context &context);
 mlir::LogicalResult generateAttentionProbabilities(Context &context, train::AttentionProbabilitiesOp op);
 mlir::LogicalResult generateAttentionScoresGrad(Context &context, train::AttentionScoresGradOp op);
 mlir::LogicalResult generateRotary(Context &context, train::RotaryOp op);
+
+//===--- BatchNorm.cpp ---===//
+mlir::LogicalResult generateBatchStatistics(Context &context, train::BatchStatisticsOp op);
+mlir::LogicalResult generateBatchNormSums(Context &context, train::BatchNormSumsOp op);
+/// `emitElementwise` of train.batch_norm and train.batch_norm_grad.
+mlir::Value emitBatchNorm(KernelBuilder &kernel, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
 
 //===--- Norm.cpp ---===//
 mlir::LogicalResult generateNorm(Context &context);

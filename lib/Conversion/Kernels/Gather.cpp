@@ -74,8 +74,46 @@ LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
   return success();
 }
 
-/// Two kernels. The first sorts the positions by index, stably, by counting: `starts[v]..starts[v + 1]` are then the positions of row v in order. The second gives every row of the result to one
-/// outer iteration, which sums the cotangents of its positions in registers and writes it once. Bytes moved: cotangent and result once, 8 bytes a position and 4 a row of the table.
+SortedPositions kernels::sortPositions(Context &context, unsigned indexArgument, const TensorLayout &indexLayout, int64_t size) {
+  Type i32 = IntegerType::get(context.context(), 32), indexType = IndexType::get(context.context());
+  int64_t positions = countElements(indexLayout.shape);
+  unsigned startsArgument = context.addWorkspace((size + 2) * 4);
+  unsigned orderArgument = context.addWorkspace(positions * 4);
+  KernelBuilder kernel(context.context(), "sort_indices", context.target);
+  SmallVector<int64_t> indexShape = indexLayout.shape;
+  SmallVector<Access> access = {{indexArgument, indexLayout.elementType, indexLayout.strides}};
+  collapseAxes(indexShape, access);
+  View indices = kernel.argument(access[0], indexShape);
+  View starts = kernel.linear(startsArgument, i32, size + 2, /*write=*/true);
+  View order = kernel.linear(orderArgument, i32, positions, /*write=*/true);
+  kernel.begin(1, 1);
+  OpBuilder &b = kernel.builder;
+  Value one = kernel.constant(b.getI32IntegerAttr(1));
+  auto rowOf = [&](Value position) { return normalizeIndex(kernel, kernel.loadScalar(indices, kernel.delinearize(position, indexShape)), size); };
+  // starts[v + 2] counts row v ...
+  kernel.forLanes(size + 2, [&](Value i, Lanes lanes) { kernel.store(kernel.splatInt(0, i32), starts, i, lanes); });
+  kernel.forRange(kernel.index(0), kernel.index(positions), 1, [&](Value position) {
+    Value slot = kernel.add(rowOf(position), 2);
+    kernel.storeScalar(arith::AddIOp::create(b, kernel.loc, kernel.loadScalar(starts, slot), one), starts, slot);
+  });
+  // ... then starts[v + 1] is where row v begins ...
+  kernel.forRange(kernel.index(2), kernel.index(size + 2), 1, [&](Value slot) {
+    Value previous = kernel.loadScalar(starts, Value(arith::SubIOp::create(b, kernel.loc, slot, kernel.index(1))));
+    kernel.storeScalar(arith::AddIOp::create(b, kernel.loc, kernel.loadScalar(starts, slot), previous), starts, slot);
+  });
+  // ... and moves to its end, which is where row v + 1 begins.
+  kernel.forRange(kernel.index(0), kernel.index(positions), 1, [&](Value position) {
+    Value slot = kernel.add(rowOf(position), 1);
+    Value place = kernel.loadScalar(starts, slot);
+    kernel.storeScalar(arith::IndexCastOp::create(b, kernel.loc, i32, position), order, Value(arith::IndexCastOp::create(b, kernel.loc, indexType, place)));
+    kernel.storeScalar(arith::AddIOp::create(b, kernel.loc, place, one), starts, slot);
+  });
+  context.add(kernel);
+  return {startsArgument, orderArgument, size, positions};
+}
+
+/// Two kernels. The first sorts the positions by index. The second gives every row of the result to one outer iteration, which sums the cotangents of its positions in registers and writes it once.
+/// Bytes moved: cotangent and result once, 8 bytes a position and 4 a row of the table.
 LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp op) {
   if (context.isGpu())
     return generateGatherGradOnGpu(context, op);
@@ -83,42 +121,7 @@ LogicalResult kernels::generateGatherGrad(Context &context, train::GatherGradOp 
   GatherSpace space = makeGatherSpace(context.resultArgument(0), context.result(0), 1, indexLayout, 0, context.operand(0), op.getAxis());
   space.table.write = true;
   Type i32 = IntegerType::get(context.context(), 32), indexType = IndexType::get(context.context());
-  int64_t size = space.tableSize, positions = countElements(indexLayout.shape);
-  unsigned startsArgument = context.addWorkspace((size + 2) * 4);
-  unsigned orderArgument = context.addWorkspace(positions * 4);
-
-  {
-    KernelBuilder kernel(context.context(), "sort_indices", context.target);
-    SmallVector<int64_t> indexShape = indexLayout.shape;
-    SmallVector<Access> access = {{1, indexLayout.elementType, indexLayout.strides}};
-    collapseAxes(indexShape, access);
-    View indices = kernel.argument(access[0], indexShape);
-    View starts = kernel.linear(startsArgument, i32, size + 2, /*write=*/true);
-    View order = kernel.linear(orderArgument, i32, positions, /*write=*/true);
-    kernel.begin(1, 1);
-    OpBuilder &b = kernel.builder;
-    Value one = kernel.constant(b.getI32IntegerAttr(1));
-    auto rowOf = [&](Value position) { return normalizeIndex(kernel, kernel.loadScalar(indices, kernel.delinearize(position, indexShape)), size); };
-    // starts[v + 2] counts row v ...
-    kernel.forLanes(size + 2, [&](Value i, Lanes lanes) { kernel.store(kernel.splatInt(0, i32), starts, i, lanes); });
-    kernel.forRange(kernel.index(0), kernel.index(positions), 1, [&](Value position) {
-      Value slot = kernel.add(rowOf(position), 2);
-      kernel.storeScalar(arith::AddIOp::create(b, kernel.loc, kernel.loadScalar(starts, slot), one), starts, slot);
-    });
-    // ... then starts[v + 1] is where row v begins ...
-    kernel.forRange(kernel.index(2), kernel.index(size + 2), 1, [&](Value slot) {
-      Value previous = kernel.loadScalar(starts, Value(arith::SubIOp::create(b, kernel.loc, slot, kernel.index(1))));
-      kernel.storeScalar(arith::AddIOp::create(b, kernel.loc, kernel.loadScalar(starts, slot), previous), starts, slot);
-    });
-    // ... and moves to its end, which is where row v + 1 begins.
-    kernel.forRange(kernel.index(0), kernel.index(positions), 1, [&](Value position) {
-      Value slot = kernel.add(rowOf(position), 1);
-      Value place = kernel.loadScalar(starts, slot);
-      kernel.storeScalar(arith::IndexCastOp::create(b, kernel.loc, i32, position), order, Value(arith::IndexCastOp::create(b, kernel.loc, indexType, place)));
-      kernel.storeScalar(arith::AddIOp::create(b, kernel.loc, place, one), starts, slot);
-    });
-    context.add(kernel);
-  }
+  auto [startsArgument, orderArgument, size, positions] = sortPositions(context, 1, indexLayout, space.tableSize);
 
   KernelBuilder kernel(context.context(), "gather_grad", context.target);
   SmallVector<int64_t> movedShape = concatenate(space.rows, space.inner);

@@ -30,6 +30,13 @@ mlir::Value normalizeIndex(KernelBuilder &kernel, mlir::Value raw, int64_t size)
 
 llvm::SmallVector<int64_t> concatenate(llvm::ArrayRef<int64_t> a, llvm::ArrayRef<int64_t> b);
 
+/// CPU: the positions of each row of the table, in order. Adds the kernel that sorts them, stably, by counting: positions order[starts[v]] .. order[starts[v + 1] - 1] select row v. Two workspaces of i32.
+struct SortedPositions {
+  unsigned starts, order; // arguments
+  int64_t size, positions;
+};
+SortedPositions sortPositions(Context &context, unsigned indexArgument, const TensorLayout &indices, int64_t size);
+
 /// GatherGradGpu.cpp
 mlir::LogicalResult generateGatherGradOnGpu(Context &context, train::GatherGradOp op);
 

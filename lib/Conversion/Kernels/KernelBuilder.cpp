@@ -379,6 +379,13 @@ Value KernelBuilder::mulF(Value a, Value b) { return arith::MulFOp::create(build
 Value KernelBuilder::divF(Value a, Value b) { return arith::DivFOp::create(builder, loc, a, b); }
 Value KernelBuilder::maxF(Value a, Value b) { return arith::MaximumFOp::create(builder, loc, a, b); }
 Value KernelBuilder::expF(Value a) { return math::ExpOp::create(builder, loc, a); }
+Value KernelBuilder::expOfDifference(Value a, Value reference, bool narrow) {
+  if (!isGpu() || !narrow || !getElementTypeOrSelf(a.getType()).isF32())
+    return expF(subF(a, reference));
+  Value factor = isa<VectorType>(a.getType()) ? splat(1.4426950408889634, builder.getF32Type()) : scalar(1.4426950408889634, builder.getF32Type());
+  Value exponent = math::FmaOp::create(builder, loc, a, factor, arith::NegFOp::create(builder, loc, mulF(reference, factor)));
+  return math::Exp2Op::create(builder, loc, exponent, arith::FastMathFlags::afn);
+}
 Value KernelBuilder::logF(Value a) { return math::LogOp::create(builder, loc, a); }
 
 Value KernelBuilder::combine(Combine kind, Value a, Value b) {
@@ -433,7 +440,7 @@ SmallVector<Value> KernelBuilder::forRange(int64_t n, ValueRange init, function_
 
 void KernelBuilder::forLanes(int64_t n, LaneBody body) {
   if (isGpu())
-    return forLanesGpu(n, body);
+    return forLanesGpu(0, n, body);
   int64_t whole = n / kCpuLanes * kCpuLanes;
   if (whole == kCpuLanes)
     body(index(0), Lanes{});

@@ -114,8 +114,23 @@ public:
   /// The thread's first place in the part of a row that begins at `base`, a multiple of the group's step.
   mlir::Value placeAt(int64_t base);
   mlir::Value isLeader();
-  /// One pass over a row: its maximum, and the sum of e^(x - maximum). Each thread keeps the largest element that it has seen and a sum relative to it. GPU only.
-  std::pair<mlir::Value, mlir::Value> reduceLogSumExp(int64_t n, mlir::Type type, llvm::function_ref<mlir::Value(mlir::Value index, Lanes lanes)> load);
+  /// GPU: the first `count` elements of a row that registers do not hold, in the memory of the block. A second pass that reads them there leaves more of a cache to the rest. Each thread reads what it has
+  /// written itself, so nobody waits.
+  struct KeptRow {
+    mlir::Value memory;
+    int64_t count = 0;
+  };
+  KeptRow keepRow(int64_t n, mlir::Type elementType);
+  /// Where a pass finds a vector of such a row: in memory, in memory from where it goes into the block's, or in the block's.
+  enum class Source { Memory, Keep, Kept };
+  using SourceLoad = llvm::function_ref<mlir::Value(mlir::Value index, Lanes lanes, Source source)>;
+  mlir::Value loadFrom(Source source, const KeptRow &kept, const View &view, mlir::ValueRange indices, Lanes lanes);
+  /// One pass over a row: its maximum, and the sum of e^(x - maximum), by `expOfDifference`. Each thread keeps the largest element that it has seen and a sum relative to it. GPU only.
+  std::pair<mlir::Value, mlir::Value> reduceLogSumExp(int64_t n, mlir::Type type, bool narrow, const KeptRow &kept, SourceLoad load);
+  /// GPU: `forLanes` over a row whose first elements are kept.
+  void forLanesOfKept(int64_t n, const KeptRow &kept, llvm::function_ref<void(mlir::Value index, Lanes lanes, Source source)> body);
+  /// Whether the calling thread has the element at `place` of the row.
+  mlir::Value owns(mlir::Value place);
   /// The values of all threads of the group, combined in one fixed order; each thread gets the same bits.
   mlir::Value groupReduce(Combine kind, mlir::Value value);
   mlir::Value shuffleXor(mlir::Value value, int64_t distance);
@@ -205,6 +220,9 @@ public:
   mlir::Value maxF(mlir::Value a, mlir::Value b);
   mlir::Value expF(mlir::Value a);
   mlir::Value logF(mlir::Value a);
+  /// e^(a - reference). Where `narrow` says that a is of 16 bits, a GPU takes 2^(a log2 e - reference log2 e): a multiply-add and an instruction, whose result is off by about 2^-24 (|a - reference| + |reference|)
+  /// of itself, where a is off by 2^-9 or 2^-12 of itself. The reference is finite or NaN.
+  mlir::Value expOfDifference(mlir::Value a, mlir::Value reference, bool narrow);
 
   //===--- loops ---===//
   using LaneBody = llvm::function_ref<void(mlir::Value index, Lanes lanes)>;
@@ -252,13 +270,13 @@ private:
   void storeGpu(mlir::Value value, const View &view, mlir::ValueRange indices, const Lanes &lanes);
   void storePieces(mlir::Value value, const View &view, mlir::ValueRange indices);
   void storeEach(mlir::Value value, const View &view, mlir::ValueRange indices, const Lanes &lanes);
-  void forLanesGpu(int64_t n, LaneBody body);
+  void forLanesGpu(int64_t from, int64_t n, LaneBody body);
   void runLanes(mlir::Value i, mlir::Value limit, bool together, LaneBody body);
   llvm::SmallVector<mlir::Value> reduceRowGpu(int64_t n, llvm::ArrayRef<Combine> kinds, mlir::Type type,
                                               llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value index, Lanes lanes)> terms);
   /// Carries `init` over a row: `fold` gets some vectors of it at a time, whose loads may be in flight together.
   using FoldBody = llvm::function_ref<llvm::SmallVector<mlir::Value>(llvm::ArrayRef<std::pair<mlir::Value, Lanes>> vectors, llvm::ArrayRef<mlir::Value> carried)>;
-  llvm::SmallVector<mlir::Value> foldRow(int64_t n, llvm::ArrayRef<mlir::Value> init, FoldBody fold);
+  llvm::SmallVector<mlir::Value> foldRow(int64_t from, int64_t n, llvm::ArrayRef<mlir::Value> init, FoldBody fold);
   struct StoresLast;
 
   const KernelTarget target;

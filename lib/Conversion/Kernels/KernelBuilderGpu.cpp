@@ -460,13 +460,14 @@ void KernelBuilder::runLanes(Value i, Value limit, bool together, LaneBody laneB
   ifThen(arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt, i, limit), [&] { run(lanes); });
 }
 
-void KernelBuilder::forLanesGpu(int64_t n, LaneBody laneBody) {
+/// `from` is a multiple of all unrolled steps.
+void KernelBuilder::forLanesGpu(int64_t from, int64_t n, LaneBody laneBody) {
   const int64_t step = spread.step(), whole = n / step * step;
   bool together = n % spread.lanes == 0 && !spread.interleaved;
-  if (n <= kUnrolledSteps * step) {
+  if (n - from <= kUnrolledSteps * step) {
     {
       StoresLast stores(*this);
-      for (int64_t base = 0; base < whole; base += step)
+      for (int64_t base = from; base < whole; base += step)
         laneBody(placeAt(base), Lanes{});
       if (whole != n && together)
         laneBody(placeAt(whole), lanesBelow(placeAt(whole), index(n), together));
@@ -476,7 +477,7 @@ void KernelBuilder::forLanesGpu(int64_t n, LaneBody laneBody) {
     return;
   }
   const int64_t unrolled = whole / (kUnrolledSteps * step) * (kUnrolledSteps * step);
-  forRange(index(0), index(unrolled), kUnrolledSteps * step, [&](Value base) {
+  forRange(index(from), index(unrolled), kUnrolledSteps * step, [&](Value base) {
     StoresLast stores(*this);
     for (int64_t part = 0; part < kUnrolledSteps; ++part)
       laneBody(add(base, placeAt(part * step)), Lanes{});
@@ -492,13 +493,14 @@ void KernelBuilder::forLanesBetween(Value low, Value high, int64_t n, LaneBody l
   forRange(low, high, spread.step(), [&](Value base) { runLanes(add(base, placeAt(0)), n % spread.step() == 0 ? Value() : index(n), together, laneBody); });
 }
 
-SmallVector<Value> KernelBuilder::foldRow(int64_t n, ArrayRef<Value> init, FoldBody fold) {
+/// `from` is a multiple of all unrolled steps.
+SmallVector<Value> KernelBuilder::foldRow(int64_t from, int64_t n, ArrayRef<Value> init, FoldBody fold) {
   const int64_t step = spread.step(), whole = n / step * step;
   SmallVector<Value> carried(init);
-  int64_t done = 0;
-  if (n > kUnrolledSteps * step) {
+  int64_t done = from;
+  if (n - from > kUnrolledSteps * step) {
     done = whole / (kUnrolledSteps * step) * (kUnrolledSteps * step);
-    auto loop = scf::ForOp::create(builder, loc, index(0), index(done), index(kUnrolledSteps * step), carried);
+    auto loop = scf::ForOp::create(builder, loc, index(from), index(done), index(kUnrolledSteps * step), carried);
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(loop.getBody());
     SmallVector<std::pair<Value, Lanes>> vectors;
@@ -513,7 +515,7 @@ SmallVector<Value> KernelBuilder::foldRow(int64_t n, ArrayRef<Value> init, FoldB
 
 SmallVector<Value> KernelBuilder::reduceRowGpu(int64_t n, ArrayRef<Combine> kinds, Type type, function_ref<SmallVector<Value>(Value, Lanes)> terms) {
   SmallVector<Value> identities = llvm::map_to_vector(kinds, [&](Combine kind) { return identity(kind, type); });
-  SmallVector<Value> partial = foldRow(n, identities, [&](ArrayRef<std::pair<Value, Lanes>> vectors, ArrayRef<Value> carried) {
+  SmallVector<Value> partial = foldRow(0, n, identities, [&](ArrayRef<std::pair<Value, Lanes>> vectors, ArrayRef<Value> carried) {
     SmallVector<Value> next(carried);
     for (auto &[i, lanes] : vectors) {
       SmallVector<Value> block = terms(i, lanes);
@@ -530,28 +532,75 @@ SmallVector<Value> KernelBuilder::reduceRowGpu(int64_t n, ArrayRef<Combine> kind
   return results;
 }
 
-std::pair<Value, Value> KernelBuilder::reduceLogSumExp(int64_t n, Type type, function_ref<Value(Value, Lanes)> load) {
-  // The least finite number instead of -infinity: a difference of two of them would be NaN.
+Value KernelBuilder::owns(Value place) {
+  Value vector = spread.interleaved ? place : Value(arith::DivUIOp::create(builder, loc, place, index(spread.lanes)));
+  return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, arith::RemUIOp::create(builder, loc, vector, index(spread.threads)), threadInGroup);
+}
+
+/// Of the 48 KiB that a kernel may name, so that as many blocks run at once as registers allow.
+static constexpr int64_t kKeptBytes = 32 << 10;
+
+KernelBuilder::KeptRow KernelBuilder::keepRow(int64_t n, Type elementType) {
+  const int64_t part = kUnrolledSteps * spread.step();
+  KeptRow kept;
+  if (spread.groups == 1 && !spread.interleaved && !fitsRegisters(n))
+    kept.count = std::min(n, kKeptBytes / bytesOf(elementType)) / part * part;
+  if (kept.count)
+    kept.memory = workgroupMemory({kept.count}, getStorageType(elementType));
+  return kept;
+}
+
+Value KernelBuilder::loadFrom(Source source, const KeptRow &kept, const View &view, ValueRange indices, Lanes lanes) {
+  auto aligned = [&](auto op) {
+    op->setAttr("alignment", builder.getI64IntegerAttr(std::min<int64_t>(16, spread.lanes * bytesOf(view.elementType))));
+    return op;
+  };
+  if (source == Source::Kept)
+    return aligned(vector::LoadOp::create(builder, loc, VectorType::get({spread.lanes}, getStorageType(view.elementType)), kept.memory, indices.back()));
+  Value value = load(view, indices, lanes);
+  if (source == Source::Keep)
+    aligned(vector::StoreOp::create(builder, loc, value, kept.memory, indices.back()));
+  return value;
+}
+
+void KernelBuilder::forLanesOfKept(int64_t n, const KeptRow &kept, function_ref<void(Value, Lanes, Source)> laneBody) {
+  if (kept.count)
+    forLanesGpu(0, kept.count, [&](Value i, Lanes lanes) { laneBody(i, lanes, Source::Kept); });
+  if (kept.count < n)
+    forLanesGpu(kept.count, n, [&](Value i, Lanes lanes) { laneBody(i, lanes, Source::Memory); });
+}
+
+std::pair<Value, Value> KernelBuilder::reduceLogSumExp(int64_t n, Type type, bool narrow, const KeptRow &kept, SourceLoad load) {
+  // The least finite number instead of -infinity: a difference of two of them would be NaN. Where elements are narrow, its product with log2 e must be finite too; less counts as -infinity.
   double lowest = type.isF64() ? std::numeric_limits<double>::lowest() : std::numeric_limits<float>::lowest();
+  if (narrow)
+    lowest /= 2;
   Value hidden = splat(-std::numeric_limits<double>::infinity(), type);
-  SmallVector<Value> partial = foldRow(n, {scalar(lowest, type), scalar(0, type)}, [&](ArrayRef<std::pair<Value, Lanes>> vectors, ArrayRef<Value> carried) -> SmallVector<Value> {
+  Source source = kept.count ? Source::Keep : Source::Memory;
+  auto fold = [&](ArrayRef<std::pair<Value, Lanes>> vectors, ArrayRef<Value> carried) -> SmallVector<Value> {
     SmallVector<Value> values;
     for (auto &[i, lanes] : vectors)
-      values.push_back(keepValid(load(i, lanes), hidden, lanes));
+      values.push_back(keepValid(load(i, lanes, source), hidden, lanes));
     Value largest = values.front();
     for (Value value : ArrayRef(values).drop_front())
       largest = maxF(largest, value);
     Value max = maxF(carried[0], horizontal(Combine::Max, largest)), maxes = broadcast(max);
     Value sums;
     for (Value value : values) {
-      Value terms = expF(subF(value, maxes));
+      Value terms = expOfDifference(value, maxes, narrow);
       sums = sums ? addF(sums, terms) : terms;
     }
-    Value earlier = mulF(carried[1], expF(subF(carried[0], max)));
+    Value earlier = mulF(carried[1], expOfDifference(carried[0], max, narrow));
     return {max, addF(earlier, horizontal(Combine::Sum, sums))};
-  });
+  };
+  SmallVector<Value> partial = {scalar(lowest, type), scalar(0, type)};
+  if (kept.count)
+    partial = foldRow(0, kept.count, partial, fold);
+  source = Source::Memory;
+  if (kept.count < n)
+    partial = foldRow(kept.count, n, partial, fold);
   Value max = groupReduce(Combine::Max, partial[0]);
-  return {max, groupReduce(Combine::Sum, mulF(partial[1], expF(subF(partial[0], max))))};
+  return {max, groupReduce(Combine::Sum, mulF(partial[1], expOfDifference(partial[0], max, narrow)))};
 }
 
 Value KernelBuilder::reduceLanesBetween(Combine kind, Value low, Value high, int64_t n, Type type, function_ref<Value(Value, Lanes)> terms) {

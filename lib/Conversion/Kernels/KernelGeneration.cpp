@@ -41,6 +41,8 @@ bool KernelGenerator::acceptsStrides(Operation *op, unsigned index) {
   // A reshape needs one side whose elements are in row-major order; scalars are read as they stand.
   if (isa<train::ReshapeOp>(op))
     return index == 0;
+  if (isa<train::BatchStatisticsOp, train::BatchNormSumsOp>(op))
+    return false;
   if (isa<train::CrossEntropyOp, train::CountCorrectOp>(op))
     return index < 2;
   if (isa<train::CrossEntropyGradOp>(op))
@@ -54,20 +56,30 @@ bool KernelGenerator::acceptsStrides(Operation *op, unsigned index) {
 static LogicalResult generateKernels(Context &context) {
   return llvm::TypeSwitch<Operation *, LogicalResult>(context.op)
       .Case<train::FusedOp, train::IotaOp>([&](auto) { return generateElementwiseOp(context); })
-      .Case([&](train::ConstantOp op) { return isa<SplatElementsAttr>(op.getValue()) ? generateElementwiseOp(context) : generateMovement(context); })
-      .Case<train::ReshapeOp, train::TransposeOp, train::SliceOp, train::SliceGradOp, train::ConcatOp, train::BroadcastOp>([&](auto) { return generateMovement(context); })
+      .Case([&](train::ConstantOp op) {
+        return isa<SplatElementsAttr>(op.getValue()) ? generateElementwiseOp(context) : generateMovement(context);
+      })
+      .Case<train::ReshapeOp, train::TransposeOp, train::SliceOp, train::SliceGradOp, train::ConcatOp,
+            train::BroadcastOp>([&](auto) { return generateMovement(context); })
       .Case([&](train::GatherOp op) { return generateGather(context, op); })
       .Case([&](train::GatherGradOp op) { return generateGatherGrad(context, op); })
+      .Case([&](train::ScatterOp op) { return generateScatter(context, op); })
+      .Case([&](train::TopKOp op) { return generateTopK(context, op); })
       .Case<train::ReduceSumOp, train::ReduceMeanOp, train::ReduceMaxOp>([&](auto) { return generateReduce(context); })
-      .Case<train::SoftmaxOp, train::LogSoftmaxOp, train::SoftmaxGradOp, train::LogSoftmaxGradOp>([&](auto) { return generateSoftmax(context); })
-      .Case<train::LayerNormOp, train::LayerNormGradOp, train::RMSNormOp, train::RMSNormGradOp>([&](auto) { return generateNorm(context); })
-      .Case<train::LayerNormParameterGradOp, train::RMSNormParameterGradOp>([&](auto) { return generateNormParameterGrad(context); })
+      .Case<train::SoftmaxOp, train::LogSoftmaxOp, train::SoftmaxGradOp, train::LogSoftmaxGradOp>(
+          [&](auto) { return generateSoftmax(context); })
+      .Case<train::LayerNormOp, train::LayerNormGradOp, train::RMSNormOp, train::RMSNormGradOp>(
+          [&](auto) { return generateNorm(context); })
+      .Case<train::LayerNormParameterGradOp, train::RMSNormParameterGradOp>(
+          [&](auto) { return generateNormParameterGrad(context); })
       .Case([&](train::CrossEntropyOp op) { return generateCrossEntropy(context, op); })
       .Case([&](train::CrossEntropyGradOp op) { return generateCrossEntropyGrad(context, op); })
       .Case([&](train::CrossEntropyStepOp op) { return generateCrossEntropyStep(context, op); })
       .Case([&](train::CountCorrectOp op) { return generateCountCorrect(context, op); })
       .Case([&](train::AttentionProbabilitiesOp op) { return generateAttentionProbabilities(context, op); })
       .Case([&](train::AttentionScoresGradOp op) { return generateAttentionScoresGrad(context, op); })
+      .Case([&](train::BatchStatisticsOp op) { return generateBatchStatistics(context, op); })
+      .Case([&](train::BatchNormSumsOp op) { return generateBatchNormSums(context, op); })
       .Case([&](train::RotaryOp op) { return generateRotary(context, op); })
       .Case([&](train::MatmulOp op) { return generateMatmul(context, op); })
       .Default([&](Operation *op) -> LogicalResult {

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Linker.h"
 #include "LowerKernels.h"
 #include "OptimizeModule.h"
 #include "zopt/Conversion/PlanToProgram.h"
@@ -17,7 +18,6 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/Process.h"
-#include "llvm/Support/Program.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
@@ -95,15 +95,6 @@ static LogicalResult emitObject(ArrayRef<plan::KernelOp> kernels, plan::TargetOp
 
 /// Links objects into a shared object beside `path`, then renames it to `path`.
 static bool linkObjects(ArrayRef<SmallString<0>> objects, StringRef path, std::string &error) {
-  std::string linker;
-  for (StringRef name : {"ld.lld-22", "ld.lld", "ld"})
-    if (linker.empty())
-      if (auto found = llvm::sys::findProgramByName(name))
-        linker = *found;
-  if (linker.empty()) {
-    error = "no linker: ld.lld-22, ld.lld or ld must be on PATH";
-    return false;
-  }
   std::string temporary = (path + ".tmp" + llvm::Twine(llvm::sys::Process::getProcessId())).str();
   std::vector<std::string> files;
   std::vector<llvm::FileRemover> removers(objects.size() + 1);
@@ -121,15 +112,8 @@ static bool linkObjects(ArrayRef<SmallString<0>> objects, StringRef path, std::s
       return false;
     }
   }
-  SmallVector<StringRef> arguments = {linker, "-shared", "--build-id=none", "-o", temporary};
-  arguments.append(files.begin(), files.end());
-  std::string message;
-  std::optional<StringRef> redirects[] = {std::nullopt, std::nullopt, std::nullopt};
-  int status = llvm::sys::ExecuteAndWait(linker, arguments, std::nullopt, redirects, 0, 0, &message);
-  if (status != 0) {
-    error = linker + " failed with " + std::to_string(status) + (message.empty() ? "" : ": " + message);
+  if (!linkSharedObject(files, temporary, error))
     return false;
-  }
   if (std::error_code code = llvm::sys::fs::rename(temporary, path)) {
     error = (path + ": " + code.message()).str();
     return false;

@@ -75,9 +75,9 @@ DataType Converter::dataType(Type type, Operation *op) {
   if (type.isInteger(1))
     return DataType::Bool;
   if (type.isInteger(64))
-    return DataType::I64;
+    return type.isUnsignedInteger() ? DataType::U64 : DataType::I64;
   if (type.isInteger(32))
-    return DataType::I32;
+    return type.isUnsignedInteger() ? DataType::U32 : DataType::I32;
   if (type.isInteger(16))
     return type.isUnsignedInteger() ? DataType::U16 : DataType::I16;
   if (type.isInteger(8))
@@ -128,6 +128,11 @@ LogicalResult Converter::convertTarget() {
   if (auto rate = module->getAttrOfType<FloatAttr>("train.learning_rate"))
     program.learningRate = rate.getValueAsDouble();
   program.schedule = stringAttribute("train.schedule", "");
+  for (auto [name, settings] : {std::pair("train.compiled", &program.compiled), std::pair("train.run", &program.run)})
+    if (auto dictionary = module->getAttrOfType<DictionaryAttr>(name))
+      for (NamedAttribute entry : dictionary)
+        if (auto text = dyn_cast<StringAttr>(entry.getValue()))
+          (*settings)[entry.getName().str()] = text.str();
   if (auto peak = module->getAttrOfType<DictionaryAttr>("plan.peak_by_class"))
     for (NamedAttribute entry : peak)
       program.peakByClass.push_back({entry.getName().str(), cast<IntegerAttr>(entry.getValue()).getInt()});

@@ -85,16 +85,20 @@ LogicalResult FunctionLowering::lowerAllReduce(zero::AllReduceOp op) {
     return success();
   }
   Type elementType = cast<RankedTensorType>(op.getInputs().front().getType()).getElementType();
-  int64_t elementBytes = getElementBytes(elementType), count = op.getInputs().size();
+  int64_t elementBytes = getElementBytes(elementType), count = 0;
+  for (Value input : op.getInputs())
+    count += cast<RankedTensorType>(input.getType()).getNumElements();
   StorageId source = context.storages.createTemporary(count * elementBytes, plan::MemoryClass::communication);
   StorageId sums = context.storages.createTemporary(count * elementBytes, plan::MemoryClass::communication);
+  int64_t at = 0;
   for (auto [index, input] : llvm::enumerate(op.getInputs())) {
     auto type = cast<RankedTensorType>(input.getType());
     if (type.getElementType() != elementType)
       return op.emitOpError("expects scalars of one type, but got ") << elementType << " and " << type.getElementType();
-    if (failed(copy(op.getLoc(), getView(input), View::contiguous(source, type, index))))
+    if (failed(copy(op.getLoc(), getView(input), View::contiguous(source, type, at))))
       return failure();
-    views[op.getResult(index)] = View::contiguous(sums, type, index);
+    views[op.getResult(index)] = View::contiguous(sums, type, at);
+    at += type.getNumElements();
   }
   plan::AllReduceScalarsOp::create(builder, op.getLoc(), getRef(source), getRef(sums), builder.getI64IntegerAttr(count), TypeAttr::get(elementType), builder.getStringAttr("sum scalars"));
   return success();
@@ -108,7 +112,9 @@ void FunctionLowering::lowerGradientNorm(zero::GradientNormOp op) {
   for (auto name : op.getBuckets().getAsRange<FlatSymbolRefAttr>()) {
     BucketHome &home = *context.bucketOf.lookup(name.getAttr());
     bool whole = home.gradient == home.gradientWhole || context.isAlone();
-    workspaceBytes = std::max<int64_t>(workspaceBytes, (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double));
+    // A device sums all buckets' at once.
+    int64_t bytes = (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double);
+    workspaceBytes = context.isGpu() ? workspaceBytes + bytes : std::max(workspaceBytes, bytes);
     kernels.push_back(context.kernels.getGenerator().getSquaresKernel(home.gradientType));
   }
   StorageId workspace = context.storages.createTemporary(workspaceBytes, plan::MemoryClass::workspace);

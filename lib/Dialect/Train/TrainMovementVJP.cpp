@@ -50,3 +50,13 @@ Values BroadcastOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Arr
 Values GatherOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
   return {GatherGradOp::create(builder, getLoc(), getData().getType(), cotangents[0], getIndices(), getAxis()), Value()};
 }
+
+// Transposes of transposes, where import pads and scatters with them.
+Values SliceGradOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {SliceOp::create(builder, getLoc(), getCotangent().getType(), cotangents[0], getStarts(), getStrides())};
+}
+
+Values GatherGradOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  auto type = getTensorType(getCotangent()).clone(getTensorType(cotangents[0]).getElementType());
+  return {train::cast(builder, getLoc(), GatherOp::create(builder, getLoc(), type, cotangents[0], getIndices(), getAxis()), getTensorType(getCotangent()).getElementType()), Value()};
+}

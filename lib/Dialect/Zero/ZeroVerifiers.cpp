@@ -170,8 +170,8 @@ LogicalResult AllReduceOp::verifySymbolUses(SymbolTableCollection &symbolTable) 
   if (getInputs().getTypes() != getResults().getTypes())
     return emitOpError("expects results of the operands' types");
   for (Value input : getInputs())
-    if (cast<RankedTensorType>(input.getType()).getNumElements() != 1)
-      return emitOpError("expects scalars, but got ") << input.getType();
+    if (auto type = cast<RankedTensorType>(input.getType()); type.getRank() > 1 && type.getNumElements() != 1)
+      return emitOpError("expects scalars or vectors, but got ") << type;
   return success();
 }
 

@@ -8,6 +8,7 @@
 #include "zopt/Runtime/Checkpoint/Reader.h"
 #include "zopt/Runtime/Checkpoint/Shard.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/RandomState.h"
 #include <algorithm>
 #include <set>
 #include <unordered_map>
@@ -212,7 +213,7 @@ std::vector<CheckpointDifference> compareCheckpoint(const CheckpointIndex &index
   if (data.shuffle != index.data.shuffle)
     differences.push_back({"data", concat("samples are ", data.shuffle ? "" : "not ", "shuffled, but were ",
                                           index.data.shuffle ? "" : "not")});
-  else if ((data.shuffle || data.samples == 0) && data.seed != index.data.seed)
+  else if ((data.shuffle || data.samples == 0 || drawsRandomNumbers(program)) && data.seed != index.data.seed)
     differences.push_back({"data", concat("the seed is ", data.seed, ", but was ", index.data.seed)});
   return differences;
 }

@@ -15,6 +15,7 @@ namespace zopt::runtime {
 Communicator::~Communicator() = default;
 
 Status Communicator::checkPeers(const std::string &) { return success(); }
+void Communicator::linger() {}
 
 Status Communicator::allReduceScalars(const std::string &label, const void *source, void *destination, int64_t count, DataType type) {
   int64_t bytes = count * sizeOf(type);

@@ -14,9 +14,11 @@ int64_t sizeOf(DataType type) {
   switch (type) {
   case DataType::F64:
   case DataType::I64:
+  case DataType::U64:
     return 8;
   case DataType::F32:
   case DataType::I32:
+  case DataType::U32:
     return 4;
   case DataType::BF16:
   case DataType::F16:
@@ -40,7 +42,7 @@ struct TypeName {
   DataType type;
   const char *name;
 };
-constexpr TypeName kTypeNames[] = {{DataType::F32, "f32"}, {DataType::BF16, "bf16"}, {DataType::F16, "f16"}, {DataType::F64, "f64"}, {DataType::I64, "i64"}, {DataType::I32, "i32"}, {DataType::I16, "i16"}, {DataType::U16, "u16"}, {DataType::I8, "i8"}, {DataType::U8, "u8"}, {DataType::Bool, "i1"}};
+constexpr TypeName kTypeNames[] = {{DataType::F32, "f32"}, {DataType::BF16, "bf16"}, {DataType::F16, "f16"}, {DataType::F64, "f64"}, {DataType::I64, "i64"}, {DataType::I32, "i32"}, {DataType::I16, "i16"}, {DataType::U16, "u16"}, {DataType::I8, "i8"}, {DataType::U8, "u8"}, {DataType::Bool, "i1"}, {DataType::U64, "u64"}, {DataType::U32, "u32"}};
 } // namespace
 
 const char *nameOf(DataType type) {
@@ -118,6 +120,10 @@ int64_t loadAsInteger(DataType type, const void *data, int64_t index) {
     return loadRaw<int8_t>(data, index);
   case DataType::U8:
     return loadRaw<uint8_t>(data, index);
+  case DataType::U64: // its bits
+    return loadRaw<int64_t>(data, index);
+  case DataType::U32:
+    return loadRaw<uint32_t>(data, index);
   case DataType::Bool:
     return loadRaw<uint8_t>(data, index) != 0;
   default:
@@ -135,6 +141,8 @@ double loadAsDouble(DataType type, const void *data, int64_t index) {
     return bfloat16ToFloat(loadRaw<uint16_t>(data, index));
   case DataType::F16:
     return halfToFloat(loadRaw<uint16_t>(data, index));
+  case DataType::U64:
+    return double(loadRaw<uint64_t>(data, index));
   default:
     return double(loadAsInteger(type, data, index));
   }
@@ -150,6 +158,8 @@ void storeDouble(DataType type, void *data, int64_t index, double value) {
     return storeRaw<uint16_t>(data, index, floatToBfloat16(float(value)));
   case DataType::F16:
     return storeRaw<uint16_t>(data, index, floatToHalf(float(value)));
+  case DataType::U64:
+    return storeRaw<uint64_t>(data, index, value < 0 ? uint64_t(int64_t(value)) : uint64_t(value));
   default:
     return storeInteger(type, data, index, int64_t(value));
   }
@@ -169,6 +179,10 @@ void storeInteger(DataType type, void *data, int64_t index, int64_t value) {
     return storeRaw<int8_t>(data, index, int8_t(value));
   case DataType::U8:
     return storeRaw<uint8_t>(data, index, uint8_t(value));
+  case DataType::U64:
+    return storeRaw<uint64_t>(data, index, uint64_t(value));
+  case DataType::U32:
+    return storeRaw<uint32_t>(data, index, uint32_t(value));
   case DataType::Bool:
     return storeRaw<uint8_t>(data, index, value != 0);
   default:
@@ -202,6 +216,10 @@ void withLoad(DataType type, const void *data, Action action) {
     return action([data](int64_t i) { return loadRaw<int8_t>(data, i); });
   case DataType::U8:
     return action([data](int64_t i) { return loadRaw<uint8_t>(data, i); });
+  case DataType::U64:
+    return action([data](int64_t i) { return loadRaw<uint64_t>(data, i); });
+  case DataType::U32:
+    return action([data](int64_t i) { return loadRaw<uint32_t>(data, i); });
   case DataType::Bool:
     return action([data](int64_t i) { return loadRaw<uint8_t>(data, i) != 0; });
   }
@@ -243,6 +261,10 @@ void storeAll(DataType type, void *data, const Wide *wide, int64_t count) {
     return store([](Wide value) { return int8_t(int64_t(value)); });
   case DataType::U8:
     return store([](Wide value) { return uint8_t(int64_t(value)); });
+  case DataType::U64:
+    return store([](Wide value) { return value < 0 ? uint64_t(int64_t(value)) : uint64_t(value); });
+  case DataType::U32:
+    return store([](Wide value) { return uint32_t(int64_t(value)); });
   case DataType::Bool:
     return store([](Wide value) { return uint8_t(int64_t(value) != 0); });
   }

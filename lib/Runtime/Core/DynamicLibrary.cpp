@@ -7,11 +7,13 @@
 
 #include "zopt/Runtime/Core/DynamicLibrary.h"
 #include <algorithm>
+#include <climits>
 #include <cstdlib>
 #include <dlfcn.h>
 #include <filesystem>
 #include <glob.h>
 #include <sstream>
+#include <unistd.h>
 #include <vector>
 
 namespace zopt::runtime {
@@ -79,6 +81,23 @@ DynamicLibrary openLibrary(std::initializer_list<const char *> names) {
     if (openIn(named, name) || open(name) || openIn(usual, name))
       return library;
   return library;
+}
+
+void *openBesideProgram(const std::string &name, std::string &problem) {
+  char self[PATH_MAX] = "";
+  ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+  std::string folder(self, length > 0 ? size_t(length) : 0);
+  folder = folder.substr(0, folder.rfind('/') + 1);
+  for (const std::string &path : {folder + "../lib/" + name, folder + name, name}) {
+    if (path[0] == '/' && access(path.c_str(), R_OK) != 0)
+      continue;
+    if (void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
+      return handle;
+    problem = dlerror();
+    if (path[0] == '/')
+      break; // it is there, so another one is not meant
+  }
+  return nullptr;
 }
 
 void *symbolIn(const DynamicLibrary &library, const char *name) { return dlsym(library.handle, name); }

@@ -39,7 +39,10 @@ void narrow(const int64_t *from, void *to, int64_t count) {
 void loadIntegers(const Column &column, const void *from, int64_t *to, int64_t count) {
   switch (column.type) {
   case DataType::I64:
+  case DataType::U64: // its bits
     return widen<int64_t>(from, to, count);
+  case DataType::U32:
+    return widen<uint32_t>(from, to, count);
   case DataType::I32:
     return column.isUnsigned32 ? widen<uint32_t>(from, to, count) : widen<int32_t>(from, to, count);
   case DataType::I16:
@@ -56,7 +59,10 @@ void loadIntegers(const Column &column, const void *from, int64_t *to, int64_t c
 void storeIntegers(DataType type, const int64_t *from, void *to, int64_t count) {
   switch (type) {
   case DataType::I64:
+  case DataType::U64:
     return narrow<int64_t>(from, to, count);
+  case DataType::U32:
+    return narrow<uint32_t>(from, to, count);
   case DataType::I32:
     return narrow<int32_t>(from, to, count);
   case DataType::I16:

@@ -28,7 +28,8 @@ struct TypeName {
 constexpr TypeName kTypeNames[] = {{DataType::F64, "F64"}, {DataType::F32, "F32"},   {DataType::F16, "F16"},
                                    {DataType::BF16, "BF16"}, {DataType::I64, "I64"}, {DataType::I32, "I32"},
                                    {DataType::I16, "I16"}, {DataType::U16, "U16"},   {DataType::I8, "I8"},
-                                   {DataType::U8, "U8"},   {DataType::Bool, "BOOL"}};
+                                   {DataType::U8, "U8"},   {DataType::Bool, "BOOL"},
+                                   {DataType::U64, "U64"}, {DataType::U32, "U32"}};
 
 /// A string of a file for a message: one line of printable characters, not too long.
 std::string printable(const std::string &text) {

@@ -44,6 +44,12 @@ struct ValueRange {
     case DataType::U8:
       setLimits<uint8_t>();
       break;
+    case DataType::U64: // as bits
+      setLimits<int64_t>();
+      break;
+    case DataType::U32:
+      setLimits<uint32_t>();
+      break;
     default:
       high = 1;
       break;

@@ -7,14 +7,13 @@
 
 #include "zopt/Runtime/Launch/Compile.h"
 #include "zopt/Compiler/CompilerAPI.h"
+#include "zopt/Runtime/Core/DynamicLibrary.h"
 #include "zopt/Runtime/Launch/Child.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Launch/Tune.h"
-#include <climits>
 #include <cstdlib>
 #include <dlfcn.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 namespace zopt::runtime {
 
@@ -32,18 +31,7 @@ void *loadCompiler(std::string &problem) {
       problem = dlerror();
     return handle;
   }
-  char self[PATH_MAX] = "";
-  ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-  std::string folder(self, length > 0 ? size_t(length) : 0);
-  folder = folder.substr(0, folder.rfind('/') + 1);
-  for (const std::string &path : {folder + "../lib/" + kLibrary, folder + kLibrary, std::string(kLibrary)}) {
-    if (path[0] == '/' && access(path.c_str(), R_OK) != 0)
-      continue;
-    if (void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
-      return handle;
-    problem = dlerror();
-  }
-  return nullptr;
+  return openBesideProgram(kLibrary, problem);
 }
 
 namespace {

@@ -51,7 +51,10 @@ Status checkJob(const Job &job, const RunOptions &options) {
     return success();
   }
   if (job.announced > 1 && job.announced != options.ranks)
-    return usageError(job.variable, " announces ", job.announced, " ranks, but this process would run ", options.ranks, ": start it through mpirun or srun, give --nproc ", job.announced, ", or unset the variable");
+    return usageError(job.variable, " announces ", job.announced, " ranks, but this process would run ", options.ranks,
+                      ": start it through mpirun or srun, give ",
+                      job.variable == "WORLD_SIZE" ? "--launcher=env (torchrun, PyTorchJob) or " : "", "--nproc ",
+                      job.announced, ", or unset the variable");
   return success();
 }
 

@@ -7,12 +7,12 @@
 
 #include "zopt/Runtime/Launch/Launcher.h"
 #include "zopt/Runtime/Comm/Local.h"
-#include "zopt/Runtime/Comm/Mpi.h"
+#include "zopt/Runtime/Comm/Modules.h"
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Core/StopRequest.h"
-#include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Compile.h"
 #include "zopt/Runtime/Launch/Hosts.h"
+#include "zopt/Runtime/Launch/RankProcess.h"
 #include "zopt/Runtime/Launch/RankStatus.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Launch/Target.h"
@@ -20,9 +20,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
 #include <thread>
-#include <unistd.h>
 
 namespace zopt::runtime {
 
@@ -31,40 +29,6 @@ namespace {
 int fail(const Status &status) {
   reportError(status);
   return int(status.kind());
-}
-
-/// What all ranks have agreed on is told once: by the rank that it happened to, or by rank 0 where it happened to all.
-void reportFrom(int rank, int ranks, const Status &status, bool agreed) {
-  if (!agreed)
-    reportError(ranks == 1 ? status : status.onRank(rank));
-  else if (std::max(0, status.getError().rank) == rank)
-    reportError(status);
-}
-
-/// OpenMP's threads spin for milliseconds between loops unless told otherwise. Where other work wants the cores that keeps a rank waiting for its own threads: measured on two cores with a load of
-/// ten, 0.6k tokens/s became 3.1k with short spins and 5.4k with none. Short ones bridge the gap between two commands. Returns whether the environment was changed, which the library reads only
-/// when it is loaded.
-bool chooseSpinning(int threadsHere) {
-  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT"))
-    return false;
-  double load = 0;
-  bool busy = getloadavg(&load, 1) == 1 && load > availableCores();
-  if (threadsHere > availableCores() || busy)
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-  else
-    setenv("GOMP_SPINCOUNT", "3000", 1);
-  return true;
-}
-
-/// Starts this program anew, with the environment as it is now.
-void startAnew(const RunOptions &options) {
-  std::string self = "zrun";
-  std::vector<char *> arguments = {self.data()};
-  for (const std::string &argument : options.arguments)
-    arguments.push_back(const_cast<char *>(argument.c_str()));
-  arguments.push_back(nullptr);
-  execv("/proc/self/exe", arguments.data());
-  // Where that fails the run is slower and no other.
 }
 
 } // namespace
@@ -101,8 +65,7 @@ int runAsRank(const RunOptions &given, const Job &job) {
   bool compiled = !options.program.empty();
   Status failure;
   int threads = chooseThreads(options, job.localRanks);
-  if (chooseSpinning(threads * job.localRanks) && threads > 1)
-    startAnew(options);
+  chooseSpinning(options, threads, threads * job.localRanks, true);
   if (!compiled && job.first) {
     failure = resolveTarget(options, job.localRanks);
     if (failure.succeeded()) {
@@ -112,53 +75,18 @@ int runAsRank(const RunOptions &given, const Job &job) {
         options.program = *program;
     }
   }
-  Result<std::unique_ptr<Communicator>> made = makeMpiCommunicator();
+  Result<const MpiModule *> mpi = loadMpiModule();
+  if (mpi.failed())
+    return fail(mpi.getStatus());
+  Result<std::unique_ptr<Communicator>> made = (*mpi)->make(StopRequest::requested);
   if (made.failed())
     return fail(made.getStatus());
   StopRequest::install();
-  std::unique_ptr<Communicator> communicator = std::move(*made);
-  const int rank = communicator->rank();
+  const int rank = (*made)->rank();
   noteRankStarted(options.statusDirectory, rank);
-  communicator->setTimeout(options.timeoutSeconds);
-
-  bool agreed = false;
-  int code = 0;
-  auto body = [&]() -> Status {
-    // Every rank must come to the same verdicts, so that they leave together.
-    auto together = [&](const Status &mine) {
-      Status verdict = communicator->agree("start", mine);
-      agreed = verdict.failed() && verdict.getError().operation.empty();
-      return verdict;
-    };
-    ZOPT_RETURN_IF_FAILED(together(checkWorld(job, options, communicator->size())));
-    ZOPT_RETURN_IF_FAILED(together(failure));
-    if (!compiled)
-      ZOPT_RETURN_IF_FAILED(communicator->broadcast("compiled plan", options.program));
-    Result<std::shared_ptr<Run>> run = Run::load(options, options.program);
-    Status loaded = run.getStatus();
-    if (loaded.succeeded() && !compiled && rank == 0)
-      loaded = checkRun(**run, job.localRanks);
-    ZOPT_RETURN_IF_FAILED(together(loaded));
-    if (options.dryRun)
-      return success();
-    Result<int> result = runRank(**run, *communicator, agreed);
-    if (!result.failed())
-      code = *result;
-    return result.getStatus();
-  };
-  Status status = body();
-  if (status.failed()) {
-    code = int(status.kind());
-    reportFrom(rank, communicator->size(), status, agreed);
-  }
-  // Ranks that end together say so to the launcher; under the user's own mpirun the exit code is all that there is.
-  bool orderly = status.succeeded() || agreed;
-  noteRankEnded(options.statusDirectory, rank, code, orderly);
-  if (!orderly)
-    _exit(code);
-  communicator.reset();
-  finalizeMpi();
-  return options.statusDirectory.empty() ? code : 0;
+  Status world = checkWorld(job, options, (*made)->size());
+  return runRankProcess({options, std::move(*made), job.localRanks, world.failed() ? world : failure, !compiled,
+                         !compiled && rank == 0, (*mpi)->finalize});
 }
 
 int runZrun(const RunOptions &given) {
@@ -167,6 +95,8 @@ int runZrun(const RunOptions &given) {
     std::fputs(doctorReport(examineMachine()).c_str(), stdout);
     return 0;
   }
+  if (options.launcher == "env")
+    return runAsEnvironmentRank(options);
   Job job = detectJob();
   if (Status status = checkJob(job, options); status.failed())
     return fail(status);
@@ -182,8 +112,7 @@ int runZrun(const RunOptions &given) {
     return fail(ranksHere.getStatus());
   int threads = chooseThreads(options, *ranksHere);
   bool inThisProcess = options.comm == "local" || (options.ranks == 1 && options.hostfile.empty());
-  if (chooseSpinning(threads * *ranksHere) && inThisProcess && threads > 1)
-    startAnew(options);
+  chooseSpinning(options, threads, threads * *ranksHere, inThisProcess);
   StopRequest::install();
   if (!options.savePlan.empty())
     if (Status status = checkWritable(options.savePlan); status.failed())
@@ -197,6 +126,7 @@ int runZrun(const RunOptions &given) {
     Result<std::shared_ptr<Run>> run = Run::load(options, *program);
     if (run.failed())
       return fail(run.getStatus());
+    options = (*run)->options;
     if (Status status = checkRun(**run, *ranksHere); status.failed())
       return fail(status);
     if (options.dryRun) {

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Core/StopRequest.h"
+#include "zopt/Runtime/Launch/Hosts.h"
 #include "zopt/Runtime/Launch/Launcher.h"
 #include "zopt/Runtime/Launch/RankStatus.h"
 #include "zopt/Runtime/Launch/Run.h"
@@ -17,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <fstream>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -82,6 +84,9 @@ bool sharedMemoryFits() {
   return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= rlim_t(64) << 20;
 }
 
+/// Where the machines stand that --include and --exclude leave.
+std::string chosenHosts(const std::string &directory) { return directory + "/hosts"; }
+
 std::vector<std::string> commandLine(const RunOptions &options, const std::string &programPath, const std::string &statusDirectory, int ranks) {
   char self[PATH_MAX] = "";
   ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -93,7 +98,9 @@ std::vector<std::string> commandLine(const RunOptions &options, const std::strin
   if (options.hostfile.empty()) // one machine: no search for networks, nor for a remote shell, without which mpirun would not start
     command.insert(command.end(), {"--mca", "plm", "isolated", "--mca", "pml", "ob1", "--mca", "btl", sharedMemoryFits() ? "self,vader" : "self,tcp"});
   else
-    command.insert(command.end(), {"--hostfile", options.hostfile});
+    command.insert(command.end(),
+                   {"--hostfile", options.include.empty() && options.exclude.empty() ? options.hostfile
+                                                                                     : chosenHosts(statusDirectory)});
   command.emplace_back(self, length > 0 ? size_t(length) : 0);
   command.insert(command.end(), options.arguments.begin(), options.arguments.end());
   if (options.checkpoint.restart > 0)
@@ -110,18 +117,39 @@ public:
     std::string pattern = "/tmp/zrun-XXXXXX";
     if (const char *folder = std::getenv("TMPDIR"); folder && *folder)
       pattern = std::string(folder) + "/zrun-XXXXXX";
+    // Ranks of other machines leave how they ended where they also find the compiled program.
+    if (!options.hostfile.empty())
+      pattern = options.cacheDirectory + "/run-XXXXXX";
     if (!mkdtemp(pattern.data())) {
       reportError(callError("mkdtemp", pattern + ": " + std::strerror(errno)));
       return {3, false};
     }
     directory = pattern;
     oomKills = readOomKills();
-    int code = start() ? watch() : 3;
+    int code = writeHosts() && start() ? watch() : 3;
+    unlink(chosenHosts(directory).c_str());
     removeRankStatus(directory, ranks);
     return {code, lost};
   }
 
 private:
+  bool writeHosts() {
+    if (options.include.empty() && options.exclude.empty())
+      return true;
+    Result<std::vector<Host>> hosts = chooseHosts(options);
+    Status status = hosts.getStatus();
+    if (status.succeeded()) {
+      std::ofstream file(chosenHosts(directory));
+      for (const Host &host : *hosts)
+        file << host.name << " slots=" << host.slots << "\n";
+      if (!file.flush())
+        status = fileError(chosenHosts(directory), "write", errno);
+    }
+    if (status.failed())
+      reportError(status);
+    return status.succeeded();
+  }
+
   bool start() {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -152,7 +180,8 @@ private:
       int nothing = open("/dev/null", O_RDONLY);
       dup2(nothing, STDIN_FILENO);
       execvp("mpirun", arguments.data());
-      std::string text = std::string("mpirun: ") + std::strerror(errno) + "\n";
+      std::string text = std::string("mpirun: ") + std::strerror(errno) +
+                         ": install Open MPI (Debian's openmpi-bin), or give --comm=local\n";
       [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
       _exit(127);
     }
@@ -201,8 +230,10 @@ private:
 
   /// A second SIGINT: nothing is waited for.
   void endAtOnce() {
-    for (const RankStatus &rank : readRankStatus(directory, ranks))
-      kill(pid_t(rank.process), SIGKILL);
+    // Those of other machines are mpirun's to end: their numbers are of other processes here.
+    if (options.hostfile.empty())
+      for (const RankStatus &rank : readRankStatus(directory, ranks))
+        kill(pid_t(rank.process), SIGKILL);
     kill(child, SIGTERM);
     for (int i = 0; i < 40; ++i) {
       if (waitpid(child, nullptr, WNOHANG) == child)

@@ -30,9 +30,18 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("plan", options.plan, "The plan, plan.mlir");
   auto *ranks = app.add_option("--nproc", options.ranks, "Ranks on this machine (1)")->check(CLI::Range(1, 65536));
   app.add_option("--target", options.target, "auto, cpu or cuda (auto: cuda if every rank here has a GPU)")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--comm", options.comm, "mpi, nccl, or local: ranks are threads of one process (nccl where every rank has a GPU, otherwise mpi)")->check(CLI::IsMember({"auto", "mpi", "local", "nccl"}));
+  app.add_option("--comm", options.comm,
+                 "mpi, nccl, gloo (with --launcher=env), or local: ranks are threads of one process (nccl where every "
+                 "rank has a GPU, otherwise mpi or gloo)")
+      ->check(CLI::IsMember({"auto", "mpi", "local", "nccl", "gloo"}));
+  app.add_option("--launcher", options.launcher,
+                 "auto, or env: this process is a rank that torchrun, Kubernetes or a script has started, as RANK, "
+                 "WORLD_SIZE, MASTER_ADDR and MASTER_PORT say (auto)")
+      ->check(CLI::IsMember({"auto", "env"}));
   app.add_option("--threads", options.threads, "Threads a rank (cores / ranks of the machine, at least 1)")->check(CLI::Range(1, 4096));
   app.add_option("--hostfile", options.hostfile, "Nodes to start ranks on, in MPI's or DeepSpeed's format")->check(CLI::ExistingFile);
+  auto *include = app.add_option("--include", options.include, "Of the hostfile only these: NAME[:SLOT,...][@NAME...]");
+  app.add_option("--exclude", options.exclude, "Of the hostfile all but these")->excludes(include);
   app.add_option("--save-plan", options.savePlan, "Write the final plan that is run");
   app.add_flag("--autotune", options.autotune, "Time the GPU's algorithms for each matrix product first and take the fastest; --save-plan keeps them");
   app.add_option("--timeout", options.timeoutSeconds, "Seconds to wait for a collective or a peer (600)")->check(CLI::PositiveNumber);
@@ -60,13 +69,16 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--epochs", options.epochs, "Epochs to run")->check(CLI::PositiveNumber);
   app.add_option("--num-workers", options.workers, "Threads of a rank that read batches ahead; they change no batch (0: read between steps)")->check(CLI::Range(0, 1024));
   app.add_flag("--shuffle", options.data.shuffle, "Visit samples in random order");
-  app.add_option("--seed", options.seed, "Of the shuffle and of --init (0)");
+  app.add_option("--seed", options.seed, "Of the shuffle, of --init and of dropout (0)");
 
   app.add_option("--lr", options.learningRate, "Learning rate, in place of the plan's")->check(CLI::NonNegativeNumber);
   app.add_option("--schedule", options.schedule, "Schedule of the learning rate, in place of the plan's: TYPE[,key=value...]");
   app.add_option("--clip", options.clip, "Largest gradient norm, in place of the plan's; 0: no clipping")->check(CLI::NonNegativeNumber);
   app.add_option("--weight-decay", options.weightDecay, "Weight decay, in place of the plan's, of all parameters that have none of their own")->check(CLI::NonNegativeNumber);
   app.add_option("--weights", options.weights, "Initial weights, safetensors (those of the model file)");
+  app.add_option("--config", options.config,
+                 "A DeepSpeed config or a job, for what the command line does not say, in place of the plan's")
+      ->check(CLI::ExistingFile);
   std::string initialization = "model", names = "onnx", report, nonFinite = "skip";
   app.add_option("--init", initialization, "Initial values: model, normal:STD or gpt2 (model)");
   app.add_option("--names", names, "Names in weights files: onnx or source (onnx)")->check(CLI::IsMember({"onnx", "source"}));
@@ -76,6 +88,12 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--prometheus", options.prometheusPort, "Answer on this port of 127.0.0.1, where rank 0 is, with the last step")->check(CLI::Range(1, 65535));
   app.add_option("--peak-flops", options.peakFlops, "What a device (a rank) can do at most, floating-point operations a second, for MFU (by the GPU's model, where it is known)")->check(CLI::PositiveNumber);
   app.add_option("--on-metrics", options.onMetrics, "Start this command and write each record of --metrics to its input");
+  app.add_option("--wandb", options.wandb, "Give each record to Weights & Biases: project=P,group=G,team=T,name=N");
+  app.add_option("--print-every", options.printEvery,
+                 "Steps between lines of progress (a line every few seconds, or a bar on a terminal)")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--breakdown", options.breakdown,
+               "Every --print-every steps (10), say where the time of that step went");
   app.add_option("--weights-out", options.weightsOut, "Write the final weights, safetensors");
   app.add_option("--ema-out", options.averageOut, "Write the moving average of the weights, safetensors");
   app.add_option("--gradients-out", options.gradientsOut, "Write the gradients of the last step, safetensors");
@@ -89,6 +107,8 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_flag("--dry-run", options.dryRun, "Check everything that a run needs, and run no step");
 
   app.add_option("--internal-program", options.program)->group("");
+  app.add_flag("--internal-csv-folder", options.csvFolder)->group("");
+  app.add_flag("--internal-settled", options.settled)->group("");
   app.add_option("--internal-status", options.statusDirectory)->group("");
 
   try {
@@ -106,6 +126,12 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError(text, " (zrun --help lists the flags)");
   }
 
+  for (const CLI::Option *option : app.get_options())
+    if (option->count() > 0 && !option->get_lnames().empty()) {
+      std::string &values = options.given[option->get_lnames()[0]];
+      for (const std::string &value : option->results())
+        values += (values.empty() ? "" : "\n") + value;
+    }
   if (options.schedule)
     if (Result<Schedule> schedule = Schedule::parse(*options.schedule); schedule.failed())
       return usageError("--schedule: ", schedule.getStatus().message());
@@ -151,6 +177,16 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
     return usageError("a plan is wanted: zrun plan.mlir (zrun --help lists the flags)");
   if (!options.hostfile.empty() && options.comm == "local")
     return usageError("--hostfile starts ranks on other machines, which --comm=local cannot");
+  if (options.hostfile.empty() && !(options.include.empty() && options.exclude.empty()))
+    return usageError(options.include.empty() ? "--exclude" : "--include",
+                      " chooses among the machines of --hostfile, but there is none");
+  if (options.launcher == "env" && !options.hostfile.empty())
+    return usageError(
+        "--hostfile starts ranks on other machines, but with --launcher=env somebody else has started them");
+  if (options.launcher == "env" && (options.comm == "mpi" || options.comm == "local"))
+    return usageError("--launcher=env connects ranks by gloo or nccl, but --comm is ", options.comm);
+  if (options.launcher != "env" && options.comm == "gloo")
+    return usageError("--comm=gloo connects ranks that were started with --launcher=env");
   if (options.comm == "nccl" && options.target == "cpu")
     return usageError("--comm=nccl connects GPUs, but --target is cpu");
   if (!options.csv.empty() && options.csv == options.metrics)

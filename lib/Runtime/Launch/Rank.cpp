@@ -8,16 +8,19 @@
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/Executor.h"
 #include "zopt/Runtime/Core/File.h"
+#include "zopt/Runtime/Core/RandomState.h"
 #include "zopt/Runtime/Core/StopRequest.h"
 #include "zopt/Runtime/Data/Prefetcher.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
+#include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Checkpoints.h"
 #include "zopt/Runtime/Launch/Evaluation.h"
 #include "zopt/Runtime/Launch/Patience.h"
 #include "zopt/Runtime/Launch/Report.h"
-#include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Monitor/CommLog.h"
+#include "zopt/Runtime/Launch/Settle.h"
+#include "zopt/Runtime/Monitor/Breakdown.h"
 #include "zopt/Runtime/Monitor/Metrics.h"
 #include "zopt/Runtime/Monitor/Monitors.h"
 #include "zopt/Runtime/Monitor/PeakFlops.h"
@@ -28,6 +31,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <filesystem>
 #include <utility>
 #include <xxhash.h>
 
@@ -136,12 +140,11 @@ private:
     checkpointBytes = checkpoints.copyBytes();
     if (!options.commLog.empty())
       commLog.emplace(program, communicator.size());
-    if (!options.trace.empty() || commLog) {
-      size_t commands = 0;
-      for (const Sequence &sequence : program.sequences)
-        commands += sequence.commands.size() * (sequence.name == "micro_step" ? size_t(program.accumSteps) : 1);
-      (commLog ? logged : trace).reserve(commands);
-    }
+    size_t commands = 0;
+    for (const Sequence &sequence : program.sequences)
+      commands += sequence.commands.size() * (sequence.name == "micro_step" ? size_t(program.accumSteps) : 1);
+    if (!options.trace.empty() || commLog || (options.breakdown && root))
+      executed.reserve(commands);
     if (!options.gradientsOut.empty())
       gradients = std::make_unique<GradientCopy>(*executor);
     return success();
@@ -170,6 +173,10 @@ private:
       *metrics = std::move(*file);
     }
     if (!options.csv.empty()) {
+      std::error_code code; // where a folder cannot be made, opening the file says why
+      if (const std::filesystem::path folder = std::filesystem::path(options.csv).parent_path();
+          options.csvFolder && !folder.empty())
+        std::filesystem::create_directories(folder, code);
       Result<std::unique_ptr<Monitor>> csv = openCsvMonitor(options.csv, goesOn ? std::optional(step) : std::nullopt);
       if (csv.failed())
         return csv.getStatus();
@@ -183,6 +190,16 @@ private:
     }
     if (!options.onMetrics.empty()) {
       Result<std::unique_ptr<Monitor>> command = startCommandMonitor(options.onMetrics, [this](const std::string &text) { note(text); });
+      if (command.failed())
+        return command.getStatus();
+      metrics->add(std::move(*command));
+    }
+    if (!options.wandb.empty()) {
+      Result<std::string> bridge = wandbCommand(options.wandb);
+      if (bridge.failed())
+        return bridge.getStatus();
+      Result<std::unique_ptr<Monitor>> command =
+          startCommandMonitor(*bridge, [this](const std::string &text) { note(text); });
       if (command.failed())
         return command.getStatus();
       metrics->add(std::move(*command));
@@ -205,13 +222,17 @@ private:
   }
 
   Status begin() {
-    if (!options.metrics.empty() || !options.csv.empty() || !options.tensorBoard.empty() || !options.onMetrics.empty() || options.prometheusPort != 0) {
+    if (!options.metrics.empty() || !options.csv.empty() || !options.tensorBoard.empty() ||
+        !options.onMetrics.empty() || !options.wandb.empty() || options.prometheusPort != 0) {
       const std::string &resumed = checkpoints.resumedFrom();
       ZOPT_RETURN_IF_FAILED(openMetrics(!resumed.empty() || options.checkpoint.restart > 0));
       StartEvent event;
       event.plan = program.planHash;
       event.ranks = communicator.size();
-      event.comm = program.target == "cuda" ? executor->exchange() : options.comm == "local" ? "local" : "mpi";
+      event.comm = program.target == "cuda"    ? executor->exchange()
+                   : options.launcher == "env" ? "gloo"
+                   : options.comm == "local"   ? "local"
+                                               : "mpi";
       event.target = program.target;
       for (const auto &[tier, peak] : executor->peak().measure())
         bytesOf(event.plannedPeak, tier) = peak.planned;
@@ -233,6 +254,7 @@ private:
     progressOptions.totalSteps = total;
     progressOptions.samplesPerStep = run.dataset->globalBatch();
     progressOptions.tokensPerStep = progressOptions.samplesPerStep * program.sequenceLength;
+    progressOptions.lineSteps = options.printEvery;
     progressOptions.memoryBytes = executor->peak().measure().at(Tier::Device).planned;
     stepFlops = double(program.flops) * double(program.accumSteps) * communicator.size();
     peakFlops = options.peakFlops;
@@ -307,27 +329,32 @@ private:
       bool last = step + 1 == total;
       if (gradients && last)
         executor->onGradients([this] { return gradients->take(); });
-      // The first step loads what is loaded lazily: it tells nothing of the others.
-      const bool isTraced = !options.trace.empty() && step == tracedStep, isLogged = commLog && (step > from.step || total == from.step + 1);
-      logged.clear();
-      executor->traceInto(isLogged ? &logged : isTraced ? &trace : nullptr);
+      // The first step loads what is loaded lazily: it tells nothing of what collectives cost in the others.
+      const bool traced = !options.trace.empty() && step == tracedStep, broken = root && !traced && breaksDown(step),
+                 logged = commLog && (step > from.step || total == from.step + 1);
+      executed.clear();
+      executor->traceInto(traced || broken || logged ? &executed : nullptr);
       const Rates rates = chooseRates();
       ZOPT_RETURN_IF_FAILED(writeRates(rates));
+      ZOPT_RETURN_IF_FAILED(random.beginStep(*executor, step));
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int ignored = 0; // a stop that comes now is seen before the next step
         if (microStep > 0)
           ZOPT_RETURN_IF_FAILED(fillInputs(step + shift, microStep, ignored));
+        ZOPT_RETURN_IF_FAILED(random.beginMicroStep(*executor, microStep));
         ZOPT_RETURN_IF_FAILED(executor->run("micro_step", microStep == 0));
       }
       if (executor->has("apply_step"))
         ZOPT_RETURN_IF_FAILED(executor->run("apply_step"));
       executor->traceInto(nullptr);
-      if (isLogged) {
-        commLog->add(logged);
+      if (logged) {
+        commLog->add(executed);
         ++loggedSteps;
-        if (isTraced)
-          trace = logged;
       }
+      if (traced)
+        trace = executed;
+      if (broken) // a GPU's step that is traced has ended here
+        progress->note(concat("zrun: step ", step + 1, ": ", breakdownText(executed)));
       ++done;
       reached = step + 1;
 
@@ -399,6 +426,11 @@ private:
     return shared(checkpoints.evaluated(result.loss, reached));
   }
 
+  /// --breakdown: with each line of progress, or every 10 steps where those go by time.
+  bool breaksDown(int64_t step) const {
+    return options.breakdown && (step + 1) % (options.printEvery > 0 ? options.printEvery : 10) == 0;
+  }
+
   /// --nonfinite=rollback: states become those of the last good checkpoint, and the data goes on behind what the run has seen. Before the first checkpoint the step is skipped, as it is elsewhere.
   Status goBack() {
     std::optional<StepResult> result;
@@ -453,6 +485,7 @@ private:
       scalesLoss |= state.name == "zopt.loss_scale";
       lossScaleFalls |= state.name == "zopt.loss_scale_exhausted";
     }
+    ZOPT_RETURN_IF_FAILED(random.begin(*executor, options.seed));
     return options.clip ? executor->write("zopt.clip", *options.clip) : success();
   }
 
@@ -583,8 +616,10 @@ private:
     for (const Output &output : program.outputs)
       largest = std::max(largest, elementCount(output.shape) * sizeOf(output.type));
     std::vector<char> mine(options.outputs.empty() ? 0 : size_t(largest)), gathered;
+    ZOPT_RETURN_IF_FAILED(random.begin(*executor, options.seed));
     for (int64_t step = 0; step < total; ++step) {
       auto stepStarted = Clock::now();
+      ZOPT_RETURN_IF_FAILED(random.beginStep(*executor, step));
       for (int64_t microStep = 0; microStep < program.accumSteps; ++microStep) {
         int stop = 0;
         ZOPT_RETURN_IF_FAILED(fillInputs(step, microStep, stop));
@@ -593,6 +628,7 @@ private:
           return success(); // outputs of some samples would be no outputs file
         }
         executor->traceInto(!options.trace.empty() && step == 0 && microStep == 0 ? &trace : nullptr);
+        ZOPT_RETURN_IF_FAILED(random.beginMicroStep(*executor, microStep));
         ZOPT_RETURN_IF_FAILED(executor->run("forward"));
         Status failure;
         for (size_t i = 0; i < program.outputs.size() && !options.outputs.empty(); ++i) {
@@ -685,14 +721,15 @@ private:
   std::unique_ptr<Progress> progress;
   std::unique_ptr<MetricsFile> metrics; // its monitors may warn when they are closed
   std::unique_ptr<GradientCopy> gradients;
-  std::unique_ptr<Prefetcher> prefetcher; // null: batches are read between steps
-  std::vector<ExecutedCommand> trace, logged; // a step's commands
+  std::unique_ptr<Prefetcher> prefetcher;      // null: batches are read between steps
+  std::vector<ExecutedCommand> trace, executed; // of --trace, and of the step that was looked at last
   std::optional<CommLog> commLog;
   int64_t loggedSteps = 0;
   std::vector<char> words;
   std::vector<uint8_t> checkpointWords;
   std::deque<RunningStep> running;
   Clock::time_point lastTold;
+  RandomState random;
   Rates written;
   int64_t applied = 0;        // steps that changed the states, of those told
   bool skippedBefore = false; // the last step told

@@ -13,6 +13,7 @@
 #include "zopt/Runtime/Core/ProgramFile.h"
 #include "zopt/Runtime/Data/Prefetcher.h"
 #include "zopt/Runtime/Device/CUDA/Tuning.h"
+#include "zopt/Runtime/Launch/Settle.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <algorithm>
 #include <filesystem>
@@ -20,13 +21,15 @@
 
 namespace zopt::runtime {
 
-Result<std::shared_ptr<Run>> Run::load(const RunOptions &options, const std::string &path) {
+Result<std::shared_ptr<Run>> Run::load(const RunOptions &given, const std::string &path) {
   auto run = std::make_shared<Run>();
-  run->options = options;
+  run->options = given;
   Result<Program> program = readProgram(path);
   if (program.failed())
     return program.getStatus();
   run->program = std::move(*program);
+  ZOPT_RETURN_IF_FAILED(settleOptions(run->options, run->program));
+  const RunOptions &options = run->options;
   size_t slash = path.rfind('/');
   run->kernelFile = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + run->program.sharedObject;
   if (run->program.target != "cuda") {
@@ -82,20 +85,35 @@ namespace {
 /// What a process with the driver, cuBLASLt, cuDNN and NCCL in it takes of the machine's memory.
 constexpr int64_t kBytesOfCuda = 1'000'000'000;
 
+/// Folders are made when the run begins; what can be known before is whether the first of them can.
+Status checkFolders(const std::filesystem::path &path, const char *file, const char *flag) {
+  std::filesystem::path folder = std::filesystem::absolute(path);
+  std::error_code code;
+  while (folder.has_relative_path() && !std::filesystem::exists(folder, code))
+    folder = folder.parent_path();
+  if (!std::filesystem::is_directory(folder, code))
+    return inputError(folder.string(), ": is no folder, which ", flag, " needs");
+  return checkWritable(folder / file);
+}
+
 Status checkOutputFiles(const RunOptions &options, const Program &program) {
-  for (const std::string *path : {&options.metrics, &options.csv, &options.weightsOut, &options.averageOut, &options.gradientsOut, &options.outputs, &options.trace, &options.commLog})
+  for (const std::string *path : {&options.metrics, &options.weightsOut, &options.averageOut, &options.gradientsOut,
+                                  &options.outputs, &options.trace, &options.commLog})
     if (!path->empty())
       ZOPT_RETURN_IF_FAILED(checkWritable(*path));
-  if (!options.tensorBoard.empty()) {
-    // Folders are made when the run begins; what can be known before is whether the first of them can.
-    std::filesystem::path folder = std::filesystem::absolute(options.tensorBoard);
+  if (!options.tensorBoard.empty())
+    ZOPT_RETURN_IF_FAILED(checkFolders(options.tensorBoard, "events.out.tfevents", "--tensorboard"));
+  if (!options.csv.empty()) {
+    const std::filesystem::path path = std::filesystem::absolute(options.csv);
     std::error_code code;
-    while (folder.has_relative_path() && !std::filesystem::exists(folder, code))
-      folder = folder.parent_path();
-    if (!std::filesystem::is_directory(folder, code))
-      return inputError(folder.string(), ": is no folder, which --tensorboard needs");
-    ZOPT_RETURN_IF_FAILED(checkWritable(folder / "events.out.tfevents"));
+    if (!options.csvFolder || std::filesystem::is_directory(path.parent_path(), code))
+      ZOPT_RETURN_IF_FAILED(checkWritable(options.csv));
+    else
+      ZOPT_RETURN_IF_FAILED(checkFolders(path.parent_path(), "table.csv", "--csv"));
   }
+  if (!options.wandb.empty())
+    if (Result<std::string> command = wandbCommand(options.wandb); command.failed())
+      return command.getStatus();
   if (!options.outputs.empty() && program.mode != "forward")
     return inputError("--outputs is for forward plans, but this plan's mode is ", program.mode);
   if (!options.commLog.empty() && program.mode == "forward")
@@ -133,8 +151,9 @@ Status checkRun(const Run &run, int localRanks) {
     ZOPT_RETURN_IF_FAILED(checkTuning(run.program, options.devices[0].name));
   RunNeeds needs;
   needs.localRanks = localRanks;
-  needs.usesMpi = options.comm != "local" && localRanks > 1;
-  needs.localProcesses = needs.usesMpi ? localRanks : 1;
+  const bool processes = options.comm != "local" && localRanks > 1;
+  needs.usesMpi = processes && options.launcher != "env";
+  needs.localProcesses = processes ? localRanks : 1;
   const bool onDevice = run.program.target == "cuda";
   for (const Arena &arena : run.program.arenas)
     if (arena.tier != Tier::File)
@@ -151,7 +170,11 @@ Status checkRun(const Run &run, int localRanks) {
   for (const State &state : run.program.states)
     if (state.role == Role::Parameter || state.role == Role::Buffer)
       stateBytes += elementCount(state.shape) * sizeOf(collectedType(state));
-  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&options.csv, int64_t(0)), std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes), std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)), std::pair(&options.trace, int64_t(0)), std::pair(&options.commLog, int64_t(0))})
+  const std::string csv = options.csvFolder ? "" : options.csv; // looked at above
+  for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&csv, int64_t(0)),
+                             std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes),
+                             std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)),
+                             std::pair(&options.trace, int64_t(0)), std::pair(&options.commLog, int64_t(0))})
     if (!path->empty())
       needs.outputs.push_back({*path, bytes});
   if (std::vector<Status> problems = checkMachine(needs); !problems.empty()) {

@@ -73,10 +73,16 @@ Finding examineMpi() {
   Finding finding{"mpi", mpi.found ? mpi.version : mpi.problem, ""};
   finding.text += launcher.empty() ? ", no mpirun on PATH" : ", " + launcher;
   if (!mpi.found)
-    finding.advice = "install Open MPI (apt-get install libopenmpi-dev openmpi-bin), or run ranks as threads with --comm=local";
+    finding.advice = "install Open MPI (apt-get install libopenmpi-dev openmpi-bin), or run ranks as threads with "
+                     "--comm=local, or start them yourself for --launcher=env";
   else if (launcher.empty())
     finding.advice = "put mpirun on PATH (apt-get install openmpi-bin): --nproc starts ranks through it";
   return finding;
+}
+
+Finding examineGloo() {
+  LibraryFacts gloo = probeGloo();
+  return {"gloo", gloo.found ? gloo.file : gloo.problem, gloo.found ? "" : gloo.advice};
 }
 
 /// The driver and its devices, and the libraries that a run on them needs.
@@ -143,7 +149,7 @@ Finding examineLimits() {
 } // namespace
 
 std::vector<Finding> examineMachine(const std::string &folder) {
-  std::vector<Finding> findings = {examineCpu(), examineMemory(), examineSharedMemory(), examineMpi()};
+  std::vector<Finding> findings = {examineCpu(), examineMemory(), examineSharedMemory(), examineMpi(), examineGloo()};
   examineGpus(findings);
   findings.push_back(examineDisk(folder));
   findings.push_back(examineLimits());

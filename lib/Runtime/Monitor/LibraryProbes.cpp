@@ -84,6 +84,12 @@ LibraryFacts probeMpi() {
   });
 }
 
+LibraryFacts probeGloo() {
+  return probe("gloo", {"libgloo.so.0"},
+               "install gloo (apt-get install libgloo0): --launcher=env connects ranks through it",
+               [](void *, std::string &) { return true; }); // it does not tell its version
+}
+
 LibraryFacts probeCudaRuntime() {
   return probe("cuda runtime", {"libcudart.so.13", "libcudart.so.12", "libcudart.so"}, "", [](void *library, std::string &version) {
     auto *ask = symbol<int(int *)>(library, "cudaRuntimeGetVersion");

@@ -26,6 +26,7 @@ struct LibraryFacts {
 };
 
 LibraryFacts probeMpi();
+LibraryFacts probeGloo();
 LibraryFacts probeCudaRuntime();
 LibraryFacts probeCublasLt();
 LibraryFacts probeCudnn();

@@ -135,7 +135,7 @@ std::string progressBar(const ProgressState &state, int width) {
 
 Progress::Progress(const ProgressOptions &options) : options(options) {
   const char *kind = std::getenv("TERM");
-  terminal = isatty(options.descriptor) && kind && std::strcmp(kind, "dumb") != 0;
+  terminal = options.lineSteps == 0 && isatty(options.descriptor) && kind && std::strcmp(kind, "dumb") != 0;
   state.totalSteps = options.totalSteps;
   state.memoryBytes = options.memoryBytes;
 }
@@ -153,6 +153,11 @@ void Progress::update(int64_t stepsDone, double loss, bool skipped, double secon
     state.utilization = options.peakFlops > 0 ? state.flopsPerSecond / options.peakFlops : 0;
   }
   state.secondsLeft = averageSeconds * double(state.totalSteps - stepsDone);
+  if (options.lineSteps > 0) {
+    if (stepsDone % options.lineSteps == 0)
+      draw(false);
+    return;
+  }
   if (drawn >= 0 && now - drawn < (terminal ? kBarSeconds : options.lineSeconds))
     return;
   drawn = now;

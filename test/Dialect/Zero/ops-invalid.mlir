@@ -409,9 +409,9 @@ module {
   zero.bucket @sharded on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
   zero.bucket @whole on @data parameters replicated gradients replicated optimizer replicated compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@b, 0, 10>]}
   zero.bucket @kept on @data parameters replicated gradients replicated optimizer replicated compute f32 gradient f32 {frozen, segments = [#zero.segment<@frozen, 0, 10>]}
-  func.func @all_reduce_scalars(%x: tensor<2xf32>) {
-    // expected-error @+1 {{'zero.all_reduce' op expects scalars, but got 'tensor<2xf32>'}}
-    %s = zero.all_reduce @data (%x) : tensor<2xf32> -> tensor<2xf32>
+  func.func @all_reduce_scalars(%x: tensor<2x2xf32>) {
+    // expected-error @+1 {{'zero.all_reduce' op expects scalars or vectors, but got 'tensor<2x2xf32>'}}
+    %s = zero.all_reduce @data (%x) : tensor<2x2xf32> -> tensor<2x2xf32>
     return
   }
 }

@@ -82,8 +82,9 @@ def function(name, domain, inputs, outputs, nodes, attributes=()):
             b''.join(chunk(7, n) for n in nodes) + chunk(10, domain))
 
 
-def model(g, opset=20, functions=()):
-    return integer(1, 10) + chunk(8, integer(2, opset)) + chunk(7, g) + b''.join(chunk(25, f) for f in functions)
+def model(g, opset=20, functions=(), metadata=None):
+    return (integer(1, 10) + chunk(8, integer(2, opset)) + chunk(7, g) + b''.join(chunk(14, entry(k, v)) for k, v in (metadata or {}).items()) +
+            b''.join(chunk(25, f) for f in functions))
 
 
 def save(path, data):

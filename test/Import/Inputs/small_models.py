@@ -103,3 +103,21 @@ write('table', [node('Shape', ['ids'], ['s'], start=1, end=2), node('Squeeze', [
 write('dropout', [node('Dropout', ['x', 'ratio', 'training'], ['y'], 'drop')], [value('y', FLOAT, ['n', 4])], [tensor('ratio', FLOAT, [], [0.1]), tensor('training', BOOL, [], [True])])
 # Half-precision weights: fp32 in the graph, two bytes an element in the file.
 write('half', [node('MatMul', ['x', 'w'], ['y'])], [value('y', FLOAT16, ['n', 4])], [tensor('w', FLOAT16, [4, 4], raw=bytes(32))], inputs=(value('x', FLOAT16, ['n', 4]),))
+
+# zopt-export says in the model which initializers are parameters: a factor that is one and one that is none, a scalar, a frozen matrix.
+write('declared', [node('Mul', ['x', 'mean'], ['a']), node('Mul', ['a', 'gate'], ['b']), node('MatMul', ['b', 'w'], ['c']), node('MatMul', ['c', 'base'], ['d']), node('Mul', ['d', 'temperature'], ['y'])],
+      [value('y', FLOAT, ['n', 4])],
+      [weight('mean', [4]), weight('gate', [4], 1.0), weight('w', [4, 4]), weight('base', [4, 4]), tensor('temperature', FLOAT, [], [2.0])],
+      metadata={'zopt.parameters': 'gate\nw\ntemperature', 'zopt.frozen': 'base'})
+
+# A padding mask [B, S] looked up at (b, s) for every head, row and column, as transformers does; one whose second number goes backwards; one that stays.
+def tuples(rows, columns, dtype=INT64):
+    return tensor('tuples', dtype, [len(rows), 1, 3, len(columns), 2], [i for r in rows for _ in range(3) for c in columns for i in (r, c)])
+
+
+PADDING = [value('x', BOOL, [2, 4])]
+write('grid', [node('GatherND', ['x', 'tuples'], ['y'])], [value('y', BOOL, [2, 1, 3, 4])], [tuples([0, 1], [0, 1, 2, 3])], inputs=PADDING)
+write('grid-fixed', [node('GatherND', ['x', 'tuples'], ['y'])], [value('y', BOOL, [2, 1, 3, 1])], [tuples([0, 1], [-1])], inputs=PADDING)
+write('no-grid', [node('GatherND', ['x', 'tuples'], ['y'])], [value('y', BOOL, [2, 1, 3, 4])], [tuples([0, 1], [3, 2, 1, 0])], inputs=PADDING)
+write('grid-turned', [node('GatherND', ['x', 'turned'], ['y'])], [value('y', FLOAT, [4, 2, 3])], [tensor('turned', INT64, [4, 2, 2], [i for c in range(4) for r in range(2) for i in (r, c)])],
+      inputs=[value('x', FLOAT, [2, 4, 3])])

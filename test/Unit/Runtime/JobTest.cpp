@@ -43,7 +43,28 @@ TEST(Options, areRead) {
 }
 
 TEST(Options, wrongOnesAreErrorsOfUsage) {
-  for (const std::vector<std::string> &wrong : std::vector<std::vector<std::string>>{{"p", "--bogus"}, {}, {"p", "--nproc", "0"}, {"p", "--nproc", "x"}, {"p", "--comm=nccl", "--target=cpu"}, {"p", "--comm=tcp"}, {"p", "--target=tpu"}, {"p", "--checkpoint-every", "5"}, {"p", "--checkpoint-dir", "d", "--checkpoint-every", "5h"}, {"p", "--resume"}, {"p", "--max-restarts", "1"}, {"p", "--nonfinite=rollback"}, {"p", "--steps", "0"}, {"p", "--names=other"}, {"p", "--shift-labels", "--no-shift-labels"}, {"p", "--init=zeros"}, {"p", "--memory-report=xml"}}) {
+  for (const std::vector<std::string> &wrong :
+       std::vector<std::vector<std::string>>{{"p", "--bogus"},
+                                             {},
+                                             {"p", "--nproc", "0"},
+                                             {"p", "--nproc", "x"},
+                                             {"p", "--comm=nccl", "--target=cpu"},
+                                             {"p", "--comm=tcp"},
+                                             {"p", "--comm=gloo"},
+                                             {"p", "--launcher=slurm"},
+                                             {"p", "--launcher=env", "--comm=mpi"},
+                                             {"p", "--include=a"},
+                                             {"p", "--target=tpu"},
+                                             {"p", "--checkpoint-every", "5"},
+                                             {"p", "--checkpoint-dir", "d", "--checkpoint-every", "5h"},
+                                             {"p", "--resume"},
+                                             {"p", "--max-restarts", "1"},
+                                             {"p", "--nonfinite=rollback"},
+                                             {"p", "--steps", "0"},
+                                             {"p", "--names=other"},
+                                             {"p", "--shift-labels", "--no-shift-labels"},
+                                             {"p", "--init=zeros"},
+                                             {"p", "--memory-report=xml"}}) {
     RunOptions options;
     Result<Parsed> parsed = parse(wrong, options);
     ASSERT_TRUE(parsed.failed()) << (wrong.empty() ? "" : wrong.back());
@@ -121,6 +142,36 @@ TEST(Hosts, countSlots) {
   EXPECT_TRUE(localRanks(options).failed());
   unlink(path.c_str());
   EXPECT_TRUE(localRanks(options).failed());
+}
+
+TEST(Hosts, areIncludedAndExcluded) {
+  std::string path = testing::TempDir() + "hostfile-" + std::to_string(getpid());
+  std::ofstream(path) << "node1 slots=4\nnode2 slots=4\nnode3 slots=2\n";
+  auto chosen = [&](const char *include, const char *exclude) {
+    RunOptions options;
+    options.hostfile = path;
+    options.include = include;
+    options.exclude = exclude;
+    Result<std::vector<Host>> hosts = chooseHosts(options);
+    if (hosts.failed())
+      return hosts.getStatus().message();
+    std::string text;
+    for (const Host &host : *hosts)
+      text += host.name + ":" + std::to_string(host.slots) + " ";
+    return text;
+  };
+  EXPECT_EQ(chosen("", ""), "node1:4 node2:4 node3:2 ");
+  EXPECT_EQ(chosen("node3@node1", ""), "node1:4 node3:2 ");
+  EXPECT_EQ(chosen("node1@node2:0,1", ""), "node1:4 node2:2 ");
+  EXPECT_EQ(chosen("", "node2"), "node1:4 node3:2 ");
+  EXPECT_EQ(chosen("", "node1:2,3@node3"), "node1:2 node2:4 ");
+  EXPECT_NE(chosen("node4", "").find("the host file has no 'node4'"), std::string::npos);
+  EXPECT_NE(chosen("node3:2", "").find("'2' is no slot of node3, which has 2"), std::string::npos);
+  EXPECT_NE(chosen("node1:1", "").find("leaves slot 1 of node1 without slot 0"), std::string::npos);
+  EXPECT_NE(chosen("", "node1:0").find("CUDA_VISIBLE_DEVICES"), std::string::npos);
+  EXPECT_NE(chosen("", "node1@node2@node3").find("leaves no machine"), std::string::npos);
+  EXPECT_NE(chosen("node1:", "").find("no slot follows"), std::string::npos);
+  unlink(path.c_str());
 }
 
 TEST(Target, isCudaWhereEveryRankHasAGpu) {

@@ -222,7 +222,8 @@ TEST(Doctor, SpeaksOfEverythingInOneLineEach) {
     EXPECT_FALSE(finding.text.empty()) << finding.subject;
     EXPECT_EQ((finding.text + finding.advice).find('\n'), std::string::npos) << finding.subject;
   }
-  EXPECT_THAT(subjects, ElementsAre("cpu", "memory", "shared memory", "mpi", "gpu", "cuda runtime", "cublasLt", "cudnn", "nccl", "disk", "limits"));
+  EXPECT_THAT(subjects, ElementsAre("cpu", "memory", "shared memory", "mpi", "gloo", "gpu", "cuda runtime", "cublasLt",
+                                    "cudnn", "nccl", "disk", "limits"));
   EXPECT_EQ(doctorReport({{"cpu", "slow", "buy another"}, {"memory", "some", ""}}), "cpu     slow\n        -> buy another\nmemory  some\n");
   RecordProperty("report", doctorReport(findings));
 }

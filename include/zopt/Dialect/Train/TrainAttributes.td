@@ -50,6 +50,11 @@ def Train_BiasGradient : I32EnumAttr<"BiasGradient", "a sum that is made beside 
   let cppNamespace = "::zopt::train";
 }
 
+def Train_ScatterReduction : I32EnumAttr<"ScatterReduction", "how an update meets what is there", [
+    I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"add", 1>, I32EnumAttrCase<"mul", 2>, I32EnumAttrCase<"max", 3>, I32EnumAttrCase<"min", 4>]> {
+  let cppNamespace = "::zopt::train";
+}
+
 def Train_WeightAttr : Train_Attr<"Weight", "weight"> {
   let summary = "the bytes of a tensor in a weight file";
   let description = [{

@@ -40,16 +40,4 @@ def Train_CostOpInterface : OpInterface<"CostOpInterface"> {
   ];
 }
 
-def Train_TrainingModeOpInterface : OpInterface<"TrainingModeOpInterface"> {
-  let cppNamespace = "::zopt::train";
-  let description = [{
-    An op that computes otherwise while a model is trained than while it is evaluated, as Dropout and BatchNormalization do. `zopt-add-evaluation` asks each of them for its inference form.
-    What only training wants (masks, statistics of the batch, `train.write_state` of them) has none: those results stay as they are and are not used.
-  }];
-  let methods = [
-    InterfaceMethod<[{Builds the op's inference form in front of it: one value a result, with the result's type; null for a result that only training uses.}],
-      "::llvm::SmallVector<::mlir::Value>", "buildEvaluation", (ins "::mlir::OpBuilder &":$builder)>,
-  ];
-}
-
 #endif // ZOPT_DIALECT_TRAIN_INTERFACES_TD

@@ -346,7 +346,7 @@ def Train_SliceOp : Train_Op<"slice", [Pure, Differentiable]> {
   let hasVerifier = 1;
 }
 
-def Train_SliceGradOp : Train_Op<"slice_grad", [Pure]> {
+def Train_SliceGradOp : Train_Op<"slice_grad", [Pure, Differentiable]> {
   let summary = "zeros of the result's shape with the cotangent at the sliced positions";
   let description = [{(C1) `slice` with these starts and strides takes the result's type to the operand's.}];
   let arguments = (ins Train_Tensor:$cotangent, DenseI64ArrayAttr:$starts, DenseI64ArrayAttr:$strides);
@@ -386,7 +386,7 @@ def Train_GatherOp : Train_Op<"gather", [Pure, Differentiable]> {
   let hasVerifier = 1;
 }
 
-def Train_GatherGradOp : Train_Op<"gather_grad", [Pure]> {
+def Train_GatherGradOp : Train_Op<"gather_grad", [Pure, Differentiable]> {
   let summary = "zeros of the result's shape plus the cotangent's rows summed by index, in order of position, in fp32";
   let description = [{(C1) `gather` on the result's type with these indices and axis has the cotangent's type.}];
   let arguments = (ins Train_FloatTensor:$cotangent, Train_IntTensor:$indices, I64Attr:$axis);
@@ -628,5 +628,8 @@ def Train_RotaryOp : Train_Op<"rotary", [Pure, AllTypesMatch<["cos", "sin"]>, Al
   let assemblyFormat = "$input `,` $cos `,` $sin attr-dict `:` type($input) `,` type($cos)";
   let hasVerifier = 1;
 }
+
+include "zopt/Dialect/Train/TrainIndexingOps.td"
+include "zopt/Dialect/Train/TrainingSemanticsOps.td"
 
 #endif // ZOPT_DIALECT_TRAIN_OPS_TD

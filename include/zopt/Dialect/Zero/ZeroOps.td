@@ -98,7 +98,7 @@ def Zero_ReduceGradientsOp : Zero_CollectiveOp<"reduce_gradients"> {
 }
 
 def Zero_AllReduceOp : Zero_CollectiveOp<"all_reduce"> {
-  let summary = "sums scalars over ranks, in rank order";
+  let summary = "sums scalars and short vectors over ranks, in rank order";
   let arguments = (ins FlatSymbolRefAttr:$group, Variadic<Zero_Scalar>:$inputs);
   let results = (outs Variadic<Zero_Scalar>:$results);
   let assemblyFormat = "$group `(` $inputs `)` attr-dict `:` type($inputs) `->` type($results)";

@@ -36,7 +36,7 @@ public:
 
   int rank() const { return myRank; }
   int size() const { return worldSize; }
-  /// "local" or "mpi".
+  /// "local", "mpi" or "gloo".
   virtual const char *name() const = 0;
   void setTimeout(double seconds) { timeoutSeconds = seconds; }
 
@@ -52,6 +52,10 @@ public:
 
   /// Fails where a peer is known to be gone, without waiting. For who waits for something else than a message of theirs.
   virtual Status checkPeers(const std::string &label);
+
+  /// Before a process ends that has failed on its own: gives the other ranks the time to see what it saw, where its end
+  /// would hide that.
+  virtual void linger();
 
   /// Every rank's `bytes` bytes in rank order, on every rank.
   virtual Status allGatherNow(const std::string &label, const void *source, void *destination, int64_t bytes) = 0;

@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The communicator for processes that mpirun or srun started. Everything travels as non-blocking point-to-point messages, straight from and into the planned buffers: no collective of the library
-// allocates behind our back or sums in an order of its own, and a rank that waits knows whom it waits for. Peers on the same machine are watched, so that a dead one is noticed at once.
+// The communicator for processes that mpirun or srun started. Everything travels as MPI's point-to-point messages
+// (Pairwise.h). Peers on the same machine are watched, so that a dead one is noticed at once. zrun loads this as a
+// module (Modules.h), so that it starts where there is no MPI.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,8 +19,8 @@
 
 namespace zopt::runtime {
 
-/// Initializes MPI in the calling thread, which is the one that uses the communicator.
-Result<std::unique_ptr<Communicator>> makeMpiCommunicator();
+/// Initializes MPI in the calling thread, which is the one that uses the communicator. `stopRequested`: see Pairwise.h.
+Result<std::unique_ptr<Communicator>> makeMpiCommunicator(bool (*stopRequested)());
 
 /// Ends MPI where all ranks have come to their end; the communicator is gone by then. After a failure processes just exit.
 void finalizeMpi();

@@ -27,6 +27,10 @@ struct DynamicLibrary {
 /// The first of `names` that can be loaded. It stays loaded: CUDA's libraries do not take well to being unloaded.
 DynamicLibrary openLibrary(std::initializer_list<const char *> names);
 
+/// The handle of a library of zopt's own, or null and why: beside this program, as built (../lib) and as installed;
+/// last where the system looks. It stays loaded.
+void *openBesideProgram(const std::string &name, std::string &problem);
+
 void *symbolIn(const DynamicLibrary &library, const char *name);
 
 } // namespace zopt::runtime

@@ -14,15 +14,16 @@
 #define ZOPT_RUNTIME_CORE_PROGRAM_H
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 namespace zopt::runtime {
 
 /// Changes whenever a field does: a cached Program of another version is compiled anew.
-constexpr int kProgramVersion = 4;
+constexpr int kProgramVersion = 5;
 
-enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool };
+enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool, U64, U32 };
 enum class Tier { Device, Host, File };
 enum class MemoryClass { Parameters, Gradients, Optimizer, Gathered, Activations, Workspace, Communication, Inputs, Buffers };
 
@@ -198,6 +199,8 @@ struct Program {
   bool lossAverageGlobal = true;
   double learningRate = 1e-3;
   std::string schedule; // of the rate, see Schedule.h
+  std::map<std::string, std::string> compiled; // zopt's flags that it was made with, where nothing else tells them
+  std::map<std::string, std::string> run;      // zrun's flags that hold where the command line has none
   std::vector<Arena> arenas;
   std::vector<Buffer> buffers;
   std::vector<WeightFile> weightFiles;

@@ -47,8 +47,11 @@ std::string outOfMemoryText(int signal, int64_t before);
 /// Runs `body` in a child process, which signals are passed on to, so that its death is not ours. Called while the process has one thread.
 RunEnd runInChild(const std::function<RunEnd()> &body);
 
-/// This process is a rank.
+/// This process is a rank that mpirun or srun has started.
 int runAsRank(const RunOptions &options, const Job &job);
+
+/// This process is a rank that anybody has started: --launcher=env.
+int runAsEnvironmentRank(const RunOptions &options);
 
 } // namespace zopt::runtime
 

@@ -18,6 +18,7 @@
 #include "zopt/Runtime/Launch/CheckpointOptions.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,10 +29,13 @@ struct RunOptions {
   std::string plan;
   int ranks = 1;
   bool ranksGiven = false;
-  std::string comm = "auto";   // mpi, local, nccl; auto: nccl between GPUs, otherwise mpi
+  std::string launcher = "auto"; // env: ranks that somebody else has started, told by RANK, WORLD_SIZE, MASTER_ADDR and
+                                 // MASTER_PORT; auto: mpirun's, or zrun starts them
+  std::string comm =
+      "auto"; // mpi, local, nccl, gloo; auto: nccl between GPUs, otherwise mpi (gloo with the launcher env)
   std::string target = "auto"; // cpu, cuda; the launcher chooses (see Target.h) before anything else reads it
   int threads = 0; // 0: chosen
-  std::string hostfile, savePlan, cacheDirectory;
+  std::string hostfile, include, exclude, savePlan, cacheDirectory;
   double timeoutSeconds = 600;
 
   DatasetOptions data;
@@ -50,7 +54,11 @@ struct RunOptions {
   InitializationOptions initialization;
   bool sourceNames = false;
   CheckpointOptions checkpoint;
-  std::string metrics, csv, tensorBoard, onMetrics; // monitors
+  std::string config; // in place of the plan's, for what the command line does not say
+  std::string metrics, csv, tensorBoard, onMetrics, wandb; // monitors
+  bool csvFolder = false;                                  // make the folder of the table, as DeepSpeed does
+  int64_t printEvery = 0;                                  // steps between lines of progress; 0: by time
+  bool breakdown = false;                                  // say where the time of a step went
   int prometheusPort = 0;                           // 0: none
   std::string weightsOut, averageOut, gradientsOut, outputs, trace, commLog;
   enum class Report { None, Text, Json } memoryReport = Report::None;
@@ -65,7 +73,10 @@ struct RunOptions {
   std::string program;         // compiled already
   std::string statusDirectory; // where ranks leave how they ended
 
-  std::vector<std::string> arguments; // as given, for the ranks
+  bool settled = false; // config and plan have been asked for what the command line does not say
+
+  std::vector<std::string> arguments;       // as given, for the ranks
+  std::map<std::string, std::string> given; // flags among them, without dashes, and their values by line breaks
 };
 
 /// What parsing leaves to be done.

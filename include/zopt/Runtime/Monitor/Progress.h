@@ -26,6 +26,7 @@ struct ProgressOptions {
   double flopsPerStep = 0;    ///< of all ranks; 0: not shown
   double peakFlops = 0;       ///< of all devices, a second; 0: not known
   double lineSeconds = 5;     ///< between lines where there is no terminal
+  int64_t lineSteps = 0;      ///< steps between lines, in place of time, on a terminal too; 0: by time
 };
 
 /// What a line shows.

@@ -26,6 +26,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <utility>
 
 namespace zopt::runtime {
 
@@ -484,15 +485,28 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     break;
   }
   case Command::Kind::GradientNorm: {
-    // Sums of squares of 128 elements each, added exactly to the words of one of two sums (of slices, which the ranks add up; of whole gradients), and the norm of both.
+    // Sums of squares of 128 elements each, added exactly to the words of one of two sums (of slices, which the ranks add up; of whole gradients), and the norm of both. As many buckets' sums as the
+    // workspace holds are added at once: one bucket's do not fill a device.
     const size_t buckets = command.buckets.size();
     const CUdeviceptr words = prepared.pointers[2];
+    const int64_t room = program.buffers[command.buffers[0]].bytes / int64_t(sizeof(double));
+    int64_t sums = 0;
+    bool whole = false; // those of which the workspace has the sums
+    auto add = [&]() -> Status {
+      if (const int64_t count = std::exchange(sums, 0))
+        return call(command.kernels[buckets], {prepared.pointers[0], words + (whole ? ExactSum::kWords * sizeof(int64_t) : 0)}, 0, count);
+      return success();
+    };
     for (size_t i = 0; i < buckets; ++i) {
       const Bucket &bucket = program.buckets[command.buckets[i]];
       int64_t blocks = (bucket.gradientWhole ? bucket.paddedElements : bucket.sliceElements) / kUpdateBlock;
-      ZOPT_RETURN_IF_FAILED(call(command.kernels[i], {address(bucket.gradient), prepared.pointers[0]}, 0, blocks));
-      ZOPT_RETURN_IF_FAILED(call(command.kernels[buckets], {prepared.pointers[0], words + (bucket.gradientWhole ? ExactSum::kWords * sizeof(int64_t) : 0)}, 0, blocks));
+      if (sums + blocks > room || bucket.gradientWhole != whole)
+        ZOPT_RETURN_IF_FAILED(add());
+      whole = bucket.gradientWhole;
+      ZOPT_RETURN_IF_FAILED(call(command.kernels[i], {address(bucket.gradient), prepared.pointers[0] + CUdeviceptr(sums) * sizeof(double)}, 0, blocks));
+      sums += blocks;
     }
+    ZOPT_RETURN_IF_FAILED(add());
     ZOPT_RETURN_IF_FAILED(call(command.kernels[buckets + 1], {words, prepared.pointers[1]}, 0, 1));
     break;
   }

@@ -1,0 +1,109 @@
+//===- Yaml.cpp - YAML as JSON --------------------------------------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Yaml.h"
+#include <charconv>
+#include <cmath>
+#include <yaml-cpp/yaml.h>
+
+namespace zopt::config {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr size_t kDeepest = 32;
+/// Values of a document, those behind aliases counted as often as they are used.
+constexpr size_t kMostValues = 10000;
+
+class Converter {
+public:
+  explicit Converter(std::vector<Finding> &refused) : refused(refused) {}
+
+  json convert(const YAML::Node &node, const std::string &path, size_t depth) {
+    if (depth > kDeepest || ++values > kMostValues) {
+      if (!stopped)
+        refused.push_back({"", depth > kDeepest
+                                   ? "is nested deeper than " + std::to_string(kDeepest) + " levels"
+                                   : "has more than " + std::to_string(kMostValues) + " values, aliases counted"});
+      stopped = true;
+      return nullptr;
+    }
+    if (stopped || !node.IsDefined() || node.IsNull())
+      return nullptr;
+    if (node.IsScalar())
+      return scalar(node);
+    if (node.IsSequence()) {
+      json list = json::array();
+      for (size_t i = 0; i < node.size() && !stopped; ++i)
+        list.push_back(convert(node[i], path + "[" + std::to_string(i) + "]", depth + 1));
+      return list;
+    }
+    json object = json::object();
+    for (const auto &entry : node) {
+      if (stopped)
+        break;
+      if (!entry.first.IsScalar()) {
+        refused.push_back({path, "has a key that is no word"});
+        continue;
+      }
+      const std::string &name = entry.first.Scalar();
+      const std::string below = path.empty() ? name : path + "." + name;
+      if (object.contains(name))
+        refused.push_back({below, "is given twice"});
+      object[name] = convert(entry.second, below, depth + 1);
+    }
+    return object;
+  }
+
+private:
+  static json scalar(const YAML::Node &node) {
+    const std::string &text = node.Scalar();
+    if (node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str") // quoted
+      return text;
+    if (text == "true" || text == "True" || text == "TRUE")
+      return true;
+    if (text == "false" || text == "False" || text == "FALSE")
+      return false;
+    if (text.empty() || text == "null" || text == "~")
+      return nullptr;
+    const char *begin = text.data() + (text[0] == '+'), *end = text.data() + text.size();
+    int64_t whole = 0;
+    if (auto [at, error] = std::from_chars(begin, end, whole); error == std::errc() && at == end)
+      return whole;
+    double real = 0;
+    // from_chars takes "inf" and "nan" too, which no setting means.
+    if (auto [at, error] = std::from_chars(begin, end, real); error == std::errc() && at == end && std::isfinite(real))
+      return real;
+    return text;
+  }
+
+  std::vector<Finding> &refused;
+  size_t values = 0;
+  bool stopped = false;
+};
+
+} // namespace
+
+json readYaml(const std::string &text, std::vector<Finding> &refused) {
+  const size_t before = refused.size();
+  try {
+    std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() != 1)
+      refused.push_back({"", "holds " + std::to_string(documents.size()) + " YAML documents, expected 1"});
+    else if (json root = Converter(refused).convert(documents[0], "", 0); refused.size() == before)
+      return root;
+  } catch (const std::exception &error) {
+    std::string what = error.what();
+    if (const size_t end = what.find(": "); what.rfind("yaml-cpp: error at ", 0) == 0 && end != std::string::npos)
+      what = what.substr(std::string("yaml-cpp: error at ").size());
+    refused.push_back({"", "is not YAML: " + what});
+  }
+  return nullptr;
+}
+
+} // namespace zopt::config

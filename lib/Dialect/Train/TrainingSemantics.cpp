@@ -1,0 +1,231 @@
+//===- TrainingSemantics.cpp - dropout and batch normalization -----------------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Verifiers and derivatives of the ops of TrainingSemanticsOps.td, whose labels (C1), (C2), ... stand here.
+//
+//===----------------------------------------------------------------------===//
+
+#include "zopt/Dialect/Train/TrainBuilders.h"
+
+using namespace mlir;
+using namespace zopt;
+using namespace zopt::train;
+
+using Values = SmallVector<Value>;
+
+static ArrayRef<int64_t> shapeOf(Value value) { return getTensorType(value).getShape(); }
+
+static std::string text(ArrayRef<int64_t> shape) {
+  std::string result = "[";
+  llvm::raw_string_ostream stream(result);
+  llvm::interleave(shape, stream, "x");
+  return result + "]";
+}
+
+//===----------------------------------------------------------------------===//
+// Random numbers
+//===----------------------------------------------------------------------===//
+
+/// Whether a place between row-major elements, `inner` of them to its right, lies between axes or divides one of them.
+static bool dividesAxes(ArrayRef<int64_t> shape, int64_t inner) {
+  int64_t after = 1;
+  for (int64_t size : llvm::reverse(shape)) {
+    if (inner <= after)
+      break;
+    if (inner < after * size)
+      return inner % after == 0 && size % (inner / after) == 0;
+    after *= size;
+  }
+  return true;
+}
+
+template <typename Op>
+static LogicalResult verifyRandom(Op op) {
+  double ratio = op.getRatio().convertToDouble();
+  if (!(ratio >= 0 && ratio < 1)) // (C1)
+    return op.emitOpError() << "ratio is " << ratio << ", expected at least 0 and below 1";
+  if (int64_t id = op.getId(); id < 0 || id >= int64_t(1) << 32)
+    return op.emitOpError() << "id is " << id << ", expected 0 to 4294967295";
+  ArrayRef<int64_t> shape = shapeOf(op.getInput());
+  std::optional<ArrayRef<int64_t>> layout = op.getLayout();
+  if (layout) { // (C2)
+    int64_t count = 1;
+    if (layout->size() != 3 || llvm::any_of(*layout, [](int64_t size) { return size < 1; }))
+      return op.emitOpError() << "layout is " << text(*layout) << ", expected three sizes of at least 1";
+    for (int64_t size : *layout)
+      count *= size;
+    if (count != getTensorType(op.getInput()).getNumElements())
+      return op.emitOpError() << "layout " << text(*layout) << " has " << count << " elements, but the input "
+                              << getTensorType(op.getInput()).getNumElements();
+    int64_t inner = (*layout)[2], batch = (*layout)[1];
+    if (!dividesAxes(shape, inner) || !dividesAxes(shape, inner * batch))
+      return op.emitOpError() << "layout " << text(*layout) << " does not divide the axes of " << text(shape);
+    if (count / batch >= int64_t(1) << 32)
+      return op.emitOpError() << "has " << count / batch << " elements a sample, expected fewer than 4294967296";
+  }
+  auto random = op.getRandom(); // (C3)
+  if (random.size() != 0 && random.size() != 2)
+    return op.emitOpError() << "has " << random.size() << " random operands, expected a key and a counter";
+  if (!random.empty() && !layout)
+    return op.emitOpError("has a key and a counter, but no layout");
+  for (Value operand : random)
+    if (getTensorType(operand).getRank() != 0 || !getTensorType(operand).getElementType().isInteger(64))
+      return op.emitOpError() << "expects i64 scalars for the key and the counter, but got " << operand.getType();
+  return success();
+}
+
+LogicalResult DropoutOp::verify() { return verifyRandom(*this); }
+
+LogicalResult DropoutMaskOp::verify() {
+  if (shapeOf(getResult()) != shapeOf(getInput())) // (C4)
+    return emitOpError() << "result has shape " << text(shapeOf(getResult())) << ", expected "
+                         << text(shapeOf(getInput()));
+  return verifyRandom(*this);
+}
+
+Values DropoutOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  Values result(getNumOperands());
+  result[0] = DropoutOp::create(builder, getLoc(), cotangents[0].getType(), cotangents[0], getRandom(), getRatioAttr(),
+                                getIdAttr(), getLayoutAttr());
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Batch normalization
+//===----------------------------------------------------------------------===//
+
+/// [C, 1, ...] for an input [N, C, ...].
+static SmallVector<int64_t> channelShape(Value input) {
+  SmallVector<int64_t> shape(getTensorType(input).getRank() - 1, 1);
+  shape[0] = getTensorType(input).getDimSize(1);
+  return shape;
+}
+
+static LogicalResult verifyRank(Operation *op, Value input) {
+  if (getTensorType(input).getRank() < 2)
+    return op->emitOpError() << "input has shape " << text(shapeOf(input)) << ", which has no axis of channels";
+  return success();
+}
+
+/// Vectors of a number a channel, as elementwise ops read them.
+static LogicalResult verifyChannels(Operation *op, Value input, ArrayRef<std::pair<StringRef, Value>> vectors) {
+  if (failed(verifyRank(op, input)))
+    return failure();
+  for (auto [name, value] : vectors)
+    if (shapeOf(value) != ArrayRef<int64_t>(channelShape(input)))
+      return op->emitOpError() << name << " has shape " << text(shapeOf(value)) << ", expected "
+                               << text(channelShape(input));
+  return success();
+}
+
+static LogicalResult verifyVectors(Operation *op, Value input, ArrayRef<std::pair<StringRef, Value>> vectors) {
+  for (auto [name, value] : vectors)
+    if (shapeOf(value) != ArrayRef<int64_t>(getTensorType(input).getDimSize(1)))
+      return op->emitOpError() << name << " has shape " << text(shapeOf(value)) << ", expected "
+                               << text({getTensorType(input).getDimSize(1)});
+  return success();
+}
+
+LogicalResult BatchStatisticsOp::verify() {
+  if (failed(verifyRank(*this, getInput())))
+    return failure();
+  return verifyVectors(*this, getInput(), {{"mean", getMean()}, {"variance", getVariance()}});
+}
+
+LogicalResult BatchNormOp::verify() {
+  if (getSynchronized() && !getTraining())
+    return emitOpError("is synchronized, but not in training");
+  return verifyChannels(*this, getInput(), {{"mean", getMean()}, {"gamma", getGamma()}});
+}
+
+LogicalResult BatchNormSumsOp::verify() {
+  if (failed(verifyChannels(*this, getInput(), {{"mean", getMean()}})))
+    return failure();
+  return verifyVectors(*this, getInput(), {{"sum", getSum()}, {"product", getProduct()}});
+}
+
+LogicalResult BatchNormGradOp::verify() {
+  if (failed(verifyChannels(*this, getInput(), {{"mean", getMean()}, {"gamma", getGamma()}})))
+    return failure();
+  if (getSums().size() != 0 && getSums().size() != 2)
+    return emitOpError() << "has " << getSums().size() << " sums, expected none or two";
+  for (Value sum : getSums())
+    if (sum.getType() != getMean().getType())
+      return emitOpError() << "has a sum of " << sum.getType() << ", expected " << getMean().getType();
+  return success();
+}
+
+Values BatchStatisticsOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) {
+  emitOpError("has no derivative through its results, but in a batch_norm in training");
+  return {};
+}
+
+Values BatchNormOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  Location loc = getLoc();
+  Value cotangent = cotangents[0];
+  Values result(5);
+  if (!getTraining() && (needed[1] || needed[2])) {
+    emitOpError("has no derivative through statistics that are not the batch's");
+    return {};
+  }
+  Value sum, product;
+  if (needed[3] || needed[4] || (needed[0] && getTraining())) {
+    auto vector = getTensorType(getMean()).clone({getTensorType(getInput()).getDimSize(1)});
+    auto sums = BatchNormSumsOp::create(builder, loc, vector, vector, getInput(), getMean(), getVariance(), cotangent,
+                                        getEpsilonAttr());
+    sum = sums.getSum();
+    product = sums.getProduct();
+  }
+  auto toParameter = [&](Value value) {
+    return train::cast(builder, loc, train::reshape(builder, loc, value, shapeOf(getGamma())),
+                       getTensorType(getGamma()).getElementType());
+  };
+  if (needed[3])
+    result[3] = toParameter(product);
+  if (needed[4])
+    result[4] = toParameter(sum);
+  if (!needed[0])
+    return result;
+  Values sums;
+  RankedTensorType input = getTensorType(getInput());
+  double count = 1;
+  if (getTraining()) {
+    count = double(input.getNumElements()) / double(std::max<int64_t>(1, input.getDimSize(1)));
+    for (Value value : {sum, product}) {
+      // Means over ranks of both sums stand beside a count of one rank's elements.
+      if (getSynchronized())
+        value = MeanOverRanksOp::create(builder, loc, value.getType(), value);
+      sums.push_back(train::reshape(builder, loc, value, shapeOf(getMean())));
+    }
+  }
+  result[0] = BatchNormGradOp::create(builder, loc, input, getInput(), getMean(), getVariance(), getGamma(), cotangent,
+                                      sums, getEpsilonAttr(), builder.getF64FloatAttr(count));
+  return result;
+}
+
+Values MeanOverRanksOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool>) {
+  return {MeanOverRanksOp::create(builder, getLoc(), cotangents[0].getType(), cotangents[0])};
+}
+
+LogicalResult RunningAverageOp::verify() {
+  double momentum = getMomentum().convertToDouble();
+  if (!(momentum >= 0 && momentum <= 1))
+    return emitOpError() << "momentum is " << momentum << ", expected 0 to 1";
+  return success();
+}
+
+LogicalResult RunningAverageOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto state = symbols.lookupNearestSymbolFrom<StateOp>(*this, getStateAttr());
+  if (!state)
+    return emitOpError() << "names no train.state: " << getStateAttr();
+  if (state.getRole() != Role::buffer)
+    return emitOpError() << "moves " << getStateAttr() << ", which is no buffer";
+  if (state.getTensorType().getShape() != shapeOf(getValue()))
+    return emitOpError() << "moves " << getStateAttr() << " of shape " << text(state.getTensorType().getShape())
+                         << " by " << text(shapeOf(getValue()));
+  return success();
+}

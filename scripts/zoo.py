@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+"""Small architectures of many families through three exporters, five steps in zopt and in PyTorch: the table of docs/Models.md.
+
+    scripts/zoo.py                            all of them
+    scripts/zoo.py gpt2 'vit.*'               those whose whole name matches one of these regular expressions
+    scripts/zoo.py --exporters zopt,dynamo    of zopt (zopt-export), dynamo and script (torch.onnx.export, dynamo=True and False)
+    scripts/zoo.py --write docs/Models.md     puts the table into the page
+
+Needs torch, torchvision, transformers, timm, onnx, onnxscript, safetensors, and zopt and zrun of build/release (or ZOPT_BIN); in an environment without torch it makes one of its own under build/zoo.
+Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors, vectors are perturbed first.
+A cell is `first / last`: the difference of the losses of step 1 and the largest of 5 steps, or why there is none.
+"""
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(os.environ.get("ZOPT_BIN", ROOT / "build" / "release" / "bin"))
+PACKAGES = ["torch>=2.9", "torchvision", "transformers>=5", "timm", "onnx>=1.18", "onnxscript>=0.5", "onnxruntime", "safetensors"]
+STEPS, BATCH = 5, 4
+FIRST, LAST = 2e-6, 1e-5  # what counts as the same, relative to the loss where that is above 1
+EXPORTERS = ("zopt", "dynamo", "script")
+
+
+def enter_environment():
+    try:
+        import torch, torchvision, transformers, timm, onnxscript, onnxruntime  # noqa: F401
+    except ImportError:
+        environment = ROOT / "build" / "zoo"
+        if Path(sys.prefix) == environment:
+            raise
+        if not (environment / "bin" / "python").exists():
+            subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        subprocess.run([str(environment / "bin" / "python"), "-m", "pip", "install", "-q", *PACKAGES], check=True)
+        os.execv(str(environment / "bin" / "python"), [str(environment / "bin" / "python"), *sys.argv])
+
+
+def first_output(result, row):
+    import torch
+    if isinstance(result, torch.Tensor):
+        return result
+    if hasattr(result, "keys"):
+        for key in row.outputs or [k for k in result.keys() if "logits" in k] or list(result.keys()):
+            return result[key]
+    return result[0]
+
+
+def call(row, batch):
+    import inspect
+    fixed = {"use_cache": False} if "use_cache" in inspect.signature(row.module.forward).parameters else {}
+    return first_output(row.module(**batch, **fixed), row)
+
+
+def train_here(row):
+    """PyTorch's losses, and how many numbers it trained."""
+    import torch
+    from torch.nn import functional
+    losses = []
+    optimizer = torch.optim.AdamW(row.module.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    row.module.train()
+    for step in range(STEPS):
+        rows = slice(step * BATCH, (step + 1) * BATCH)
+        y, labels = call(row, {n: t[rows] for n, t in row.inputs.items()}), row.labels[rows]
+        if row.loss == "cross_entropy":
+            loss = functional.cross_entropy(y.movedim(row.class_axis, -1).flatten(0, -2), labels.flatten())
+        else:
+            loss = {"mse": functional.mse_loss, "l1": functional.l1_loss, "bce_with_logits": functional.binary_cross_entropy_with_logits}[row.loss](y, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, sum(p.numel() for p in row.module.parameters() if p.grad is not None)
+
+
+def one_line(error):
+    lines = [l.strip() for l in str(error).splitlines() if l.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def write_model(row, exporter, file):
+    import torch
+    sys.path.insert(0, str(ROOT / "python"))
+    import zopt_export
+    from zopt_export import exporter as parts
+    example = {n: t[:BATCH] for n, t in row.inputs.items()}
+    if exporter == "zopt":
+        return zopt_export.export(row.module, example, file, outputs=row.outputs).notes
+    row.module.eval()
+    with torch.no_grad():
+        names, pick = parts.choose_outputs(parts_result(row, example), row.outputs)
+    with parts.forward_of(row.module, example, pick), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        if exporter == "dynamo":
+            torch.onnx.export(row.module, (), str(file), kwargs=example, dynamo=True, external_data=False, verbose=False, input_names=list(example), output_names=names,
+                              dynamic_shapes={n: {0: torch.export.Dim("batch")} for n in example})
+        else:
+            torch.onnx.export(row.module, tuple(example.values()), str(file), dynamo=False, input_names=list(example), output_names=names, opset_version=17,
+                              dynamic_axes={n: {0: "batch"} for n in [*example, *names]})
+    return []
+
+
+def parts_result(row, example):
+    import inspect
+    fixed = {"use_cache": False} if "use_cache" in inspect.signature(row.module.forward).parameters else {}
+    return row.module(**example, **fixed)
+
+
+def run_tool(name, folder, *arguments, said=None):
+    """Why it failed, or nothing. said: gets its messages."""
+    try:
+        done = subprocess.run([str(BIN / name), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=240)
+    except subprocess.TimeoutExpired:
+        return f"{name}: ran longer than 240 s"
+    if said is not None:
+        said.append(done.stderr)
+    if done.returncode == 0:
+        return ""
+    found = {}
+    for line in done.stderr.splitlines():
+        if "error" in line:
+            what = line.split("error: ", 1)[-1]
+            operator = re.match(r"operator '(\w+)' is not supported(; also (.*?)(?: and (\d+) more)?)?$", what)
+            nodes = [line.split(": error")[0].rpartition(":")[2]]
+            if operator and operator.group(3):
+                nodes += operator.group(3).split(", ") + ["more"] * int(operator.group(4) or 0)
+            found.setdefault(f"operator {operator.group(1)}" if operator else what, []).extend(nodes)
+    if not found:
+        return f"{name}: exit {done.returncode}: {done.stderr.strip()[-200:]}"
+    operators = [f"{w.removeprefix('operator ')} ({n[0]}{f' and {len(n) - 1} more' if len(n) > 1 else ''})" for w, n in found.items() if w.startswith("operator ")]
+    others = [f"{n[0]}: {w}" for w, n in found.items() if not w.startswith("operator ")]
+    return f"{name}: " + "; ".join((["no operator " + ", ".join(operators)] if operators else []) + others[:3])
+
+
+def run_exporter(name, make, exporter, folder, reuse):
+    """{"status": ok | export | zopt | zrun | differs, ...}. reuse: a model that an earlier run exported, with PyTorch's losses, is taken as it is."""
+    import torch
+    from safetensors.torch import save_file
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    row = make()
+    if exporter != "zopt":
+        with torch.no_grad():
+            for p in row.module.parameters():
+                if p.ndim <= 1:
+                    p.add_(torch.randn_like(p) * 0.02)
+    kept = folder / "exported.json"
+    if reuse and kept.exists():
+        result = json.loads(kept.read_text())
+    else:
+        result = {"parameters": sum(p.numel() for p in row.module.parameters()), "notes": []}
+        begin = time.monotonic()
+        try:
+            result["notes"] = write_model(row, exporter, folder / "model.onnx")
+        except Exception as error:
+            return {**result, "status": "export", "why": one_line(error)}
+        result["export_s"] = round(time.monotonic() - begin, 1)
+        save_file({**{n: t.contiguous() for n, t in row.inputs.items()}, "labels": row.labels}, str(folder / "data.safetensors"))
+        result["reference"], result["trained"] = train_here(row)
+        kept.write_text(json.dumps(result))
+    reference = result["reference"]
+    norms = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in row.module.modules())
+    tied = len(list(row.module.parameters())) < len(list(row.module.named_parameters(remove_duplicate=False)))
+    flags = (["--training-mode=train"] if norms else []) + (["--tie-weights"] if tied else []) if exporter != "zopt" else []
+    why = run_tool("zopt", folder, "model.onnx", "-o", "plan.mlir", f"--micro-batch={BATCH}", f"--loss={row.loss}", f"--class-axis={row.class_axis}", "--lr=1e-3", *flags, *row.flags, said=(said := []))
+    trains = re.search(r"parameters train \(([\d,]+) elements\)", said[0]) if said else None
+    result["trains"] = int(trains.group(1).replace(",", "")) if trains else None
+    if why:
+        return {**result, "status": "zopt", "why": why}
+    why = run_tool("zrun", folder, "plan.mlir", "--data", "data.safetensors", "--steps", STEPS, "--metrics", "run.jsonl", "--target", "cpu", "--threads", 1)
+    if why:
+        return {**result, "status": "zrun", "why": why}
+    losses = [e["loss"] for e in map(json.loads, (folder / "run.jsonl").read_text().splitlines()) if e["event"] == "step"]
+    (folder / "run.jsonl").unlink()
+    scale = max(1.0, abs(reference[0]))
+    differences = [abs(float(a) - b) / scale for a, b in zip(losses, reference)]
+    same = len(losses) == STEPS and differences[0] <= FIRST and max(differences) <= LAST and result["trains"] == result["trained"]  # a NaN is not
+    return {**result, "status": "ok" if same else "differs", "first": differences[0], "last": max(differences), "losses": losses}
+
+
+def run_row(name, exporters, work, reuse):
+    """One architecture, in its own process and folder. Results of other exporters, of earlier runs, stay."""
+    import torch
+    torch.set_num_threads(1)
+    from zoo_models import MODELS
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import transformers
+    transformers.logging.set_verbosity_error()
+    folder = work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for exporter in exporters:
+        try:
+            result = run_exporter(name, MODELS[name][1], exporter, folder / exporter, reuse)
+        except Exception as error:
+            traceback.print_exc()
+            result = {"status": "failed", "why": one_line(error)}
+        (folder / f"{exporter}.json").write_text(json.dumps(result))
+
+
+def cell(result):
+    if result is None:
+        return "not run"
+    if result["status"] in ("ok", "differs"):
+        others = f", trains {result['trains']:,} of {result['trained']:,}" if result["trains"] != result["trained"] else ""
+        return f"{'' if result['status'] == 'ok' else '**differs** '}{result['first']:.0e} / {result['last']:.0e}{others}"
+    return {"export": "not exported", "zopt": "refused", "zrun": "refused", "failed": "not run"}[result["status"]]
+
+
+def table(names, work):
+    from zoo_models import MODELS
+    lines = ["| family | model | parameters | zopt-export | dynamo | TorchScript |", "|---|---|---|---|---|---|"]
+    reasons = []
+    for name in names:
+        results = {e: json.loads(f.read_text()) if (f := work / name / f"{e}.json").exists() else None for e in EXPORTERS}
+        count = next((r["parameters"] for r in results.values() if r and "parameters" in r), 0)
+        lines.append(f"| {MODELS[name][0]} | {name} | {count:,} | " + " | ".join(cell(results[e]) for e in EXPORTERS) + " |")
+        reasons += [f"- {name}, {e}: {r['why']}" for e, r in results.items() if r and "why" in r]
+    return lines, reasons
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--exporters", default="zopt,dynamo,script", type=lambda s: s.split(","))
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "zoo-work", help="a folder for each model (build/zoo-work)")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--timeout", type=int, default=600, help="seconds a model")
+    parser.add_argument("--reuse", action="store_true", help="take the models that earlier runs exported, for a sweep of another zopt")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--table-only", action="store_true", help="print what earlier runs found")
+    parser.add_argument("--write", type=Path, help="a page whose part between <!-- zoo --> and <!-- /zoo --> becomes the table")
+    options = parser.parse_args()
+    unknown = [e for e in options.exporters if e not in EXPORTERS]
+    if unknown:
+        parser.error(f"no exporter '{unknown[0]}'; there are {', '.join(EXPORTERS)}")
+    enter_environment()
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from zoo_models import MODELS
+    names = [n for n in MODELS if not options.names or any(re.fullmatch(p, n) for p in options.names)]
+    if not names:
+        parser.error(f"no model matches {' '.join(options.names)}")
+    if options.list:
+        print("\n".join(names))
+        return 0
+    if not options.table_only:
+        import transformers, timm, torchvision, onnxruntime, onnxscript  # noqa: F401 - once, before the forks
+        context = multiprocessing.get_context("fork")
+        waiting, running = list(names), {}
+        while waiting or running:
+            while waiting and len(running) < options.jobs:
+                name = waiting.pop(0)
+                process = context.Process(target=run_row, args=(name, options.exporters, options.work, options.reuse))
+                process.start()
+                running[name] = (process, time.monotonic())
+            for name, (process, begin) in list(running.items()):
+                process.join(0.2)
+                if process.is_alive() and time.monotonic() - begin > options.timeout:
+                    process.kill()
+                    process.join()
+                if not process.is_alive():
+                    del running[name]
+                    if process.exitcode:
+                        for e in options.exporters:
+                            file = options.work / name / f"{e}.json"
+                            if not file.exists() or file.stat().st_mtime < time.time() - (time.monotonic() - begin):
+                                file.write_text(json.dumps({"status": "failed", "why": f"its process ended with {process.exitcode}"}))
+                    found = {e: json.loads((options.work / name / f"{e}.json").read_text()) for e in options.exporters}
+                    print(f"{name:18}" + "  ".join(f"{e}: {cell(r)}{' (' + r['why'] + ')' if 'why' in r else ''}" for e, r in found.items()), flush=True)
+    lines, reasons = table(names, options.work)
+    if options.write:
+        lines, reasons = table(list(MODELS), options.work)
+        text = options.write.read_text()
+        before, _, rest = text.partition("<!-- zoo -->\n")
+        _, _, after = rest.partition("<!-- /zoo -->\n")
+        options.write.write_text(before + "<!-- zoo -->\n" + "\n".join(lines) + "\n\n" + "\n".join(reasons) + "\n<!-- /zoo -->\n" + after)
+    elif options.table_only:
+        print("\n".join(lines + [""] + reasons))
+    results = [json.loads(f.read_text())["status"] for n in names for e in options.exporters if (f := options.work / n / f"{e}.json").exists()]
+    print(f"{results.count('ok')} of {len(results)} train as PyTorch does; {results.count('differs')} differ, {results.count('zopt') + results.count('zrun')} are refused, {results.count('export')} are not exported, {results.count('failed')} failed")
+    return 0 if all(r == "ok" for r in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
