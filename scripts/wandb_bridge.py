@@ -8,16 +8,17 @@ import json
 import sys
 
 SERIES = {"loss": "Train/Samples/train_loss", "lr": "Train/Samples/lr", "loss_scale": "Train/Samples/loss_scale"}  # DeepSpeed's names
+EVALUATION = {"loss": "Eval/Samples/eval_loss", "perplexity": "Eval/Samples/eval_perplexity", "accuracy": "Eval/Samples/eval_accuracy"}
 
 
-def series(record, prefix="zopt/"):
-    """The record's numbers: those that DeepSpeed knows under its names, others under ours. What JSON cannot hold came as a string."""
+def series(record, names, prefix):
+    """The record's numbers: those in `names` under that name, others under the prefix. What JSON cannot hold came as a string."""
     numbers = {}
     for key, value in record.items():
         if value in ("nan", "inf", "-inf"):
             value = float(value)
-        if isinstance(value, (int, float)) and key not in ("time", "step"):
-            numbers[SERIES.get(key, prefix + key)] = value
+        if isinstance(value, (int, float)) and key != "time":
+            numbers[names.get(key, prefix + key)] = value
     return numbers
 
 
@@ -33,6 +34,7 @@ def main():
     except ImportError as error:
         sys.exit(f"wandb_bridge: error: {error}; pip install wandb")
     run = wandb.init(project=arguments.project, group=arguments.group, entity=arguments.team, name=arguments.name)
+    samples = 0
     for number, line in enumerate(sys.stdin, 1):
         try:
             record = json.loads(line)
@@ -43,7 +45,11 @@ def main():
         if event == "start":
             run.config.update({key: value for key, value in record.items() if key not in ("event", "time")}, allow_val_change=True)
         elif event == "step":
-            run.log(series(record), step=record["step"])
+            # Over samples, as DeepSpeed has it and --tensorboard; zopt/step is a series.
+            samples = record.get("samples", samples)
+            run.log(series(record, SERIES, "zopt/"), step=samples)
+        elif event == "eval":
+            run.log(series(record, EVALUATION, "zopt/eval_"), step=samples)
         elif event == "end":
             run.summary.update({"seconds": record["seconds"], "measured_peak": record["measured_peak"]})
     run.finish()

@@ -100,6 +100,7 @@ struct Flags {
                           cl::desc("Normalize batches by statistics of all ranks, not of each rank's micro-batch"),
                           cl::init(false), cl::cat(category)};
   Opt<std::string> trainingMode{ownName("training-mode"), cl::desc("keep | train | eval (keep)"), cl::init("keep"), cl::cat(category)};
+  Opt<bool> evaluation{ownName("eval"), cl::desc("give the plan an @eval_step, which zrun --eval-data runs"), cl::cat(category)};
   Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd | adagrad | lion | lamb (adamw)"), cl::init("adamw"), cl::cat(category)};
   Opt<double> lr{ownName("lr"), cl::desc("learning rate (1e-3)"), cl::init(1e-3), cl::cat(category)};
   Opt<std::string> betas{ownName("betas"), cl::desc("Adam's coefficients (0.9,0.999)"), cl::init("0.9,0.999"), cl::cat(category)};
@@ -156,7 +157,7 @@ std::vector<FlagValue> Flags::settings() {
   std::vector<FlagValue> all;
   auto add = [&](auto &...options) { (all.push_back({&options, textOf(options.getValue())}), ...); };
   add(mode, zeroStage, bf16, fp16, fp64, lossScale, lossScaleInitPower, lossScaleWindow, lossScaleHysteresis, lossScaleConsecutiveHysteresis, lossScaleMin, gradDtype, microBatch, gradAccum, globalBatch);
-  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode, syncBatchNorm);
+  add(loss, logits, labels, ignoreIndex, labelSmoothing, classAxis, lossAverage, tieWeights, trainingMode, syncBatchNorm, evaluation);
   for (cl::list<std::string> *list : {std::addressof(bind), std::addressof(trainOnly), std::addressof(freeze)})
     if (list->getNumOccurrences() || configGiven)
       all.push_back({list, textOf(std::vector<std::string>(list->begin(), list->end()))});
@@ -279,6 +280,9 @@ int Driver::readFlags() {
             ? llvm::Twine("--device-memory is what --zero-stage=auto plans for, but --zero-stage is ") + flags.zeroStage
             : "--device-memory is a positive number of bytes, but got " + llvm::Twine(flags.deviceMemory));
   step.runSettings = configFile.runSettings();
+  if (flags.evaluation && step.mode != Mode::Train)
+    return usageError("--eval is about a plan that trains, but --mode is " + flags.mode);
+  step.evaluation = flags.evaluation;
   int64_t bytes;
   if (flags.bucketBytes != "auto" && (StringRef(flags.bucketBytes).getAsInteger(10, bytes) || bytes <= 0))
     return usageError("--bucket-bytes is a positive number or auto, but got '" + flags.bucketBytes + "'");

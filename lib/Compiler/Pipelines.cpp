@@ -120,6 +120,8 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
   if (options.mode != Mode::Forward)
     pipeline.add("zopt-add-loss", {option("loss", options.loss), option("logits", options.logits), option("labels", options.labels), option("ignore-index", options.ignoreIndex),
                                    option("label-smoothing", options.labelSmoothing), option("class-axis", options.classAxis), option("loss-average", options.lossAverage)});
+  if (options.evaluation && options.mode == Mode::Train)
+    pipeline.add("zopt-add-evaluation");
   // Before autodiff, so that the backward graph is derived from the ops that really run.
   if (options.precision == "f16")
     pipeline.add("zopt-mixed-precision", {option("compute", options.precision), option("loss-scale", options.lossScale), option("loss-scale-init-power", options.lossScaleInitPower),

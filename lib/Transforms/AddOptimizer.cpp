@@ -73,6 +73,8 @@ public:
     if (failed(chooseHyperparameters(step, trained, *groups, each)))
       return signalPassFailure();
     buildApplyStep(step.getLoc(), trained, each, rule);
+    if (int64_t flops = countFlops(step))
+      module->setAttr(kFlopsAttribute, builder.getI64IntegerAttr(flops));
     module->setAttr(kLearningRateAttribute, builder.getF64FloatAttr(learningRate));
     if (!schedule.empty())
       module->setAttr(kScheduleAttribute, builder.getStringAttr(schedule));
@@ -85,6 +87,14 @@ private:
   struct Hyperparameters {
     double rate = 1, decay = 0;
   };
+
+  /// Of the products of a micro-step, by convention without what backward computes again: attention's gradient does that with the scores, one of its five products.
+  static int64_t countFlops(func::FuncOp step) {
+    int64_t flops = 0;
+    for (auto op : step.getOps<CostOpInterface>())
+      flops += isa<AttentionGradOp>(op.getOperation()) ? op.getFlops() / 5 * 4 : op.getFlops();
+    return flops;
+  }
 
   LogicalResult parseSettings(func::FuncOp step, OptimizerSettings &settings) {
     SmallVector<StringRef> parts;
@@ -159,7 +169,9 @@ private:
   }
 
   void buildApplyStep(Location loc, ArrayRef<StateOp> trained, ArrayRef<Hyperparameters> each, OptimizerOp rule) {
-    auto builder = OpBuilder::atBlockEnd(getOperation().getBody());
+    // Right behind @micro_step, in the order in which they run: gradients live from the one to the other.
+    OpBuilder builder(&getContext());
+    builder.setInsertionPointAfter(getOperation().lookupSymbol<func::FuncOp>(kMicroStep));
     auto function = func::FuncOp::create(builder, loc, kApplyStep, builder.getFunctionType({}, {}));
     builder.setInsertionPointToStart(function.addEntryBlock());
     auto scalarType = RankedTensorType::get({}, type);

@@ -21,8 +21,6 @@ using namespace mlir;
 using namespace zopt;
 using namespace zopt::train;
 
-static constexpr StringLiteral kMovement = ".movement";
-
 void zopt::applyRunningAverages(OpBuilder &builder, ModuleOp module, Value isApplied) {
   Location loc = isApplied.getLoc();
   SymbolTable symbols(module);

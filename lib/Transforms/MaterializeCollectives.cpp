@@ -157,6 +157,8 @@ struct MaterializeCollectivesPass : zopt::impl::MaterializeCollectivesBase<Mater
     if (auto micro = getMicroStep(module)) {
       exchangeStatistics(micro);
       GatherRanges(homes).materialize(micro);
+      if (auto evaluation = module.lookupSymbol<func::FuncOp>("eval_step"))
+        GatherRanges(homes).materialize(evaluation);
       if (failed(reduceGradients(micro)))
         return signalPassFailure();
       if (auto apply = module.lookupSymbol<func::FuncOp>("apply_step"))

@@ -41,7 +41,7 @@ bool keepsPrecision(OpOperand &operand) {
 bool isStatistic(OpResult result) {
   return isa<LayerNormOp, RMSNormOp, AttentionOp>(result.getOwner())
              ? result.getResultNumber() > 0
-             : isa<CrossEntropyOp, BatchStatisticsOp>(result.getOwner());
+             : isa<CrossEntropyOp, CountCorrectOp, BatchStatisticsOp>(result.getOwner());
 }
 
 //===----------------------------------------------------------------------===//
@@ -93,7 +93,7 @@ private:
     op->removeAttr(kLossMark);
     if (!meetsActivation)
       return success();
-    if (isLoss && !isa<CrossEntropyOp, TransposeOp>(op)) {
+    if (isLoss && !isa<CrossEntropyOp, CountCorrectOp, TransposeOp>(op)) {
       // The loss computes in full precision on what the graph gives it.
       for (OpOperand &operand : op->getOpOperands())
         if (lowered.contains(operand.get()))

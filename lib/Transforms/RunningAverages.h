@@ -13,6 +13,9 @@
 
 namespace zopt {
 
+/// Behind the name of a running average: the state that holds what micro-steps have moved it by.
+constexpr llvm::StringLiteral kMovement = ".movement";
+
 /// Writes into @apply_step that every running average moves by the mean over ranks of what zopt-add-running-averages
 /// adds up, where `isApplied` (an i1 scalar) holds.
 void applyRunningAverages(mlir::OpBuilder &builder, mlir::ModuleOp module, mlir::Value isApplied);

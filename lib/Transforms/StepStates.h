@@ -22,6 +22,7 @@ namespace zopt {
 constexpr llvm::StringLiteral kForward = "forward";
 constexpr llvm::StringLiteral kMicroStep = "micro_step";
 constexpr llvm::StringLiteral kApplyStep = "apply_step";
+constexpr llvm::StringLiteral kEvaluationStep = "eval_step";
 
 // Scalar states. Set by micro-steps:
 constexpr llvm::StringLiteral kLossSum = "zopt.loss_sum";
@@ -41,6 +42,11 @@ constexpr llvm::StringLiteral kNorm = "zopt.norm";
 constexpr llvm::StringLiteral kFinite = "zopt.finite";
 constexpr llvm::StringLiteral kGradientScale = "zopt.gradient_scale";
 
+// Results of @eval_step, summed over the micro-batch:
+constexpr llvm::StringLiteral kEvaluationLossSum = "zopt.eval_loss_sum";
+constexpr llvm::StringLiteral kEvaluationCount = "zopt.eval_count";
+constexpr llvm::StringLiteral kEvaluationCorrect = "zopt.eval_correct";
+
 // Attributes.
 constexpr llvm::StringLiteral kLevel = "train.level";
 constexpr llvm::StringLiteral kMode = "train.mode";
@@ -52,6 +58,7 @@ constexpr llvm::StringLiteral kLossAverage = "train.loss_average";
 constexpr llvm::StringLiteral kLabelPositions = "train.label_positions";
 constexpr llvm::StringLiteral kLearningRateAttribute = "train.learning_rate";
 constexpr llvm::StringLiteral kScheduleAttribute = "train.schedule";
+constexpr llvm::StringLiteral kFlopsAttribute = "train.flops"; // of the products of one micro-step of one rank, nothing computed twice
 constexpr llvm::StringLiteral kLossMark = "train.loss"; // on ops that compute the loss, between zopt-add-loss and zopt-mixed-precision
 
 /// Adds a state in front of the module's first function.

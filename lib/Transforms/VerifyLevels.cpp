@@ -132,6 +132,8 @@ public:
     valid &= checkMicroStep(module, micro);
     valid &= checkApplyStep(module, apply);
     valid &= checkScalars(module);
+    if (auto evaluation = module.lookupSymbol<func::FuncOp>(kEvaluationStep))
+      valid &= checkEvaluation(micro, evaluation);
     if (!valid)
       signalPassFailure();
     markAllAnalysesPreserved();
@@ -205,6 +207,38 @@ private:
     for (StateOp state : module.getOps<StateOp>())
       if (state.getTrained() && updated.contains(state.getSymName()) != updates) {
         state.emitOpError() << (updates ? "is trained but @apply_step does not update it" : "is updated, but the mode is gradient");
+        valid = false;
+      }
+    return valid;
+  }
+
+  /// On the inputs of @micro_step, it changes nothing and gives back scalars.
+  static bool checkEvaluation(func::FuncOp micro, func::FuncOp evaluation) {
+    bool valid = true;
+    if (!evaluation.getBody().hasOneBlock()) {
+      evaluation.emitError() << "@" << kEvaluationStep << " has " << evaluation.getBody().getBlocks().size() << " blocks, expected 1";
+      return false;
+    }
+    if (evaluation.getArgumentTypes() != micro.getArgumentTypes()) {
+      evaluation.emitError() << "@" << kEvaluationStep << " has other arguments than @" << kMicroStep;
+      valid = false;
+    } else {
+      for (unsigned i = 0; i < micro.getNumArguments(); ++i)
+        if (evaluation.getArgAttr(i, kName) != micro.getArgAttr(i, kName)) {
+          evaluation.emitError() << "argument " << i << " has another " << kName << " than that of @" << kMicroStep;
+          valid = false;
+        }
+    }
+    for (unsigned i = 0; i < evaluation.getNumResults(); ++i) {
+      auto type = dyn_cast<RankedTensorType>(evaluation.getResultTypes()[i]);
+      if (type && type.getRank() == 0 && isa<FloatType>(type.getElementType()) && evaluation.getResultAttrOfType<StringAttr>(i, kName))
+        continue;
+      evaluation.emitError() << "result " << i << " of @" << kEvaluationStep << " is no float scalar with a " << kName;
+      valid = false;
+    }
+    for (Operation &op : evaluation.getBody().front().without_terminator())
+      if (isa<AccumulateOp, WriteStateOp, BackwardOp, UpdateOp, GradientNormOp>(op)) {
+        op.emitOpError() << "does not belong in @" << kEvaluationStep;
         valid = false;
       }
     return valid;

@@ -2,7 +2,7 @@
 
     python3 -m zopt_data --tokenizer DIR-OR-FILE input.jsonl... -o train.jsonl
 
-Needs the packages `tokenizers` and, for chats, `jinja2` of PyPI; nothing of zopt.
+Needs the packages `tokenizers` (or `sentencepiece`, for its models) and, for chats, `jinja2` of PyPI; nothing of zopt.
 """
 from .records import Encoder, RecordError
 from .template import ChatTemplate, TemplateError

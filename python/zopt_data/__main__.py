@@ -29,7 +29,7 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(prog="zopt_data", description="Turns text, pairs and chats into token ids for zrun --data FILE.jsonl.")
     parser.add_argument("inputs", nargs="+", type=Path, help="files with a JSON object a line: text, prompt and completion, or messages")
     parser.add_argument("-o", "--output", required=True, type=Path)
-    parser.add_argument("--tokenizer", required=True, type=Path, help="tokenizer.json of Hugging Face, or its folder")
+    parser.add_argument("--tokenizer", required=True, type=Path, help="tokenizer.json of Hugging Face, a sentencepiece model (*.model), or the folder of either")
     parser.add_argument("--chat-template", type=Path, help="a jinja file, in place of the tokenizer's own")
     parser.add_argument("--train-on", choices=("assistant", "last", "all"), default="assistant", help="labels of chats: all that the assistant said, its last message, or everything (assistant)")
     parser.add_argument("--text-key", default="text", help="the key of plain text (text)")

@@ -106,6 +106,9 @@ class Encoder:
                 spans = [span for i, span in zip(said, spans) if i >= first]
         if self.train_on == "last":
             spans = spans[-1:]
+        unreadable = getattr(self.tokenizer, "unreadable", lambda _: None)(text)
+        if unreadable is not None:
+            raise RecordError(f"messages: the template writes {unreadable!r}, a control token, which a sentencepiece model does not read from text: give a tokenizer.json")
         # The template writes the beginning and end of a text itself.
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         labels = [UNCOUNTED] * len(encoding.ids)

@@ -1,8 +1,10 @@
-"""The files of a Hugging Face tokenizer: tokenizer.json, and what its configuration says beside it."""
+"""The files of a Hugging Face tokenizer: tokenizer.json, or a sentencepiece model, and what its configuration says beside it."""
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
+
+from .sentencepiece_model import SentencePieceError, SentencePieceTokenizer
 
 
 class TokenizerError(Exception):
@@ -23,31 +25,33 @@ def _read_json(path):
 
 @dataclass
 class TokenizerFiles:
-    tokenizer: object  # tokenizers.Tokenizer
+    tokenizer: object  # tokenizers.Tokenizer, or a SentencePieceTokenizer
     chat_template: Optional[str] = None
     special_tokens: dict = field(default_factory=dict)  # bos_token, eos_token, ...: their texts
 
     @classmethod
     def load(cls, path, template_file=None):
-        """`path`: tokenizer.json, or its folder. The template is that of `template_file`, of chat_template.jinja, or of tokenizer_config.json."""
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise TokenizerError("the package 'tokenizers' is missing: pip install tokenizers jinja2") from error
+        """`path`: tokenizer.json, tokenizer.model, or the folder of either (the first counts). The template is that of `template_file`, of chat_template.jinja, or of tokenizer_config.json."""
         path = Path(path)
-        file = path / "tokenizer.json" if path.is_dir() else path
+        file = path
+        if path.is_dir():
+            file = path / "tokenizer.json"
+            if not file.is_file() and (path / "tokenizer.model").is_file():
+                file = path / "tokenizer.model"
         if not file.is_file():
             raise TokenizerError(f"{file}: no such file")
-        try:
-            tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the package raises Exception itself
-            raise TokenizerError(f"{file}: {error}") from error
-        # A row is cut or padded where it is read, not here.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         config_file = file.parent / "tokenizer_config.json"
         config = _read_json(config_file) if config_file.is_file() else {}
-        special = {name: _text(config[name]) for name in ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token") if config.get(name)}
+        special = {}
+        if file.suffix == ".model":
+            try:
+                tokenizer = SentencePieceTokenizer(file, config.get("add_bos_token", True))
+            except SentencePieceError as error:
+                raise TokenizerError(str(error)) from error
+            special = tokenizer.special_tokens()
+        else:
+            tokenizer = cls._load_json(file)
+        special |= {name: _text(config[name]) for name in ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token") if config.get(name)}
         template = config.get("chat_template")
         if isinstance(template, list):  # several, by name
             template = {entry["name"]: entry["template"] for entry in template}.get("default")
@@ -59,6 +63,21 @@ class TokenizerFiles:
                 raise TokenizerError(f"{source}: {error}") from error
             break
         return cls(tokenizer, template, special)
+
+    @staticmethod
+    def _load_json(file):
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise TokenizerError("the package 'tokenizers' is missing: pip install tokenizers jinja2") from error
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the package raises Exception itself
+            raise TokenizerError(f"{file}: {error}") from error
+        # A row is cut or padded where it is read, not here.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     def id_of(self, name):
         """The id of special token `name`, such as eos_token."""

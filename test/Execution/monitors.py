@@ -110,10 +110,10 @@ def bridge():
     start, steps, _ = read_metrics(folder / "m")
     assert calls[1][0] == "config" and calls[1][1]["plan"] == start[0]["plan"], calls[1]
     logged = [call for call in calls if call[0] == "log"]
-    assert [call[2] for call in logged] == [step["step"] for step in steps], logged
+    assert [call[2] for call in logged] == [step["samples"] for step in steps], logged
     for call, step in zip(logged, steps):
         assert float(call[1]["Train/Samples/train_loss"]) == step["loss"] and float(call[1]["Train/Samples/lr"]) == step["lr"], (call, step)
-        assert float(call[1]["zopt/grad_norm"]) == step["grad_norm"], (call, step)
+        assert float(call[1]["zopt/grad_norm"]) == step["grad_norm"] and float(call[1]["zopt/step"]) == step["step"], (call, step)
     assert calls[-1][0] == "summary", calls[-1]
 
 
@@ -121,11 +121,12 @@ def bridge():
 def bridge_lines():
     folder = scratch("wandb")
     (folder / "wandb.py").write_text(FAKE_WANDB)
-    (folder / "lines").write_text('no json\n[1]\n{"event":"step","step":4,"loss":"nan"}\n')
+    (folder / "lines").write_text('no json\n[1]\n{"event":"step","step":4,"samples":32,"loss":"nan"}\n{"event":"eval","step":4,"loss":2.5,"accuracy":0.5,"labels":9}\n')
     done = succeed(["/bin/sh", "-c", f"{sys.executable} {BRIDGE} < {folder / 'lines'}"], PYTHONPATH=str(folder), CALLS=str(folder / "calls"))
     assert done.stderr.count("is no record") == 2, done
-    call = json.loads((folder / "calls").read_text())[-1]
-    assert math.isnan(float(call[1]["Train/Samples/train_loss"])) and call[2] == 4, call
+    call, evaluation = json.loads((folder / "calls").read_text())[-2:]
+    assert math.isnan(float(call[1]["Train/Samples/train_loss"])) and call[2] == 32, call
+    assert evaluation == ["log", {"Eval/Samples/eval_loss": "2.5", "Eval/Samples/eval_accuracy": "0.5", "zopt/eval_labels": "9", "zopt/eval_step": "4"}, 32], evaluation
 
 
 class Page(HTMLParser):

@@ -4,7 +4,8 @@ import json
 import numpy as np
 
 import tensors
-from harness import compile_plan, execute, expect_refusal, read_metrics, scratch, succeed, test
+from onnx_writer import BOOL, INT64, model, node, tensor, value
+from harness import MODELS, compile_plan, execute, expect_refusal, read_metrics, scratch, succeed, test
 
 SEQ = 64
 FLAGS = ("--micro-batch=2", f"--bind=seq={SEQ}", "--clip=1")
@@ -122,3 +123,57 @@ def resumed():
     run("--data", path, "--checkpoint-dir", folder / "D", steps=3)
     losses, weights, _ = run("--data", path, "--checkpoint-dir", folder / "D", "--resume", steps=8)
     assert losses == whole[0][3:] and weights == whole[1]
+
+
+@test("sft/I8: gpt2-tiny on completions alone follows PyTorch's recorded curve")
+def against_pytorch():
+    recorded = json.loads((MODELS / "gpt2-tiny" / "reference-sft.json").read_text())
+    folder, o = scratch("sft"), recorded["optimizer"]
+    data = write_lines(folder / "pairs.jsonl", [{"prompt": p, "completion": c} for p, c in recorded["pairs"]])
+    flags = (f"--lr={o['lr']!r}", f"--betas={o['betas'][0]!r},{o['betas'][1]!r}", f"--eps={o['eps']!r}", f"--weight-decay={o['weight_decay']!r}", f"--clip={recorded['clip']!r}")
+    # fp32 has the tolerances of reference.py; in f64 nothing is left but the order of sums.
+    for precision, ranks, stage, loss_tolerance, norm_tolerance in (("fp64", 1, 0, 1e-12, 1e-12), ("fp32", 2, 3, 1e-5, 1e-4)):
+        plan = compile_plan("gpt2-tiny", *flags, f"--zero-stage={stage}", f"--micro-batch={recorded['batch'] // ranks}", *(["--fp64"] if precision == "fp64" else []))
+        succeed(["zrun", plan, "--comm=local", "--nproc", ranks, "--threads", 1, "--data", data, "--steps", recorded["steps"], "--metrics", folder / precision])
+        steps = read_metrics(folder / precision)[1]
+        for key, tolerance in (("loss", loss_tolerance), ("grad_norm", norm_tolerance)):
+            theirs = recorded["runs"][precision][key]
+            assert len(steps) == len(theirs) == recorded["steps"]
+            error = max(abs(s[key] - t) / abs(t) for s, t in zip(steps, theirs))
+            assert error <= tolerance, f"{precision}: {key} differs from PyTorch's by {error:.3g} relative, more than {tolerance:g}"
+
+
+def attention_model():
+    """One head of attention under a mask over pairs of positions, and learned positions: what can keep packed rows apart."""
+    rng, width, vocabulary = np.random.default_rng(3), 16, 32
+    weights = {name: (rng.standard_normal(shape) * 0.3).astype(np.float32) for name, shape in
+               (("embed", (vocabulary, width)), ("place", (SEQ, width)), ("wq", (width, width)), ("wk", (width, width)), ("wv", (width, width)), ("head", (width, vocabulary)))}
+    nodes = [node("Gather", ["embed", "input_ids"], ["e"]), node("Gather", ["place", "position_ids"], ["p"]), node("Add", ["e", "p"], ["x"]),
+             node("MatMul", ["x", "wq"], ["q"]), node("MatMul", ["x", "wk"], ["k"]), node("MatMul", ["x", "wv"], ["v"]),
+             node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]), node("MatMul", ["q", "kt"], ["scores"]), node("Where", ["attention_mask", "scores", "hidden"], ["masked"]),
+             node("Softmax", ["masked"], ["weights"], axis=2), node("MatMul", ["weights", "v"], ["a"]), node("Add", ["x", "a"], ["y"]), node("MatMul", ["y", "head"], ["logits"])]
+    initializers = [tensor(name, array) for name, array in weights.items()] + [tensor("hidden", np.float32(-1e30).reshape(()))]
+    inputs = [value("input_ids", ["batch", SEQ], INT64), value("position_ids", ["batch", SEQ], INT64), value("attention_mask", ["batch", SEQ, SEQ], BOOL)]
+    return model(nodes, initializers, inputs, [value("logits", ["batch", SEQ, vocabulary])])
+
+
+@test("sft/--pack: rows that share a sequence train as rows that have one each")
+def packed():
+    folder = scratch("pack")
+    (folder / "model.onnx").write_bytes(attention_model())
+    random = np.random.default_rng(5)
+    rows = [([int(t) for t in random.integers(0, 32, n // 2)], [int(t) for t in random.integers(0, 32, n - n // 2)]) for n in (20, 30, 12, 14, 9, 40, 3, 24)]
+    data = write_lines(folder / "d.jsonl", [{"prompt": p, "completion": c} for p, c in rows])
+    curves = {}
+    for name, micro, flags in (("padded", 8, ()), ("packed", 3, ("--pack",))):
+        plan = folder / f"{name}.mlir"
+        succeed(["zopt", folder / "model.onnx", f"--micro-batch={micro}", "--lr=0.01", "-o", plan])
+        done = succeed(["zrun", plan, "--comm=local", "--threads", 1, "--data", data, "--steps", 5, "--metrics", folder / name, *flags])
+        curves[name] = read_metrics(folder / name)[1]
+    assert "8 rows are packed into 3 sequences of 64 tokens" in done.stderr, done
+    assert curves["padded"][0]["loss"] > curves["padded"][4]["loss"], curves["padded"]
+    for a, b in zip(curves["padded"], curves["packed"]):
+        for key, tolerance in (("loss", 1e-5), ("grad_norm", 1e-4)):
+            assert abs(a[key] - b[key]) <= tolerance * abs(a[key]), f"step {a['step']}: {key} {a[key]} padded, {b[key]} packed"
+    refused = execute(["zrun", compile_plan("gpt2-text", *FLAGS), "--comm=local", "--data", data, "--steps", 1, "--pack"])
+    expect_refusal(refused, 1, r"--pack puts several rows into one sequence, but the plan has no input attention_mask of \[batch, 64, 64\]")

@@ -109,3 +109,90 @@ module attributes {train.level = "step", train.mode = "gradient"} {
     return
   }
 }
+
+// -----
+
+// Evaluation reads what a micro-step reads, gives back scalars, and changes nothing.
+module attributes {train.level = "step", train.mode = "gradient"} {
+  train.state @zopt.loss_sum : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.count : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.lr : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.step : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.loss : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.norm : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.finite : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.gradient_scale : tensor<f32> {role = #train.role<scalar>}
+  train.state @w : tensor<2xf32> {role = #train.role<parameter>, trained}
+  func.func @micro_step(%s: tensor<f32> {train.name = "s"}) {
+    train.backward %s seed %s : tensor<f32>
+    %w = train.read_state @w : tensor<2xf32>
+    train.accumulate @w, %w : tensor<2xf32>
+    return
+  }
+  func.func @apply_step() {
+    %n = train.gradient_norm : tensor<f32>
+    return
+  }
+  func.func @eval_step(%s: tensor<f32> {train.name = "s"}) -> (tensor<f32> {train.name = "zopt.eval_loss_sum"}) {
+    return %s : tensor<f32>
+  }
+}
+
+// -----
+
+module attributes {train.level = "step", train.mode = "gradient"} {
+  train.state @zopt.loss_sum : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.count : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.lr : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.step : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.loss : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.norm : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.finite : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.gradient_scale : tensor<f32> {role = #train.role<scalar>}
+  train.state @w : tensor<2xf32> {role = #train.role<parameter>, trained}
+  func.func @micro_step(%s: tensor<f32> {train.name = "s"}) {
+    train.backward %s seed %s : tensor<f32>
+    %w = train.read_state @w : tensor<2xf32>
+    train.accumulate @w, %w : tensor<2xf32>
+    return
+  }
+  func.func @apply_step() {
+    %n = train.gradient_norm : tensor<f32>
+    return
+  }
+  // expected-error@+2 {{argument 0 has another train.name than that of @micro_step}}
+  // expected-error@+1 {{result 0 of @eval_step is no float scalar with a train.name}}
+  func.func @eval_step(%t: tensor<f32> {train.name = "t"}) -> tensor<f32> {
+    // expected-error@+1 {{does not belong in @eval_step}}
+    train.accumulate @zopt.count, %t : tensor<f32>
+    return %t : tensor<f32>
+  }
+}
+
+// -----
+
+module attributes {train.level = "step", train.mode = "gradient"} {
+  train.state @zopt.loss_sum : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.count : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.lr : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.step : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.loss : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.norm : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.finite : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.gradient_scale : tensor<f32> {role = #train.role<scalar>}
+  train.state @w : tensor<2xf32> {role = #train.role<parameter>, trained}
+  func.func @micro_step(%s: tensor<f32> {train.name = "s"}) {
+    train.backward %s seed %s : tensor<f32>
+    %w = train.read_state @w : tensor<2xf32>
+    train.accumulate @w, %w : tensor<2xf32>
+    return
+  }
+  func.func @apply_step() {
+    %n = train.gradient_norm : tensor<f32>
+    return
+  }
+  // expected-error@+1 {{@eval_step has other arguments than @micro_step}}
+  func.func @eval_step() {
+    return
+  }
+}

@@ -46,6 +46,7 @@ struct StepOptions {
   bool lossScaleConsecutiveHysteresis = false;
   double lossScaleMin = 1;
   std::string runSettings; // zrun's flags of a config, as zopt-record-settings takes them
+  bool evaluation = false; ///< of a training plan: @eval_step too
   bool raise = true; ///< raise expansions (attention, norms, ...) to one op
 };
 

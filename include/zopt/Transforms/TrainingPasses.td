@@ -86,6 +86,18 @@ def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
   let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect"];
 }
 
+def AddEvaluationPass : Pass<"zopt-add-evaluation", "::mlir::ModuleOp"> {
+  let summary = "adds @eval_step: forward and loss of @micro_step alone";
+  let description = [{
+    Runs right behind zopt-add-loss. `@eval_step` is a copy of what `@micro_step` does before `train.backward`, on the same inputs and parameters, with training mode off: dropout
+    gives its input, normalization takes the running averages in place of the batch's statistics (a graph that does not keep them is refused), and no state is written. Its results are scalars of one micro-batch of one rank: `zopt.eval_loss_sum`, the loss summed over the counted labels; `zopt.eval_count`,
+    their number; and with cross_entropy `zopt.eval_correct`, how many of them have the largest logit. The runtime adds them up over micro-batches and ranks.
+
+    The scale of fp16 is not in it. Never changes `@micro_step`. Numerics: each op's as in `@micro_step`.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect", "::mlir::func::FuncDialect"];
+}
+
 def MixedPrecisionPass : Pass<"zopt-mixed-precision", "::mlir::ModuleOp"> {
   let summary = "lowers the precision in which a graph computes";
   let description = [{

@@ -267,3 +267,51 @@ LogicalResult kernels::generateCrossEntropyStep(Context &context, train::CrossEn
   row.finish(1, 2);
   return success();
 }
+
+/// Two kernels: whether each row counts and no logit beats its label's; the sum of that. Bytes moved: the logits once.
+LogicalResult kernels::generateCountCorrect(Context &context, train::CountCorrectOp op) {
+  const TensorLayout &logits = context.operand(0);
+  Type type = train::getComputeType(logits.elementType);
+  Rows rows(logits.shape, {rowAccess(0, logits), perRowAccess(1, context.operand(1))});
+  const unsigned workspace = context.addWorkspace(rows.count() * type.getIntOrFloatBitWidth() / 8);
+  {
+    KernelBuilder kernel(context.context(), "correct_rows", context.target);
+    OpBuilder &b = kernel.builder;
+    View values = kernel.argument(rows.accesses[0], rows.shape()), labels = kernel.argument(rows.accesses[1], rows.shape());
+    View correct = kernel.linear(workspace, type, rows.count(), /*write=*/true);
+    kernel.spreadRow(rows.n);
+    Value outer = kernel.begin(rows.count(), grainFor(rows.n));
+    SmallVector<Value> at = kernel.delinearize(outer, rows.outer);
+    at.push_back(kernel.index(0));
+    Value counted, place;
+    std::tie(counted, place) = loadLabel(kernel, labels, at, op.getIgnoreIndex(), rows.n);
+    at.back() = place;
+    Value label = kernel.loadComputeScalar(values, at), labelLanes = kernel.broadcast(label);
+    Type i32 = b.getI32Type();
+    Value numbers = kernel.laneNumbers(i32), ones = kernel.splat(1, type), zeros = kernel.splat(0, type);
+    Value better = kernel.reduceRow(rows.n, Combine::Sum, type, [&](Value i, Lanes lanes) -> SmallVector<Value> {
+      at.back() = i;
+      Value x = kernel.loadCompute(values, at, lanes);
+      // Unordered too: a NaN is no logit to be beaten.
+      Value above = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::UGT, x, labelLanes);
+      Value equal = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::OEQ, x, labelLanes);
+      Value distance = arith::IndexCastOp::create(b, kernel.loc, i32, arith::SubIOp::create(b, kernel.loc, place, i));
+      Value isBefore = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::slt, numbers, kernel.broadcast(distance));
+      Value beats = arith::OrIOp::create(b, kernel.loc, above, arith::AndIOp::create(b, kernel.loc, equal, isBefore));
+      return {arith::SelectOp::create(b, kernel.loc, beats, ones, zeros)};
+    })[0];
+    Value isBest = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::OEQ, better, kernel.scalar(0, type));
+    Value isCorrect = arith::AndIOp::create(b, kernel.loc, counted, isBest);
+    kernel.storeScalar(arith::SelectOp::create(b, kernel.loc, isCorrect, kernel.scalar(1, type), kernel.scalar(0, type)), correct, outer);
+    context.add(kernel);
+  }
+  KernelBuilder kernel(context.context(), "correct_sum", context.target);
+  View correct = kernel.linear(workspace, type, rows.count()), count = kernel.linear(context.resultArgument(0), context.result(0).elementType, 1, /*write=*/true);
+  kernel.spreadRow(rows.count());
+  kernel.begin(1, 1);
+  Type f64 = kernel.builder.getF64Type();
+  Value sum = kernel.reduceRow(rows.count(), Combine::Sum, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> { return {kernel.convert(kernel.load(correct, i, lanes), f64)}; })[0];
+  kernel.storeRoundedScalar(sum, count, kernel.index(0));
+  context.add(kernel);
+  return success();
+}

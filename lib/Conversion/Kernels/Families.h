@@ -100,6 +100,7 @@ mlir::LogicalResult generateNormGrad(Context &context);
 mlir::LogicalResult generateCrossEntropy(Context &context, train::CrossEntropyOp op);
 mlir::LogicalResult generateCrossEntropyGrad(Context &context, train::CrossEntropyGradOp op);
 mlir::LogicalResult generateCrossEntropyStep(Context &context, train::CrossEntropyStepOp op);
+mlir::LogicalResult generateCountCorrect(Context &context, train::CountCorrectOp op);
 
 //===--- Matmul.cpp ---===//
 mlir::LogicalResult generateMatmul(Context &context, train::MatmulOp op);

@@ -43,7 +43,7 @@ bool KernelGenerator::acceptsStrides(Operation *op, unsigned index) {
     return index == 0;
   if (isa<train::BatchStatisticsOp, train::BatchNormSumsOp>(op))
     return false;
-  if (isa<train::CrossEntropyOp>(op))
+  if (isa<train::CrossEntropyOp, train::CountCorrectOp>(op))
     return index < 2;
   if (isa<train::CrossEntropyGradOp>(op))
     return index != 3;
@@ -75,6 +75,7 @@ static LogicalResult generateKernels(Context &context) {
       .Case([&](train::CrossEntropyOp op) { return generateCrossEntropy(context, op); })
       .Case([&](train::CrossEntropyGradOp op) { return generateCrossEntropyGrad(context, op); })
       .Case([&](train::CrossEntropyStepOp op) { return generateCrossEntropyStep(context, op); })
+      .Case([&](train::CountCorrectOp op) { return generateCountCorrect(context, op); })
       .Case([&](train::AttentionProbabilitiesOp op) { return generateAttentionProbabilities(context, op); })
       .Case([&](train::AttentionScoresGradOp op) { return generateAttentionScoresGrad(context, op); })
       .Case([&](train::BatchStatisticsOp op) { return generateBatchStatistics(context, op); })

@@ -124,6 +124,7 @@ LogicalResult Converter::convertTarget() {
   program.mode = stringAttribute("train.mode", "train");
   program.lossAverageGlobal = stringAttribute("train.loss_average", "global") == "global";
   program.sequenceLength = integerAttribute("train.sequence_length", 0);
+  program.flops = integerAttribute("train.flops", 0);
   if (auto rate = module->getAttrOfType<FloatAttr>("train.learning_rate"))
     program.learningRate = rate.getValueAsDouble();
   program.schedule = stringAttribute("train.schedule", "");

@@ -36,11 +36,18 @@ LogicalResult FunctionLowering::lowerArguments() {
     auto name = function.getArgAttrOfType<StringAttr>(index, "train.name");
     if (!name)
       return function.emitOpError("argument ") << index << " has no train.name";
+    auto type = cast<RankedTensorType>(argument.getType());
+    if (auto known = context.inputOf.find(name); known != context.inputOf.end()) {
+      if (known->second.second != type)
+        return function.emitOpError("argument ") << index << " is '" << name.getValue() << "' of " << type << ", which another function takes as " << known->second.second;
+      views[argument] = View::contiguous(known->second.first, type);
+      continue;
+    }
     if (context.module.lookupSymbol(name))
       return function.emitOpError("argument ") << index << " is named '" << name.getValue() << "', as is something else in the module";
-    auto type = cast<RankedTensorType>(argument.getType());
     StorageId storage = context.storages.create(name.getValue() + ".value", type.getNumElements() * getElementBytes(type.getElementType()), plan::MemoryClass::inputs, /*persistent=*/true);
     views[argument] = View::contiguous(storage, type);
+    context.inputOf[name] = {storage, type};
     bool isLabel = function.getArgAttr(index, "train.label") != nullptr;
     auto limit = function.getArgAttrOfType<IntegerAttr>(index, "train.limit");
     plan::InputOp::create(declarations, argument.getLoc(), name, plan::InputKindAttr::get(function.getContext(), isLabel ? plan::InputKind::label : plan::InputKind::input), getRef(storage),

@@ -77,6 +77,7 @@ struct LoweringContext {
   llvm::DenseMap<mlir::StringAttr, BucketHome *> bucketOf; // by the bucket's name
   llvm::DenseMap<mlir::StringAttr, BucketHome *> homeOf;   // by the parameter's
   llvm::DenseMap<mlir::StringAttr, StorageId> stateOf;     // states that are in no bucket
+  llvm::DenseMap<mlir::StringAttr, std::pair<StorageId, mlir::RankedTensorType>> inputOf; // by name: functions share what is named alike
   int64_t nextCollective = 0;
   bool keepCollectives = false;
 };

@@ -526,6 +526,14 @@ LogicalResult CrossEntropyStepOp::verify() {
   return verifyElement(*this, "loss", elementOf(getLoss()), getComputeType(elementOf(getLogits())));
 }
 
+LogicalResult CountCorrectOp::verify() {
+  if (failed(verifyRows(*this, getLogits())))
+    return failure();
+  if (failed(verifyShape(*this, "labels", shapeOf(getLabels()), shapeOf(getLogits()).drop_back())) || failed(verifyShape(*this, "count", shapeOf(getCount()), {}))) // (C1)
+    return failure();
+  return verifyElement(*this, "count", elementOf(getCount()), getComputeType(elementOf(getLogits())));
+}
+
 LogicalResult CrossEntropyGradOp::verify() {
   if (failed(verifyRows(*this, getLogits())) || failed(verifySmoothing(*this, getLabelSmoothing())))
     return failure();

@@ -10,7 +10,9 @@
 #include "zopt/Runtime/Core/File.h"
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
@@ -177,13 +179,13 @@ void removeLeftovers(const std::string &directory) {
   for (const std::string &name : *names) {
     bool ours = name.compare(0, std::strlen(kTagPrefix), kTagPrefix) == 0 &&
                 (endsWith(name, kPartial) || endsWith(name, kDeleting));
-    if (ours || name.compare(0, 11, "latest.tmp-") == 0)
+    if (ours || name.compare(0, 11, "latest.tmp-") == 0 || name.compare(0, 9, "best.tmp-") == 0)
       removeTree(directory + "/" + name);
   }
 }
 
 Status publishCheckpoint(const std::string &directory, CheckpointIndex &index, const std::vector<std::string> &shards,
-                         int64_t attempt, int64_t keep, std::vector<std::string> &removed) {
+                         int64_t attempt, const Retention &retention, std::vector<std::string> &removed) {
   const std::string tag = tagOf(index.step), path = directory + "/" + tag, partial = path + kPartial;
   index.shards.clear();
   for (const std::string &shard : shards) {
@@ -207,18 +209,11 @@ Status publishCheckpoint(const std::string &directory, CheckpointIndex &index, c
     return failure(partial, "rename");
   }
   ZOPT_RETURN_IF_FAILED(syncFolder(directory));
-  {
-    Result<OutputFile> latest = OutputFile::create(directory + "/latest");
-    if (latest.failed())
-      return latest.getStatus();
-    std::string text = tag + "\n";
-    ZOPT_RETURN_IF_FAILED(latest->append(text.data(), int64_t(text.size())));
-    ZOPT_RETURN_IF_FAILED(latest->commit());
-  }
+  ZOPT_RETURN_IF_FAILED(replaceFile(directory + "/latest", tag + "\n"));
   ZOPT_RETURN_IF_FAILED(syncFolder(directory));
   removeTree(partial);
   removeTree(path + kDeleting);
-  if (keep <= 0)
+  if (retention.keep <= 0)
     return success();
   Result<std::vector<std::string>> tags = listCheckpoints(directory);
   if (tags.failed())
@@ -227,11 +222,50 @@ Status publishCheckpoint(const std::string &directory, CheckpointIndex &index, c
   // not counted.
   int64_t kept = 0;
   for (const std::string &each : *tags)
-    if (stepOfTag(each) <= index.step && ++kept > keep) {
+    if (int64_t step = stepOfTag(each);
+        step <= index.step && step != retention.protectedStep && ++kept > retention.keep) {
       removeCheckpoint(directory + "/" + each);
       removed.push_back(each);
     }
   return success();
+}
+
+std::string formatBest(const BestCheckpoint &best) {
+  if (best.step < 0)
+    return "";
+  char loss[40];
+  std::snprintf(loss, sizeof loss, "%.17g", best.loss);
+  return tagOf(best.step) + "\n" + loss + "\n";
+}
+
+BestCheckpoint parseBest(const std::string &text) {
+  const size_t line = text.find('\n');
+  BestCheckpoint best;
+  if (line == std::string::npos)
+    return best;
+  const char *begin = text.c_str() + line + 1;
+  char *end = nullptr;
+  const double loss = std::strtod(begin, &end);
+  const int64_t step = stepOfTag(text.substr(0, line));
+  if (step >= 0 && end != begin && !std::isnan(loss))
+    best = {step, loss};
+  return best;
+}
+
+BestCheckpoint readBest(const std::string &directory) {
+  std::string text;
+  if (FILE *file = std::fopen((directory + "/best").c_str(), "re")) {
+    char data[256];
+    text.assign(data, std::fread(data, 1, sizeof data, file));
+    std::fclose(file);
+  }
+  BestCheckpoint best = parseBest(text);
+  return exists(directory + "/" + tagOf(best.step) + "/" + kIndexName) ? best : BestCheckpoint();
+}
+
+Status writeBest(const std::string &directory, const BestCheckpoint &best) {
+  ZOPT_RETURN_IF_FAILED(replaceFile(directory + "/best", formatBest(best)));
+  return syncFolder(directory);
 }
 
 } // namespace zopt::runtime

@@ -190,7 +190,8 @@ Status CheckpointSaver::exchange(const std::vector<uint8_t> &words, int64_t step
     allWritten &= told == Stage::Written;
     due |= (each & kRequested) != 0;
   }
-  due |= options.everySteps > 0 && step > 0 && step % options.everySteps == 0 && step != dueStep;
+  due |= options.everySteps > 0 && step > 0 && step % options.everySteps == 0 && step != dueStep &&
+         !(active && step == currentStep);
   dueStep = step;
   if (active && !anyRuns) {
     if (anyFailed) {
@@ -223,7 +224,7 @@ Status CheckpointSaver::publish(int64_t number) {
   std::vector<std::string> shards;
   for (int rank = 0; rank < communicator.size(); ++rank)
     shards.push_back(shardName(rank, communicator.size()));
-  return publishCheckpoint(options.directory, index, shards, number, options.keep, removed);
+  return publishCheckpoint(options.directory, index, shards, number, {options.keep, protectedStep}, removed);
 }
 
 Status CheckpointSaver::finish(std::optional<SaveResult> &result) {

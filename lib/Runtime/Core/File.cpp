@@ -134,6 +134,14 @@ Status OutputFile::commit() {
   return success();
 }
 
+Status replaceFile(const std::string &path, const std::string &content) {
+  Result<OutputFile> file = OutputFile::create(path);
+  if (file.failed())
+    return file.getStatus();
+  ZOPT_RETURN_IF_FAILED(file->append(content.data(), int64_t(content.size())));
+  return file->commit();
+}
+
 Status checkWritable(const std::string &path) {
   struct stat information;
   if (::stat(path.c_str(), &information) == 0 && S_ISDIR(information.st_mode))

@@ -47,7 +47,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Kernel, symbol, blockThreads, blockIterations
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, norms, rates, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Sequence, name, commands)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Program, version, planHash, model, mode, target, cpu, features, libraries, worldSize,
-                                   threads, microBatch, accumSteps, sequenceLength, lossAverageGlobal, learningRate,
+                                   threads, microBatch, accumSteps, sequenceLength, flops, lossAverageGlobal, learningRate,
                                    schedule, compiled, run, arenas, buffers, weightFiles, states, buckets, inputs,
                                    outputs, kernels, sharedObject, sequences, peakByClass)
 

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "DataFile.h"
+#include "Packing.h"
 #include "DatasetKinds.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
@@ -67,11 +68,11 @@ constexpr TokenFileKind kTokenFileKinds[] = {{20240520, 1, TokenType::UInt16, "G
 
 } // namespace
 
-Result<TextInputs> findTextInputs(const std::string &path, const Program &program) {
+Result<TextInputs> findTextInputs(const std::string &path, const Program &program, bool withPairMask) {
   TextInputs text;
   for (size_t i = 0; i < program.inputs.size(); ++i) {
     const Input &input = program.inputs[i];
-    if (isMadeInput(input))
+    if (isMadeInput(input) || (withPairMask && !input.shape.empty() && isPairMask(input, input.shape.back())))
       continue;
     bool isSequence = input.shape.size() == 2 && !isFloat(input.type) && input.type != DataType::Bool;
     int &slot = input.kind == InputKind::Label ? text.labels : text.tokens;

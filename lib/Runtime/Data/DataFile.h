@@ -38,8 +38,8 @@ struct TextInputs {
   int64_t sequence = 0;
   int64_t vocabulary = 0; // 0 where the plan does not tell
 };
-/// `path` is for messages.
-Result<TextInputs> findTextInputs(const std::string &path, const Program &program);
+/// `path` is for messages. `withPairMask`: a mask over pairs of positions (Packing.h) is made by the caller.
+Result<TextInputs> findTextInputs(const std::string &path, const Program &program, bool withPairMask = false);
 
 Result<DataFile> openSafetensorsData(const std::string &path, const Program &program);
 Result<DataFile> openBytesData(const std::string &path, const Program &program, bool askedFor);

@@ -13,9 +13,22 @@
 
 namespace zopt::runtime {
 
+/// Whether rows can be left out of the loss.
+static bool canIgnoreRows(const Program &program) {
+  bool any = false;
+  for (const Input &input : program.inputs)
+    if (input.kind == InputKind::Label) {
+      if (!input.hasIgnoreIndex)
+        return false;
+      any = true;
+    }
+  return any;
+}
+
 Dataset::Dataset(const Program &program, const DatasetOptions &options)
-    : inputs(program.inputs), world(program.worldSize), micro(program.microBatch), accumulation(program.accumSteps),
-      batch(program.worldSize * program.microBatch * program.accumSteps), keepsRemainder(program.mode == "forward") {}
+    : inputs(program.inputs), world(program.worldSize), micro(program.microBatch),
+      accumulation(options.evaluation ? 1 : program.accumSteps), batch(world * micro * accumulation),
+      keepsRemainder(options.evaluation ? canIgnoreRows(program) : program.mode == "forward") {}
 
 Result<std::unique_ptr<Dataset>> Dataset::open(const Program &program, const DatasetOptions &options) {
   for (const Input &input : program.inputs)
@@ -23,14 +36,14 @@ Result<std::unique_ptr<Dataset>> Dataset::open(const Program &program, const Dat
       return inputError(program.model, ": input ", input.name, " of shape ", shapeText(input.shape),
                         " does not begin with the micro-batch of ", program.microBatch, ", so samples cannot be put into it");
   if (options.files.empty() && options.jsonl.given)
-    return usageError("--bad-records, --long-rows and --pad-token apply to jsonl, but there is no --data");
+    return usageError("--bad-records, --long-rows, --pad-token and --pack apply to jsonl, but there is no --data");
   if (options.files.empty())
     return openSyntheticDataset(program, options);
   Result<DataFormat> format = formatOfFiles(options);
   if (format.failed())
     return format.getStatus();
   if (options.jsonl.given && *format != DataFormat::Jsonl)
-    return usageError("--bad-records, --long-rows and --pad-token apply to jsonl, but ", options.files.front(), " is none");
+    return usageError("--bad-records, --long-rows, --pad-token and --pack apply to jsonl, but ", options.files.front(), " is none");
   return *format == DataFormat::Jsonl ? openJsonlDataset(program, options) : openFileDataset(program, options);
 }
 
@@ -68,6 +81,17 @@ Status Dataset::fill(int64_t step, int64_t microStep, int64_t rank, void *const 
   for (size_t i = 0; i < inputs.size(); ++i)
     ZOPT_RETURN_IF_FAILED(fillInput(i, step, microStep, rank, destinations[i]));
   return success();
+}
+
+void Dataset::ignoreRows(int64_t from, void *const *destinations) const {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Input &input = inputs[i];
+    if (input.kind != InputKind::Label || !input.hasIgnoreIndex)
+      continue;
+    const int64_t elements = elementCount(input.shape);
+    for (int64_t k = elements / micro * from; k < elements; ++k)
+      storeInteger(input.type, destinations[i], k, input.ignoreIndex);
+  }
 }
 
 Status Dataset::fillInput(size_t, int64_t, int64_t, int64_t, void *) const { return success(); }

@@ -6,13 +6,14 @@
 //===----------------------------------------------------------------------===//
 //
 // Every line is parsed when the data is opened, so that bad ones are known before step 1 and the number of samples does
-// not depend on what a run happens to visit. What stays in memory is where each sample begins, 16 bytes a sample; a
+// not depend on what a run happens to visit. What stays in memory is where each record begins, 24 bytes each; a
 // batch parses its lines again.
 //
 //===----------------------------------------------------------------------===//
 
 #include "DataFile.h"
 #include "DatasetKinds.h"
+#include "Packing.h"
 #include "StoredDataset.h"
 #include "ValueRange.h"
 #include "zopt/Runtime/Core/DataType.h"
@@ -94,14 +95,38 @@ private:
       : StoredDataset(program, options), options(options.jsonl), labelShift(options.labelShift),
         shifts(options.labelShift != LabelShift::Keep) {}
 
+  struct Row {
+    int64_t offset, bytes, length; // of the line; tokens that are taken of it
+  };
+
   Status chooseInputs(const Program &program, const std::string &path);
   Status openFile(const std::string &path);
   /// What is wrong with the line, or nothing; `record` holds it.
   std::string read(std::string_view line, JsonlRecord &record) const;
-  Status readSample(int64_t sample, std::string &line, JsonlRecord &record) const;
+  Status readRow(size_t file, int64_t row, std::string &line, JsonlRecord &record) const;
+  /// Calls `use` with each record of a sample, the only one where rows are not packed.
+  template <typename Use>
+  Status forRecords(int64_t sample, std::string &line, JsonlRecord &record, Use use) const {
+    const size_t file = fileOf(sample);
+    const int64_t number = sample - firstSamples[file];
+    const int64_t begin = options.pack ? firstRows[file][size_t(number)] : number, end = options.pack ? firstRows[file][size_t(number + 1)] : number + 1;
+    for (int64_t row = begin; row < end; ++row) {
+      ZOPT_RETURN_IF_FAILED(readRow(file, row, line, record));
+      use(record);
+    }
+    return success();
+  }
   /// The label of position `position` of a sample, in the graph's alignment.
   int64_t labelAt(const JsonlRecord &record, int64_t position) const;
-  void store(const JsonlRecord &record, int64_t row, void *const *destinations) const;
+  /// Writes one record from position `begin` of a row on.
+  void store(const JsonlRecord &record, int64_t row, int64_t begin, void *const *destinations) const;
+  /// Writes what stands behind `used` positions of a row.
+  void pad(int64_t row, int64_t used, void *const *destinations) const;
+  /// What keeps packed rows apart is there, and so are their positions; otherwise it says what is not.
+  Status checkPacking(const std::string &path);
+  /// Makes samples of a file's rows.
+  void packFile(const std::vector<Row> &found);
+  int64_t lengthOf(const JsonlRecord &record) const { return std::min(int64_t(record.tokens().size()), text.sequence); }
   void writeNotes(const DatasetOptions &all);
 
   /// An input beside tokens and labels, and the record's key for it.
@@ -110,10 +135,6 @@ private:
     JsonlRecord::Key key;
     bool isOfRows; // of micro-batch x sequence; otherwise it is made
   };
-  struct Row {
-    int64_t offset, bytes;
-  };
-
   JsonlOptions options;
   LabelShift labelShift;
   bool shifts;
@@ -121,9 +142,11 @@ private:
   std::vector<Companion> companions;
   std::vector<ValueRange> ranges; // one an input
   std::vector<InputFile> files;
-  std::vector<std::vector<Row>> rows; // one list a file
+  std::vector<std::vector<Row>> rows; // one list a file; packed: in the order of samples
+  std::vector<std::vector<int64_t>> firstRows; // packed: of each sample of a file, and the end
+  int pairMask = -1;                           // the input that keeps packed rows apart
   std::vector<std::string> problems;  // the first ones
-  int64_t records = 0, bad = 0, truncated = 0, dropped = 0, padded = 0, uncounted = 0;
+  int64_t records = 0, bad = 0, truncated = 0, dropped = 0, padded = 0, uncounted = 0, packedTokens = 0;
 };
 
 Result<std::unique_ptr<Dataset>> JsonlDataset::open(const Program &program, const DatasetOptions &options) {
@@ -155,7 +178,7 @@ Result<std::unique_ptr<Dataset>> JsonlDataset::open(const Program &program, cons
 }
 
 Status JsonlDataset::chooseInputs(const Program &program, const std::string &path) {
-  Result<TextInputs> found = findTextInputs(path, program);
+  Result<TextInputs> found = findTextInputs(path, program, /*withPairMask=*/true);
   if (found.failed())
     return found.getStatus();
   text = *found;
@@ -170,12 +193,23 @@ Status JsonlDataset::chooseInputs(const Program &program, const std::string &pat
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (int(i) == text.tokens || int(i) == text.labels)
       continue;
+    if (isPairMask(inputs[i], text.sequence)) {
+      pairMask = int(i);
+      continue;
+    }
     ZOPT_RETURN_IF_FAILED(checkMadeInput(program.model, inputs[i]));
     JsonlRecord::Key key = inputs[i].name == "attention_mask"   ? JsonlRecord::AttentionMask
                            : inputs[i].name == "token_type_ids" ? JsonlRecord::TokenTypeIds
                                                                 : JsonlRecord::PositionIds;
     companions.push_back({i, key, inputs[i].shape == inputs[size_t(text.tokens)].shape});
   }
+  return options.pack ? checkPacking(path) : success();
+}
+
+Status JsonlDataset::checkPacking(const std::string &path) {
+  if (pairMask < 0)
+    return inputError(path, ": --pack puts several rows into one sequence, but the plan has no input attention_mask of [batch, ", text.sequence, ", ", text.sequence, "] or [batch, 1, ", text.sequence, ", ", text.sequence,
+                      "] that could keep them apart; without --pack rows are padded");
   return success();
 }
 
@@ -241,13 +275,41 @@ Status JsonlDataset::openFile(const std::string &path) {
         counts = labelAt(record, i) != inputs[size_t(text.labels)].ignoreIndex;
       uncounted += !counts;
     }
-    found.push_back({lines.begin, lines.length});
+    found.push_back({lines.begin, lines.length, std::min(count, text.sequence)});
   }
-  addFile(int64_t(found.size()));
-  found.shrink_to_fit();
-  rows.push_back(std::move(found));
+  if (options.pack) {
+    packFile(found);
+  } else {
+    addFile(int64_t(found.size()));
+    found.shrink_to_fit();
+    rows.push_back(std::move(found));
+  }
   files.push_back(std::move(*file));
   return success();
+}
+
+void JsonlDataset::packFile(const std::vector<Row> &found) {
+  std::vector<int64_t> lengths;
+  for (const Row &row : found)
+    lengths.push_back(row.length);
+  const std::vector<int64_t> samples = packRows(lengths, text.sequence);
+  int64_t count = 0;
+  for (int64_t sample : samples)
+    count = std::max(count, sample + 1);
+  std::vector<int64_t> firsts(size_t(count + 1));
+  for (int64_t sample : samples)
+    ++firsts[size_t(sample + 1)];
+  for (size_t i = 1; i < firsts.size(); ++i)
+    firsts[i] += firsts[i - 1];
+  std::vector<int64_t> next(firsts.begin(), firsts.end() - 1);
+  std::vector<Row> ordered(found.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    ordered[size_t(next[size_t(samples[i])]++)] = found[i];
+    packedTokens += found[i].length;
+  }
+  addFile(count);
+  rows.push_back(std::move(ordered));
+  firstRows.push_back(std::move(firsts));
 }
 
 void JsonlDataset::writeNotes(const DatasetOptions &all) {
@@ -268,7 +330,17 @@ void JsonlDataset::writeNotes(const DatasetOptions &all) {
   if (uncounted > 0)
     noteLines.push_back(concat(what, ": ", many(uncounted, "row has", "rows have"), " no label that counts",
                                truncated > 0 ? " (a prompt that fills the sequence leaves none)" : ""));
-  bool hasMask = std::any_of(companions.begin(), companions.end(), [](const Companion &companion) {
+  if (options.pack) {
+    size_t count = 0;
+    for (const std::vector<Row> &file : rows)
+      count += file.size();
+    const bool hasPositions = std::any_of(companions.begin(), companions.end(), [](const Companion &companion) { return companion.isOfRows && companion.key == JsonlRecord::PositionIds; });
+    noteLines.push_back(concat(what, ": ", many(int64_t(count), "row is", "rows are"), " packed into ", many(sampleCount, "sequence", "sequences"), " of ", text.sequence, " tokens, ",
+                               sampleCount > 0 ? 100 * packedTokens / (sampleCount * text.sequence) : 0, "% of which are theirs",
+                               hasPositions ? "" : "; the plan has no position_ids, so positions go on from row to row"));
+    return;
+  }
+  bool hasMask = pairMask >= 0 || std::any_of(companions.begin(), companions.end(), [](const Companion &companion) {
     return companion.isOfRows && companion.key == JsonlRecord::AttentionMask;
   });
   if (padded > 0 && !hasMask)
@@ -284,11 +356,10 @@ int64_t JsonlDataset::labelAt(const JsonlRecord &record, int64_t position) const
   return label == kUncountedLabel ? input.ignoreIndex : label;
 }
 
-void JsonlDataset::store(const JsonlRecord &record, int64_t row, void *const *destinations) const {
-  const int64_t length = text.sequence, count = std::min(int64_t(record.tokens().size()), length), first = row * length;
-  for (int64_t i = 0; i < length; ++i) {
-    storeInteger(inputs[size_t(text.tokens)].type, destinations[text.tokens], first + i,
-                 i < count ? record.tokens()[size_t(i)] : options.padToken);
+void JsonlDataset::store(const JsonlRecord &record, int64_t row, int64_t begin, void *const *destinations) const {
+  const int64_t count = lengthOf(record), first = row * text.sequence + begin;
+  for (int64_t i = 0; i < count; ++i) {
+    storeInteger(inputs[size_t(text.tokens)].type, destinations[text.tokens], first + i, record.tokens()[size_t(i)]);
     if (text.labels >= 0)
       storeInteger(inputs[size_t(text.labels)].type, destinations[text.labels], first + i, labelAt(record, i));
   }
@@ -296,20 +367,31 @@ void JsonlDataset::store(const JsonlRecord &record, int64_t row, void *const *de
     if (!companion.isOfRows)
       continue;
     const std::vector<int64_t> *values = record.find(companion.key);
-    const bool isMask = companion.key == JsonlRecord::AttentionMask,
-               isPosition = companion.key == JsonlRecord::PositionIds;
-    for (int64_t i = 0; i < length; ++i)
+    for (int64_t i = 0; i < count; ++i)
       storeInteger(inputs[companion.input].type, destinations[companion.input], first + i,
-                   i < count && values ? (*values)[size_t(i)]
-                   : isMask            ? i < count
-                   : isPosition        ? i
-                                       : 0);
+                   values                                        ? (*values)[size_t(i)]
+                   : companion.key == JsonlRecord::AttentionMask ? 1
+                   : companion.key == JsonlRecord::PositionIds   ? i
+                                                                 : 0);
   }
 }
 
-Status JsonlDataset::readSample(int64_t sample, std::string &line, JsonlRecord &record) const {
-  const size_t file = fileOf(sample);
-  const Row &place = rows[file][size_t(sample - firstSamples[file])];
+void JsonlDataset::pad(int64_t row, int64_t used, void *const *destinations) const {
+  const int64_t first = row * text.sequence;
+  for (int64_t i = used; i < text.sequence; ++i) {
+    storeInteger(inputs[size_t(text.tokens)].type, destinations[text.tokens], first + i, options.padToken);
+    if (text.labels >= 0)
+      storeInteger(inputs[size_t(text.labels)].type, destinations[text.labels], first + i,
+                   inputs[size_t(text.labels)].ignoreIndex);
+    for (const Companion &companion : companions)
+      if (companion.isOfRows)
+        storeInteger(inputs[companion.input].type, destinations[companion.input], first + i,
+                     companion.key == JsonlRecord::PositionIds ? i : 0);
+  }
+}
+
+Status JsonlDataset::readRow(size_t file, int64_t row, std::string &line, JsonlRecord &record) const {
+  const Row &place = rows[file][size_t(row)];
   line.resize(size_t(place.bytes));
   ZOPT_RETURN_IF_FAILED(files[file].read(place.offset, line.data(), place.bytes));
   if (std::string problem = read(line, record); !problem.empty())
@@ -321,12 +403,23 @@ Status JsonlDataset::readSample(int64_t sample, std::string &line, JsonlRecord &
 Status JsonlDataset::fill(int64_t step, int64_t microStep, int64_t rank, void *const *destinations) const {
   JsonlRecord record;
   std::string line;
+  std::vector<int64_t> lengths;
   for (const Companion &companion : companions)
     if (!companion.isOfRows)
       makeInput(inputs[companion.input], destinations[companion.input]);
   for (int64_t row = 0; row < micro; ++row) {
-    ZOPT_RETURN_IF_FAILED(readSample(sampleAt(step, microStep, rank, row), line, record));
-    store(record, row, destinations);
+    int64_t used = 0;
+    lengths.clear();
+    ZOPT_RETURN_IF_FAILED(forRecords(sampleAt(step, microStep, rank, row), line, record, [&](const JsonlRecord &each) {
+      store(each, row, used, destinations);
+      lengths.push_back(lengthOf(each));
+      used += lengths.back();
+    }));
+    pad(row, used, destinations);
+    if (pairMask >= 0) {
+      const Input &mask = inputs[size_t(pairMask)];
+      storePairMask(mask.type, static_cast<char *>(destinations[pairMask]) + row * text.sequence * text.sequence * sizeOf(mask.type), lengths, text.sequence, /*causal=*/shifts); // labels of their own places may look both ways
+    }
   }
   return success();
 }
@@ -339,16 +432,15 @@ Status JsonlDataset::checkFirstBatch() const {
   std::string line;
   int64_t counted = 0, same = 0, next = 0;
   for (int64_t position = 0; position < std::min(batch, sampleCount); ++position) {
-    ZOPT_RETURN_IF_FAILED(readSample(order.at(0, position), line, record));
-    if (record.isPromptAndCompletion())
-      continue;
-    for (size_t i = 0; i + 1 < record.labels().size(); ++i) {
-      if (record.labels()[i] == kUncountedLabel)
-        continue;
-      ++counted;
-      same += record.labels()[i] == record.tokens()[i];
-      next += record.labels()[i] == record.tokens()[i + 1];
-    }
+    ZOPT_RETURN_IF_FAILED(forRecords(order.at(0, position), line, record, [&](const JsonlRecord &each) {
+      for (size_t i = 0; i + 1 < each.labels().size() && !each.isPromptAndCompletion(); ++i) {
+        if (each.labels()[i] == kUncountedLabel)
+          continue;
+        ++counted;
+        same += each.labels()[i] == each.tokens()[i];
+        next += each.labels()[i] == each.tokens()[i + 1];
+      }
+    }));
   }
   if (counted > 0 && next * 100 >= counted * 95 && same * 100 < counted * 95)
     return inputError(files.front().path(), ": labels: ", next, " of the first batch's ", counted,

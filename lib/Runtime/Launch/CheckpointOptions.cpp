@@ -17,6 +17,8 @@ void addCheckpointFlags(CLI::App &app, CheckpointOptions &options) {
                  "Save checkpoints here: at the end, at SIGTERM, SIGUSR1 and SIGUSR2, and as --checkpoint-every says");
   app.add_option("--checkpoint-every", options.texts.every, "Steps between checkpoints, or minutes (10min)");
   app.add_option("--keep", options.keep, "Checkpoints to keep, 0 for all (2)")->check(CLI::NonNegativeNumber);
+  app.add_flag("--keep-best", options.keepBest,
+               "Save after an evaluation with the least loss so far, and keep that beside the --keep newest");
   app.add_flag(
       "--resume{newest}", options.texts.resume,
       "Go on from the newest checkpoint of --checkpoint-dir; =auto: if there is one; =D or =D/TAG: from there");
@@ -64,6 +66,8 @@ Status readCheckpointFlags(CheckpointOptions &options) {
       (options.resume == CheckpointOptions::Resume::Auto || options.resume == CheckpointOptions::Resume::Newest))
     return usageError("--resume", resume == "auto" ? "=auto" : "",
                       " looks in --checkpoint-dir, which is not given (--resume=D reads from D)");
+  if (options.keepBest && options.directory.empty())
+    return usageError("--keep-best keeps a checkpoint, but there is no --checkpoint-dir");
   if (options.maxRestarts > 0 && options.directory.empty())
     return usageError("--max-restarts goes on from checkpoints, but there is no --checkpoint-dir");
   options.allowChange.insert(options.texts.allowChange.begin(), options.texts.allowChange.end());

@@ -8,8 +8,10 @@
 #include "zopt/Runtime/Launch/Checkpoints.h"
 #include "zopt/Runtime/Core/Fingerprint.h"
 #include "zopt/Runtime/Core/StopRequest.h"
+#include "zopt/Runtime/Launch/Patience.h"
 #include <algorithm>
 #include <sys/stat.h>
+#include <utility>
 
 namespace zopt::runtime {
 
@@ -17,19 +19,6 @@ namespace {
 
 /// Saves in a row that fail before a run ends.
 constexpr int kFailuresInARow = 3;
-
-/// While ranks load and save, none of them is late.
-class Patience {
-public:
-  Patience(Communicator &communicator, double usual) : communicator(communicator), usual(usual) {
-    communicator.setTimeout(std::max(usual, 86400.0));
-  }
-  ~Patience() { communicator.setTimeout(usual); }
-
-private:
-  Communicator &communicator;
-  const double usual;
-};
 
 bool isFile(const std::string &path) {
   struct stat information;
@@ -142,6 +131,8 @@ Status RankCheckpoints::open() {
       dataFiles.push_back(concat(fingerprint.size, " ", fingerprint.text.empty() ? "-" : fingerprint.text, " ",
                                  path.substr(path.rfind('/') + 1)));
     }
+  if (!options.directory.empty())
+    ZOPT_RETURN_IF_FAILED(readBest());
   return resume();
 }
 
@@ -268,6 +259,7 @@ Status RankCheckpoints::makeSaver(Executor &executor) {
   if (made.failed())
     return made.getStatus();
   saver = std::move(*made);
+  saver->protect(best.step);
   if (!resumedPath.empty() && resumedPath.rfind(options.directory + "/", 0) == 0)
     saver->resumedFrom(start.step);
   return success();
@@ -282,11 +274,62 @@ uint8_t RankCheckpoints::word() {
   return 0;
 }
 
+Status RankCheckpoints::begin(int64_t done) {
+  return saver->begin(done, [&](CheckpointIndex &index) {
+    index.learningRate = run.program.learningRate;
+    index.seed = run.options.seed;
+    index.data = dataPosition(done);
+  });
+}
+
+Status RankCheckpoints::readBest() {
+  std::string text;
+  if (root && options.keepBest)
+    text = formatBest(runtime::readBest(options.directory));
+  ZOPT_RETURN_IF_FAILED(communicator.broadcast("best checkpoint", text));
+  best = parseBest(text);
+  return success();
+}
+
+Status RankCheckpoints::evaluated(double loss, int64_t done) {
+  if (!saver || !options.keepBest || !(loss < best.loss))
+    return success(); // nor is NaN the best of anything
+  Patience patience(communicator, run.options.timeoutSeconds);
+  // It must be this step that is saved: what is in flight of another is waited for.
+  std::optional<SaveResult> result;
+  ZOPT_RETURN_IF_FAILED(saver->finish(result));
+  ZOPT_RETURN_IF_FAILED(took(result));
+  best = {done, loss};
+  bestUnderWay = best;
+  if (saver->lastStep() != done)
+    return begin(done);
+  // It was saved already.
+  SaveResult there;
+  there.step = done;
+  return recordBest(there);
+}
+
+Status RankCheckpoints::recordBest(const SaveResult &result) {
+  if (!bestUnderWay || bestUnderWay->step != result.step)
+    return success();
+  BestCheckpoint saved = *std::exchange(bestUnderWay, std::nullopt);
+  if (result.failure.failed()) {
+    best = {}; // the next evaluation tries again
+    return success();
+  }
+  saver->protect(saved.step);
+  if (root)
+    if (Status written = writeBest(options.directory, saved); written.failed())
+      reportNote("warning: " + written.message());
+  return success();
+}
+
 Status RankCheckpoints::took(const std::optional<SaveResult> &result) {
   if (!result)
     return success();
   if (root)
     report(*result);
+  ZOPT_RETURN_IF_FAILED(recordBest(*result));
   failures = result->failure.failed() ? failures + 1 : 0;
   if (failures >= kFailuresInARow)
     return Status(Error{ErrorKind::Runtime, 0, "", "",
@@ -318,11 +361,7 @@ Status RankCheckpoints::finish(int64_t done) {
   ZOPT_RETURN_IF_FAILED(saver->finish(result));
   ZOPT_RETURN_IF_FAILED(took(result));
   if (saver->lastStep() != done) {
-    ZOPT_RETURN_IF_FAILED(saver->begin(done, [&](CheckpointIndex &index) {
-      index.learningRate = run.program.learningRate;
-      index.seed = run.options.seed;
-      index.data = dataPosition(done);
-    }));
+    ZOPT_RETURN_IF_FAILED(begin(done));
     std::optional<SaveResult> last;
     ZOPT_RETURN_IF_FAILED(saver->finish(last));
     ZOPT_RETURN_IF_FAILED(took(last));

@@ -60,9 +60,14 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   const CLI::Option *jsonlFlags[] = {
   app.add_option("--bad-records", badRecords, "stop or skip: what a bad record of jsonl means (stop)")->check(CLI::IsMember({"stop", "skip"})),
   app.add_option("--long-rows", longRows, "truncate or drop rows of jsonl that are longer than the plan's sequence (truncate)")->check(CLI::IsMember({"truncate", "drop"})),
-  app.add_option("--pad-token", options.data.jsonl.padToken, "Token behind rows of jsonl that are shorter (0)")};
+  app.add_option("--pad-token", options.data.jsonl.padToken, "Token behind rows of jsonl that are shorter (0)"),
+  app.add_flag("--pack", options.data.jsonl.pack, "Put several rows of jsonl into one sequence, where the plan's attention_mask keeps them apart")};
+  app.add_option("--eval-data", options.evaluation.files, "Held-out samples, as --data: their loss is measured during training, by a plan of zopt --eval")->expected(1, -1);
+  auto *evalEvery = app.add_option("--eval-every", options.evaluationEvery, "Steps between evaluations (an epoch); there is one more at the end")->check(CLI::PositiveNumber);
+  auto *evalSteps = app.add_option("--eval-steps", options.evaluationSteps, "Batches of an evaluation, one of a micro-batch a rank each (all of the data)")->check(CLI::PositiveNumber);
   app.add_option("--steps", options.steps, "Steps to run (one epoch; 100 of synthetic data)")->check(CLI::PositiveNumber);
   app.add_option("--epochs", options.epochs, "Epochs to run")->check(CLI::PositiveNumber);
+  app.add_option("--num-workers", options.workers, "Threads of a rank that read batches ahead; they change no batch (0: read between steps)")->check(CLI::Range(0, 1024));
   app.add_flag("--shuffle", options.data.shuffle, "Visit samples in random order");
   app.add_option("--seed", options.seed, "Of the shuffle, of --init and of dropout (0)");
 
@@ -81,6 +86,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--csv", options.csv, "Write the steps as a table of comma-separated values");
   app.add_option("--tensorboard", options.tensorBoard, "Write the steps as TensorBoard's event files into this folder");
   app.add_option("--prometheus", options.prometheusPort, "Answer on this port of 127.0.0.1, where rank 0 is, with the last step")->check(CLI::Range(1, 65535));
+  app.add_option("--peak-flops", options.peakFlops, "What a device (a rank) can do at most, floating-point operations a second, for MFU (by the GPU's model, where it is known)")->check(CLI::PositiveNumber);
   app.add_option("--on-metrics", options.onMetrics, "Start this command and write each record of --metrics to its input");
   app.add_option("--wandb", options.wandb, "Give each record to Weights & Biases: project=P,group=G,team=T,name=N");
   app.add_option("--print-every", options.printEvery,
@@ -94,6 +100,7 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   app.add_option("--outputs", options.outputs, "Write the outputs of a forward plan, safetensors");
   auto *reportOption = app.add_flag("--memory-report{text}", report, "Print planned and measured peak of each tier; =json as JSON")->check(CLI::IsMember({"json", "text"}));
   app.add_option("--trace", options.trace, "Write a Chrome trace of one step of every rank");
+  app.add_option("--comm-log", options.commLog, "Write what collectives of each kind and size took, JSON, and print it as a table; on a GPU steps are then issued command by command");
   app.add_option("--nonfinite", nonFinite, "skip, stop, or rollback to the last checkpoint: what a step with a non-finite norm means (skip)")->check(CLI::IsMember({"skip", "stop", "rollback"}));
   addCheckpointFlags(app, options.checkpoint);
   app.add_flag("--doctor", options.doctor, "Say what this machine has");
@@ -138,6 +145,22 @@ Result<Parsed> parseOptions(int argc, char **argv, RunOptions &options) {
   for (const CLI::Option *flag : jsonlFlags)
     options.data.jsonl.given |= flag->count() > 0;
   ZOPT_RETURN_IF_FAILED(expandPatterns(options.data.files));
+  if (options.evaluation.files.empty()) {
+    for (const CLI::Option *flag : {evalEvery, evalSteps})
+      if (flag->count() > 0)
+        return usageError(flag->get_name(), " is about --eval-data, which is not given");
+    if (options.checkpoint.keepBest)
+      return usageError("--keep-best goes by the loss of --eval-data, which is not given");
+  }
+  {
+    DatasetOptions evaluation = options.data;
+    evaluation.files = std::move(options.evaluation.files);
+    ZOPT_RETURN_IF_FAILED(expandPatterns(evaluation.files));
+    evaluation.shuffle = false;
+    evaluation.jsonl.given = false; // the flags may be about --data alone
+    evaluation.evaluation = true;
+    options.evaluation = std::move(evaluation);
+  }
   options.sourceNames = names == "source";
   options.stopAtNonFinite = nonFinite == "stop";
   options.rollBackAtNonFinite = nonFinite == "rollback";

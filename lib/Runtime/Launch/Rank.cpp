@@ -7,21 +7,28 @@
 
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/Executor.h"
+#include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Core/RandomState.h"
 #include "zopt/Runtime/Core/StopRequest.h"
+#include "zopt/Runtime/Data/Prefetcher.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include "zopt/Runtime/Launch/Checkpoints.h"
+#include "zopt/Runtime/Launch/Evaluation.h"
+#include "zopt/Runtime/Launch/Patience.h"
 #include "zopt/Runtime/Launch/Report.h"
 #include "zopt/Runtime/Launch/Run.h"
+#include "zopt/Runtime/Monitor/CommLog.h"
 #include "zopt/Runtime/Launch/Settle.h"
 #include "zopt/Runtime/Monitor/Breakdown.h"
 #include "zopt/Runtime/Monitor/Metrics.h"
 #include "zopt/Runtime/Monitor/Monitors.h"
+#include "zopt/Runtime/Monitor/PeakFlops.h"
 #include "zopt/Runtime/Monitor/Progress.h"
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
@@ -55,6 +62,10 @@ public:
     communicator.setTimeout(options.timeoutSeconds);
     ZOPT_RETURN_IF_FAILED(initialized);
     total = run.dataset->totalSteps(options.steps, options.epochs);
+    if (options.workers > 0) {
+      const RunPosition &from = checkpoints.position();
+      prefetcher = std::make_unique<Prefetcher>(*run.dataset, program, communicator.rank(), total + from.dataStep - from.step, options.workers);
+    }
     started = Clock::now();
     ZOPT_RETURN_IF_FAILED(together("start", root ? begin() : success()));
     ZOPT_RETURN_IF_FAILED(program.mode == "forward" ? forward() : train());
@@ -72,6 +83,8 @@ public:
     }
     if (!options.trace.empty())
       ZOPT_RETURN_IF_FAILED(shared(gatherTrace(*executor, trace, options.trace)));
+    if (commLog)
+      ZOPT_RETURN_IF_FAILED(writeCommLog());
     ZOPT_RETURN_IF_FAILED(finish());
     return stopCode;
   }
@@ -125,13 +138,13 @@ private:
   Status reserve() {
     ZOPT_RETURN_IF_FAILED(checkpoints.makeSaver(*executor));
     checkpointBytes = checkpoints.copyBytes();
+    if (!options.commLog.empty())
+      commLog.emplace(program, communicator.size());
     size_t commands = 0;
     for (const Sequence &sequence : program.sequences)
       commands += sequence.commands.size() * (sequence.name == "micro_step" ? size_t(program.accumSteps) : 1);
-    if (!options.trace.empty())
-      trace.reserve(commands);
-    if (options.breakdown && root)
-      parts.reserve(commands);
+    if (!options.trace.empty() || commLog || (options.breakdown && root))
+      executed.reserve(commands);
     if (!options.gradientsOut.empty())
       gradients = std::make_unique<GradientCopy>(*executor);
     return success();
@@ -230,7 +243,7 @@ private:
       Result<int64_t> copy = plannedCheckpointBytes(options.checkpoint, program);
       if (copy.failed())
         return copy.getStatus();
-      event.plannedPeak.host += *copy;
+      event.plannedPeak.host += *copy + Prefetcher::plannedBytes(program, options.workers);
       ZOPT_RETURN_IF_FAILED(metrics->write(event));
       if (!resumed.empty() || options.checkpoint.restart > 0)
         ZOPT_RETURN_IF_FAILED(metrics->write(RestartEvent{options.checkpoint.restart, checkpoints.position().step, resumed}));
@@ -243,6 +256,13 @@ private:
     progressOptions.tokensPerStep = progressOptions.samplesPerStep * program.sequenceLength;
     progressOptions.lineSteps = options.printEvery;
     progressOptions.memoryBytes = executor->peak().measure().at(Tier::Device).planned;
+    stepFlops = double(program.flops) * double(program.accumSteps) * communicator.size();
+    peakFlops = options.peakFlops;
+    if (peakFlops == 0 && !program.buckets.empty())
+      peakFlops = knownPeakFlops(executor->deviceModel(), program.buckets[0].computeType).value_or(0);
+    peakFlops *= communicator.size();
+    progressOptions.flopsPerStep = stepFlops;
+    progressOptions.peakFlops = peakFlops;
     progress = std::make_unique<Progress>(progressOptions);
     return success();
   }
@@ -260,7 +280,7 @@ private:
     if (destinations.failed())
       return destinations.getStatus(); // of the device: nothing that could be agreed on
     if (mine.succeeded())
-      mine = run.dataset->fill(step, microStep, communicator.rank(), *destinations);
+      mine = prefetcher ? prefetcher->take(step, microStep, *destinations) : run.dataset->fill(step, microStep, communicator.rank(), *destinations);
     Word word{};
     word.failed = mine.failed();
     word.stop = uint8_t(StopRequest::exitCode());
@@ -309,11 +329,11 @@ private:
       bool last = step + 1 == total;
       if (gradients && last)
         executor->onGradients([this] { return gradients->take(); });
-      const bool traced = !options.trace.empty() && step == tracedStep;
-      const bool broken = root && !traced && breaksDown(step);
-      if (broken)
-        parts.clear();
-      executor->traceInto(traced ? &trace : broken ? &parts : nullptr);
+      // The first step loads what is loaded lazily: it tells nothing of what collectives cost in the others.
+      const bool traced = !options.trace.empty() && step == tracedStep, broken = root && !traced && breaksDown(step),
+                 logged = commLog && (step > from.step || total == from.step + 1);
+      executed.clear();
+      executor->traceInto(traced || broken || logged ? &executed : nullptr);
       const Rates rates = chooseRates();
       ZOPT_RETURN_IF_FAILED(writeRates(rates));
       ZOPT_RETURN_IF_FAILED(random.beginStep(*executor, step));
@@ -327,8 +347,14 @@ private:
       if (executor->has("apply_step"))
         ZOPT_RETURN_IF_FAILED(executor->run("apply_step"));
       executor->traceInto(nullptr);
+      if (logged) {
+        commLog->add(executed);
+        ++loggedSteps;
+      }
+      if (traced)
+        trace = executed;
       if (broken) // a GPU's step that is traced has ended here
-        progress->note(concat("zrun: step ", step + 1, ": ", breakdownText(parts)));
+        progress->note(concat("zrun: step ", step + 1, ": ", breakdownText(executed)));
       ++done;
       reached = step + 1;
 
@@ -339,10 +365,65 @@ private:
         ZOPT_RETURN_IF_FAILED(take(*result));
       if (stopCode)
         break;
+      if (isEvaluationDue(step + shift + 1))
+        ZOPT_RETURN_IF_FAILED(evaluate());
     }
+    ZOPT_RETURN_IF_FAILED(takeLast());
+    return stopCode == 0 && evaluated != reached && !mustGoBack ? evaluate() : success();
+  }
+
+  Status takeLast() {
     std::optional<StepResult> result;
     ZOPT_RETURN_IF_FAILED(executor->lastResult(result));
     return result ? take(*result) : success();
+  }
+
+  /// Whether held-out data is to be looked at before the data set's step `next`.
+  bool isEvaluationDue(int64_t next) const {
+    if (!run.evaluation)
+      return false;
+    const int64_t perEpoch = run.dataset->stepsPerEpoch();
+    if (options.evaluationEvery > 0)
+      return reached % options.evaluationEvery == 0;
+    return perEpoch > 0 && next % perEpoch == 0;
+  }
+
+  /// The loss of held-out data after the steps so far.
+  Status evaluate() {
+    if (!run.evaluation)
+      return success();
+    ZOPT_RETURN_IF_FAILED(takeLast()); // what is told of the step comes first
+    if (mustGoBack)
+      return success(); // these weights are given up
+    const auto began = Clock::now();
+    Result<std::optional<EvaluationResult>> measured = std::optional<EvaluationResult>();
+    {
+      Patience patience(communicator, options.timeoutSeconds);
+      measured = Evaluation(*executor, *run.evaluation, options.evaluationSteps).run();
+    }
+    ZOPT_RETURN_IF_FAILED(shared(measured.getStatus()));
+    if (!*measured)
+      return success(); // a signal, which the next step sees too
+    evaluated = reached;
+    const EvaluationResult &result = **measured;
+    if (root) {
+      EvaluationEvent event;
+      event.step = reached;
+      const RunPosition &from = checkpoints.position();
+      event.trainSamples = from.samples + (reached - from.step) * run.dataset->globalBatch();
+      event.loss = result.loss;
+      if (result.accuracy)
+        event.perplexity = std::exp(result.loss);
+      event.accuracy = result.accuracy;
+      event.labels = result.labels;
+      event.samples = result.samples;
+      event.seconds = secondsSince(began);
+      progress->note(concat("zrun: step ", reached, ": evaluation loss ", result.loss, result.accuracy ? concat(", perplexity ", *event.perplexity, ", accuracy ", *result.accuracy) : std::string(), " over ", result.labels, " labels of ", result.samples, " samples"));
+      Status told = metrics ? metrics->write(event) : success();
+      if (untold.succeeded())
+        untold = told;
+    }
+    return shared(checkpoints.evaluated(result.loss, reached));
   }
 
   /// --breakdown: with each line of progress, or every 10 steps where those go by time.
@@ -491,6 +572,11 @@ private:
     event.stepMilliseconds = seconds * 1e3;
     event.samplesPerSecond = double(globalBatch) / seconds;
     event.tokensPerSecond = event.samplesPerSecond * double(program.sequenceLength);
+    if (stepFlops > 0) {
+      event.flops = stepFlops / seconds;
+      if (peakFlops > 0)
+        event.mfu = *event.flops / peakFlops;
+    }
     progress->update(step + 1, loss, skipped, seconds);
     if (skipped)
       progress->note(concat("zrun: ", "step ", step + 1, " was skipped: its gradient norm is ", norm, ", its loss ", loss, "; every state is as it was"));
@@ -572,6 +658,20 @@ private:
     return success();
   }
 
+  Status writeCommLog() {
+    Result<std::vector<CommEntry>> entries = commLog->gather(communicator);
+    ZOPT_RETURN_IF_FAILED(entries.getStatus());
+    Status written;
+    if (root) {
+      const std::string comm = executor->exchange();
+      progress->finish(); // the table stands behind the bar
+      std::fputs(commLogTable(*entries, communicator.size(), comm, loggedSteps).c_str(), stdout);
+      std::fflush(stdout);
+      written = replaceFile(options.commLog, commLogJson(*entries, communicator.size(), comm, loggedSteps));
+    }
+    return together("communication log", written);
+  }
+
   Status finish() {
     // The largest of all ranks, tier by tier.
     std::map<Tier, TierPeak> peaks = executor->peak().measure();
@@ -591,7 +691,7 @@ private:
       peak.live = int64_t(values[index++]);
       bytesOf(event.measuredPeak, tier) = peak.measured;
     }
-    event.measuredPeak.host += int64_t(values.back());
+    event.measuredPeak.host += int64_t(values.back()) + (prefetcher ? prefetcher->bytes() : 0);
     for (auto &[name, bytes] : unplanned)
       bytes = int64_t(values[index++]);
     event.steps = reached;
@@ -621,7 +721,10 @@ private:
   std::unique_ptr<Progress> progress;
   std::unique_ptr<MetricsFile> metrics; // its monitors may warn when they are closed
   std::unique_ptr<GradientCopy> gradients;
-  std::vector<ExecutedCommand> trace, parts; // of --trace, and of --breakdown
+  std::unique_ptr<Prefetcher> prefetcher;      // null: batches are read between steps
+  std::vector<ExecutedCommand> trace, executed; // of --trace, and of the step that was looked at last
+  std::optional<CommLog> commLog;
+  int64_t loggedSteps = 0;
   std::vector<char> words;
   std::vector<uint8_t> checkpointWords;
   std::deque<RunningStep> running;
@@ -635,9 +738,11 @@ private:
   int skipsInARow = 0;
   int64_t total = 0, done = 0; // steps of the run, resumed ones included, and those of this process
   int64_t reached = 0;         // of the run
+  int64_t evaluated = -1;      // the step after which it was done last
   int64_t rollBacks = 0, furthest = 0; // --nonfinite=rollback: how often since a step was passed for the first time
   bool mustGoBack = false;
   int64_t checkpointBytes = 0; // of the host's memory
+  double stepFlops = 0, peakFlops = 0; // of all ranks; 0: not known; on rank 0
   int stopCode = 0;
   Status untold; // of rank 0
   Clock::time_point started;

@@ -8,8 +8,10 @@
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Launch/Checkpoints.h"
+#include "zopt/Runtime/Launch/Evaluation.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/ProgramFile.h"
+#include "zopt/Runtime/Data/Prefetcher.h"
 #include "zopt/Runtime/Device/CUDA/Tuning.h"
 #include "zopt/Runtime/Launch/Settle.h"
 #include "zopt/Runtime/Monitor/RunChecks.h"
@@ -40,6 +42,13 @@ Result<std::shared_ptr<Run>> Run::load(const RunOptions &given, const std::strin
   if (dataset.failed())
     return dataset.getStatus();
   run->dataset = std::move(*dataset);
+  if (!options.evaluation.files.empty()) {
+    ZOPT_RETURN_IF_FAILED(checkEvaluation(run->program));
+    Result<std::unique_ptr<Dataset>> evaluation = Dataset::open(run->program, options.evaluation);
+    if (evaluation.failed())
+      return evaluation.getStatus();
+    run->evaluation = std::move(*evaluation);
+  }
   if (!options.weights.empty()) {
     Result<std::shared_ptr<WeightsFile>> weights = WeightsFile::open(options.weights, run->program, options.sourceNames, options.checkpoint.allowChange.count("model") > 0);
     if (weights.failed())
@@ -89,7 +98,7 @@ Status checkFolders(const std::filesystem::path &path, const char *file, const c
 
 Status checkOutputFiles(const RunOptions &options, const Program &program) {
   for (const std::string *path : {&options.metrics, &options.weightsOut, &options.averageOut, &options.gradientsOut,
-                                  &options.outputs, &options.trace})
+                                  &options.outputs, &options.trace, &options.commLog})
     if (!path->empty())
       ZOPT_RETURN_IF_FAILED(checkWritable(*path));
   if (!options.tensorBoard.empty())
@@ -107,6 +116,8 @@ Status checkOutputFiles(const RunOptions &options, const Program &program) {
       return command.getStatus();
   if (!options.outputs.empty() && program.mode != "forward")
     return inputError("--outputs is for forward plans, but this plan's mode is ", program.mode);
+  if (!options.commLog.empty() && program.mode == "forward")
+    return inputError("--comm-log is about the collectives of training steps, but this plan's mode is forward");
   if (!options.averageOut.empty())
     for (const Bucket &bucket : program.buckets)
       if (program.mode != "train" || (bucket.trained && averageOf(bucket) < 0))
@@ -134,6 +145,8 @@ Status checkRun(const Run &run, int localRanks) {
     ZOPT_RETURN_IF_FAILED(checkWeightFiles(run.program, initialization));
   ZOPT_RETURN_IF_FAILED(checkOutputFiles(options, run.program));
   ZOPT_RETURN_IF_FAILED(run.dataset->checkFirstBatch());
+  if (run.evaluation)
+    ZOPT_RETURN_IF_FAILED(run.evaluation->checkFirstBatch());
   if (!options.devices.empty())
     ZOPT_RETURN_IF_FAILED(checkTuning(run.program, options.devices[0].name));
   RunNeeds needs;
@@ -152,7 +165,7 @@ Status checkRun(const Run &run, int localRanks) {
   Result<int64_t> checkpointBytes = plannedCheckpointBytes(options.checkpoint, run.program);
   if (checkpointBytes.failed())
     return checkpointBytes.getStatus();
-  needs.plannedBytesPerRank += *checkpointBytes;
+  needs.plannedBytesPerRank += *checkpointBytes + Prefetcher::plannedBytes(run.program, options.workers);
   int64_t stateBytes = 0;
   for (const State &state : run.program.states)
     if (state.role == Role::Parameter || state.role == Role::Buffer)
@@ -161,7 +174,7 @@ Status checkRun(const Run &run, int localRanks) {
   for (auto [path, bytes] : {std::pair(&options.metrics, int64_t(0)), std::pair(&csv, int64_t(0)),
                              std::pair(&options.weightsOut, stateBytes), std::pair(&options.averageOut, stateBytes),
                              std::pair(&options.gradientsOut, stateBytes), std::pair(&options.outputs, int64_t(0)),
-                             std::pair(&options.trace, int64_t(0))})
+                             std::pair(&options.trace, int64_t(0)), std::pair(&options.commLog, int64_t(0))})
     if (!path->empty())
       needs.outputs.push_back({*path, bytes});
   if (std::vector<Status> problems = checkMachine(needs); !problems.empty()) {
@@ -172,6 +185,9 @@ Status checkRun(const Run &run, int localRanks) {
   }
   for (const std::string &note : run.dataset->notes())
     reportNote(note);
+  if (run.evaluation)
+    for (const std::string &note : run.evaluation->notes())
+      reportNote("--eval-data: " + note);
   if (run.weights)
     for (const std::string &note : run.weights->notes())
       reportNote(note);

@@ -15,7 +15,7 @@ namespace zopt::runtime {
 namespace {
 
 constexpr const char *kColumns =
-    "step,epoch,samples,tokens,loss,grad_norm,lr,loss_scale,skipped,step_ms,samples_per_s,tokens_per_s";
+    "step,epoch,samples,tokens,loss,grad_norm,lr,loss_scale,skipped,step_ms,samples_per_s,tokens_per_s,flops,mfu";
 
 class CsvMonitor : public Monitor {
 public:
@@ -40,6 +40,8 @@ public:
       append(event.tokensPerSecond);
     else
       row += ',';
+    appendOptional(event.flops);
+    appendOptional(event.mfu);
     row.back() = '\n';
     return file.write(row);
   }

@@ -158,9 +158,30 @@ Status MetricsFile::write(const StepEvent &event) {
   appendField(line, "samples_per_s", event.samplesPerSecond);
   if (event.tokens)
     appendField(line, "tokens_per_s", event.tokensPerSecond);
+  if (event.flops)
+    appendField(line, "flops", *event.flops);
+  if (event.mfu)
+    appendField(line, "mfu", *event.mfu);
   ZOPT_RETURN_IF_FAILED(finish());
   for (const std::unique_ptr<Monitor> &monitor : monitors)
     ZOPT_RETURN_IF_FAILED(monitor->step(event));
+  return success();
+}
+
+Status MetricsFile::write(const EvaluationEvent &event) {
+  begin("eval");
+  appendField(line, "step", event.step);
+  appendField(line, "loss", event.loss);
+  if (event.perplexity)
+    appendField(line, "perplexity", *event.perplexity);
+  if (event.accuracy)
+    appendField(line, "accuracy", *event.accuracy);
+  appendField(line, "labels", event.labels);
+  appendField(line, "samples", event.samples);
+  appendField(line, "seconds", event.seconds);
+  ZOPT_RETURN_IF_FAILED(finish());
+  for (const std::unique_ptr<Monitor> &monitor : monitors)
+    ZOPT_RETURN_IF_FAILED(monitor->evaluation(event));
   return success();
 }
 

@@ -67,6 +67,13 @@ std::string speedText(const ProgressState &state, bool tokens) {
   return tokens && state.tokensPerSecond > 0 ? text + " (" + rateText(state.tokensPerSecond) + " tokens/s)" : text;
 }
 
+std::string flopsText(const ProgressState &state) {
+  if (state.flopsPerSecond <= 0)
+    return "";
+  std::string text = format("%.3g TFLOP/s", state.flopsPerSecond / 1e12);
+  return state.utilization > 0 ? text + format(" (MFU %.3g%%)", 100 * state.utilization) : text;
+}
+
 std::string leftText(const ProgressState &state) {
   std::string duration = state.step < state.totalSteps ? durationText(state.secondsLeft) : "";
   return duration.empty() ? "" : duration + " left";
@@ -102,14 +109,14 @@ int terminalWidth(int descriptor) {
 } // namespace
 
 std::string progressLine(const ProgressState &state) {
-  return join({stepText(state), lossText(state), speedText(state, true), state.memoryBytes > 0 ? bytesText(state.memoryBytes) : "", leftText(state)});
+  return join({stepText(state), lossText(state), speedText(state, true), state.memoryBytes > 0 ? bytesText(state.memoryBytes) : "", flopsText(state), leftText(state)});
 }
 
 std::string progressBar(const ProgressState &state, int width) {
   constexpr int widest = 30, narrowest = 6;
   std::string step = stepText(state), loss = lossText(state), memory = state.memoryBytes > 0 ? bytesText(state.memoryBytes) : "", left = leftText(state);
   // From all fields to the two that matter.
-  const std::vector<std::string> choices[] = {{loss, speedText(state, true), memory, left}, {loss, speedText(state, false), memory, left}, {loss, speedText(state, false), left}, {loss, left}, {loss}};
+  const std::vector<std::string> choices[] = {{loss, speedText(state, true), memory, flopsText(state), left}, {loss, speedText(state, true), memory, left}, {loss, speedText(state, false), memory, left}, {loss, speedText(state, false), left}, {loss, left}, {loss}};
   for (const std::vector<std::string> &fields : choices) {
     std::string rest = join(fields);
     int room = width - int(step.size()) - int(rest.size()) - 4; // blanks and brackets
@@ -142,6 +149,8 @@ void Progress::update(int64_t stepsDone, double loss, bool skipped, double secon
   if (averageSeconds > 0) {
     state.samplesPerSecond = double(options.samplesPerStep) / averageSeconds;
     state.tokensPerSecond = double(options.tokensPerStep) / averageSeconds;
+    state.flopsPerSecond = options.flopsPerStep / averageSeconds;
+    state.utilization = options.peakFlops > 0 ? state.flopsPerSecond / options.peakFlops : 0;
   }
   state.secondsLeft = averageSeconds * double(state.totalSteps - stepsDone);
   if (options.lineSteps > 0) {

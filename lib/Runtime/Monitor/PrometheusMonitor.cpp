@@ -78,6 +78,12 @@ public:
     return success();
   }
 
+  Status evaluation(const EvaluationEvent &event) override {
+    std::lock_guard<std::mutex> lock(mutex);
+    lastEvaluation = event;
+    return success();
+  }
+
   Status close() override {
     if (thread.joinable()) {
       // A server that has not begun to listen yet does not hear that it should stop.
@@ -92,11 +98,13 @@ public:
 private:
   std::string describe() {
     StepEvent event;
+    std::optional<EvaluationEvent> evaluation;
     int64_t done, left;
     double when;
     {
       std::lock_guard<std::mutex> lock(mutex);
       event = last;
+      evaluation = lastEvaluation;
       done = steps;
       left = skipped;
       when = time;
@@ -120,6 +128,18 @@ private:
     page.add("zopt_samples_per_second", "gauge", "Samples a second in the last step.", event.samplesPerSecond);
     if (event.tokens)
       page.add("zopt_tokens_per_second", "gauge", "Tokens a second in the last step.", event.tokensPerSecond);
+    if (event.flops)
+      page.add("zopt_flops_per_second", "gauge", "Floating-point operations of the model a second, of all ranks, in the last step.", *event.flops);
+    if (event.mfu)
+      page.add("zopt_model_flops_utilization", "gauge", "The same as a share of what the devices can do at most.", *event.mfu);
+    if (evaluation) {
+      page.add("zopt_eval_step", "gauge", "The step after which held-out data was looked at last.", double(evaluation->step));
+      page.add("zopt_eval_loss", "gauge", "Its loss.", evaluation->loss);
+      if (evaluation->perplexity)
+        page.add("zopt_eval_perplexity", "gauge", "Its perplexity.", *evaluation->perplexity);
+      if (evaluation->accuracy)
+        page.add("zopt_eval_accuracy", "gauge", "Share of its labels that were predicted.", *evaluation->accuracy);
+    }
     page.add("zopt_last_step_timestamp_seconds", "gauge", "When the last step ended, since 1970.", when);
     return page.text;
   }
@@ -128,6 +148,7 @@ private:
   std::thread thread;
   std::mutex mutex; // of what follows
   StepEvent last;
+  std::optional<EvaluationEvent> lastEvaluation;
   int64_t steps = 0, skipped = 0;
   double time = 0;
 };

@@ -181,7 +181,7 @@ constexpr const char *kStyle =
 } // namespace
 
 Result<std::string> makeRunPage(std::istream &lines, const std::string &name) {
-  std::vector<Json> steps, others;
+  std::vector<Json> steps, evaluations, others;
   Json start, end;
   std::string problems;
   int64_t number = 0, wrong = 0;
@@ -189,13 +189,15 @@ Result<std::string> makeRunPage(std::istream &lines, const std::string &name) {
     ++number;
     Json record = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!record.is_object() || !record.contains("event") || !record["event"].is_string() ||
-        (record["event"] == "step" && (!record.contains("step") || !record["step"].is_number()))) {
+        ((record["event"] == "step" || record["event"] == "eval") && (!record.contains("step") || !record["step"].is_number()))) {
       if (++wrong <= 10)
         problems += (problems.empty() ? "" : ", ") + std::to_string(number);
       continue;
     }
     if (record["event"] == "step")
       steps.push_back(std::move(record));
+    else if (record["event"] == "eval")
+      evaluations.push_back(std::move(record));
     else if (record["event"] == "start")
       start = std::move(record);
     else if (record["event"] == "end")
@@ -219,8 +221,13 @@ Result<std::string> makeRunPage(std::istream &lines, const std::string &name) {
   for (auto [field, title] :
        {std::pair("loss", "loss"), std::pair("lr", "learning rate"),
         std::pair("grad_norm", "gradient norm, before clipping"), std::pair("loss_scale", "loss scale"),
-        std::pair("tokens_per_s", "tokens a second"), std::pair("samples_per_s", "samples a second")})
+        std::pair("tokens_per_s", "tokens a second"), std::pair("samples_per_s", "samples a second"),
+        std::pair("mfu", "share of the devices' peak flops (MFU)")})
     if (std::vector<Point> points = seriesOf(steps, field); !points.empty())
+      page += plot(title, points);
+  for (auto [field, title] : {std::pair("loss", "evaluation loss"), std::pair("perplexity", "evaluation perplexity"),
+                              std::pair("accuracy", "evaluation accuracy")})
+    if (std::vector<Point> points = seriesOf(evaluations, field); !points.empty())
       page += plot(title, points);
   page += plotMemory(start.is_object() && start.contains("planned_peak") ? start["planned_peak"] : Json(),
                      end.is_object() && end.contains("measured_peak") ? end["measured_peak"] : Json());

@@ -84,7 +84,25 @@ public:
     put("zopt/samples_per_s", step.samplesPerSecond);
     if (step.tokens)
       put("zopt/tokens_per_s", step.tokensPerSecond);
+    if (step.flops)
+      put("zopt/flops", *step.flops);
+    if (step.mfu)
+      put("zopt/mfu", *step.mfu);
     return write(step.samples);
+  }
+
+  /// Over samples that training has consumed, as its own curves are.
+  Status evaluation(const EvaluationEvent &evaluation) override {
+    event.clear_summary();
+    next = 0;
+    put("Eval/Samples/eval_loss", evaluation.loss);
+    if (evaluation.perplexity)
+      put("Eval/Samples/eval_perplexity", *evaluation.perplexity);
+    if (evaluation.accuracy)
+      put("Eval/Samples/eval_accuracy", *evaluation.accuracy);
+    Status written = write(evaluation.trainSamples);
+    event.clear_summary(); // of tags that no step has
+    return written;
   }
 
 private:

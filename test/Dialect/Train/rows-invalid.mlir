@@ -221,3 +221,35 @@ func.func @f(%x: tensor<f32>, %y: tensor<i64>, %s: tensor<f32>) {
   %0:3 = train.cross_entropy_step %x, %y, %s : tensor<f32>, tensor<i64>, tensor<f32> -> tensor<f32>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %y: tensor<3xi64>) {
+  // expected-error@+1 {{labels has shape [3], expected [2]}}
+  %0 = train.count_correct %x, %y : tensor<2x3xf32>, tensor<3xi64> -> tensor<f32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %y: tensor<2xi64>) {
+  // expected-error@+1 {{count has shape [2], expected []}}
+  %0 = train.count_correct %x, %y : tensor<2x3xf32>, tensor<2xi64> -> tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x3xf64>, %y: tensor<2xi64>) {
+  // expected-error@+1 {{count has element type 'f32', expected 'f64'}}
+  %0 = train.count_correct %x, %y : tensor<2x3xf64>, tensor<2xi64> -> tensor<f32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<f32>, %y: tensor<i64>) {
+  // expected-error@+1 {{has an input of rank 0}}
+  %0 = train.count_correct %x, %y : tensor<f32>, tensor<i64> -> tensor<f32>
+  return
+}

@@ -64,3 +64,10 @@ func.func @cross_entropy(%x: tensor<2x3x5xbf16>, %y: tensor<2x3xi64>) {
   %d1, %loss1, %count1 = train.cross_entropy_step %x, %y, %loss {ignore_index = -1 : i64, label_smoothing = 0.1 : f64} : tensor<2x3x5xbf16>, tensor<2x3xi64>, tensor<f32> -> tensor<f32>
   return
 }
+
+// CHECK-LABEL: func.func @count_correct
+func.func @count_correct(%x: tensor<2x3x5xbf16>, %y: tensor<2x3xi64>) {
+  // CHECK: train.count_correct %{{.*}}, %{{.*}} {ignore_index = -1 : i64} : tensor<2x3x5xbf16>, tensor<2x3xi64> -> tensor<f32>
+  %count = train.count_correct %x, %y {ignore_index = -1 : i64} : tensor<2x3x5xbf16>, tensor<2x3xi64> -> tensor<f32>
+  return
+}

@@ -295,6 +295,43 @@ TEST(CrossEntropyKernels, LossAndGradient) {
   }
 }
 
+void checkCountCorrect(Type type, int64_t rows, int64_t classes) {
+  // Few values, so that the largest one is often there twice.
+  Tensor logits = random(type, {2, rows, classes}, -3, 3), labels = random(Type::I64, {2, rows}, 0, classes, 3);
+  for (double &value : logits.values)
+    value = std::floor(value);
+  for (size_t row = 0; row < labels.values.size(); ++row) {
+    auto begin = logits.values.begin() + int64_t(row) * classes, end = begin + classes;
+    if (row % 3 == 0) // the first of the largest
+      labels.values[row] = double(std::max_element(begin, end) - begin);
+    if (row % 7 == 1) // the last
+      labels.values[row] = double(classes - 1 - (std::max_element(std::make_reverse_iterator(end), std::make_reverse_iterator(begin)) - std::make_reverse_iterator(end)));
+    if (row % 5 == 2)
+      labels.values[row] = -100;
+  }
+  // A NaN is not beaten, and beats nothing.
+  logits.values[0] = logits.values[size_t(3 * classes + classes - 1)] = NAN;
+  double count = 0;
+  for (int64_t row = 0; row < 2 * rows; ++row) {
+    auto begin = logits.values.begin() + row * classes, end = begin + classes;
+    if (std::any_of(begin, end, [](double value) { return std::isnan(value); }))
+      continue;
+    count += labels.values[size_t(row)] == double(std::max_element(begin, end) - begin);
+  }
+  Tensor scalar = like(type == Type::F64 ? Type::F64 : Type::F32, {});
+  SCOPED_TRACE(text(logits));
+  EXPECT_GT(count, 0);
+  expectNear(run("%r = train.count_correct %0, %1 : " + text(logits) + ", " + text(labels) + " -> " + text(scalar), {logits, labels}, {scalar})[0], {count}, 0, 0);
+}
+
+TEST(CrossEntropyKernels, CountOfCorrectLabels) {
+  for (Type type : {Type::F32, Type::BF16, Type::F64}) {
+    checkCountCorrect(type, 21, 5);
+    checkCountCorrect(type, 10, 37);
+    checkCountCorrect(type, 9, 1000);
+  }
+}
+
 void checkAttention(Type scoresType, Type type, int64_t t, int64_t s, bool causal, int mask) {
   std::vector<int64_t> shape = {2, 3, t, s};
   int64_t d = 20;

@@ -25,7 +25,7 @@ using testing::IsEmpty;
 namespace {
 
 constexpr const char *kHeader =
-    "step,epoch,samples,tokens,loss,grad_norm,lr,loss_scale,skipped,step_ms,samples_per_s,tokens_per_s\n";
+    "step,epoch,samples,tokens,loss,grad_norm,lr,loss_scale,skipped,step_ms,samples_per_s,tokens_per_s,flops,mfu\n";
 
 StepEvent makeStep(int64_t number) {
   StepEvent step;
@@ -55,6 +55,8 @@ TEST(CsvMonitor, WritesARowAStepAndLeavesEmptyWhatThereIsNot) {
   step.tokens = 1024;
   step.tokensPerSecond = 24854.5;
   step.lossScale = 65536;
+  step.flops = 2.5e12;
+  step.mfu = 0.25;
   step.skipped = true;
   step.loss = NAN;
   step.gradientNorm = -std::numeric_limits<double>::infinity();
@@ -62,7 +64,7 @@ TEST(CsvMonitor, WritesARowAStepAndLeavesEmptyWhatThereIsNot) {
   ASSERT_TRUE(metrics.writeNote("warning", "no row").succeeded());
   EXPECT_EQ(TemporaryFolder::read(folder.path("run.csv")),
             std::string(kHeader) +
-                "1,0,8,,0.1,2,1e-05,,0,41.25,194,\n2,0,16,1024,nan,-inf,1e-05,65536,1,41.25,194,24854.5\n");
+                "1,0,8,,0.1,2,1e-05,,0,41.25,194,,,\n2,0,16,1024,nan,-inf,1e-05,65536,1,41.25,194,24854.5,2.5e+12,0.25\n");
 }
 
 TEST(CsvMonitor, GoesOnAfterAStep) {
@@ -77,7 +79,7 @@ TEST(CsvMonitor, GoesOnAfterAStep) {
   }
   std::string rows = kHeader;
   for (int64_t number = 1; number <= 4; ++number)
-    rows += std::to_string(number) + ",0," + std::to_string(8 * number) + ",,0.1,2,1e-05,,0,41.25,194,\n";
+    rows += std::to_string(number) + ",0," + std::to_string(8 * number) + ",,0.1,2,1e-05,,0,41.25,194,,,\n";
   EXPECT_EQ(TemporaryFolder::read(path), rows);
   std::string other = folder.write("other.csv", "a,b\n9,9\n");
   EXPECT_THAT(openCsvMonitor(other, 2).getStatus().message(), HasSubstr("other.csv: begins with 'a,b'"));

@@ -530,6 +530,18 @@ def Train_CrossEntropyStepOp : Train_Op<"cross_entropy_step", [Pure, AllTypesMat
   let hasVerifier = 1;
 }
 
+def Train_CountCorrectOp : Train_Op<"count_correct", [Pure]> {
+  let summary = "the number of counted rows whose largest logit is the label's";
+  let description = [{
+    logits [..., C], labels [...]. A row whose label is `ignore_index` counts for nothing. Of several largest logits the first one is meant; a row with a NaN beside or at its label is not correct.
+    `count` is an fp32 scalar (f64 for f64 logits). (C1) labels have the logits' shape without the last axis.
+  }];
+  let arguments = (ins Train_FloatTensor:$logits, Train_IntTensor:$labels, DefaultValuedAttr<I64Attr, "-100">:$ignore_index);
+  let results = (outs Train_FloatTensor:$count);
+  let assemblyFormat = "$logits `,` $labels attr-dict `:` type($logits) `,` type($labels) `->` type($count)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Contractions
 //===----------------------------------------------------------------------===//

@@ -16,6 +16,7 @@
 
 #include "zopt/Runtime/Checkpoint/Index.h"
 #include "zopt/Runtime/Core/Status.h"
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,12 +41,32 @@ void removeTree(const std::string &path);
 /// Removes what saves and removals that were cut short have left. For who holds the lock.
 void removeLeftovers(const std::string &directory);
 
+/// What stays when a new checkpoint is there.
+struct Retention {
+  int64_t keep = 0;           ///< so many of the newest; 0: all
+  int64_t protectedStep = -1; ///< and this one, which is not counted among them
+};
+
 /// Publishes the checkpoint whose shards, of save `attempt`, lie in D/global_stepN.partial: verifies that all are
-/// there, writes the index, renames, names it in `latest`, and then removes the oldest but `keep` (0: none). Each step
+/// there, writes the index, renames, names it in `latest`, and then removes the oldest as `retention` says. Each step
 /// is durable before the next. `index` is completed with the shards. `removed` receives the names of the checkpoints
 /// that went.
 Status publishCheckpoint(const std::string &directory, CheckpointIndex &index, const std::vector<std::string> &shards,
-                         int64_t attempt, int64_t keep, std::vector<std::string> &removed);
+                         int64_t attempt, const Retention &retention, std::vector<std::string> &removed);
+
+/// The checkpoint with the least evaluation loss of a folder, which D/best names.
+struct BestCheckpoint {
+  int64_t step = -1; ///< none yet
+  double loss = std::numeric_limits<double>::infinity();
+};
+/// "global_stepN", and the loss on a line of its own; empty: none.
+std::string formatBest(const BestCheckpoint &best);
+/// None where the text is not such.
+BestCheckpoint parseBest(const std::string &text);
+/// None where there is no such file, or the checkpoint is gone.
+BestCheckpoint readBest(const std::string &directory);
+/// Durable when it returns.
+Status writeBest(const std::string &directory, const BestCheckpoint &best);
 
 /// The right to write into a folder: a lock of the kernel's on D/lock, which ends with the process that holds it, and
 /// in it host, process and a lease for machines that do not see each other's locks.

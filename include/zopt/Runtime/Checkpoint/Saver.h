@@ -72,6 +72,9 @@ public:
   /// Begins a save of the state after `step` steps. Every rank calls it, with none in flight.
   Status begin(int64_t step, const std::function<void(CheckpointIndex &)> &describe);
 
+  /// The checkpoint of this step is not removed, however many newer ones there are; -1: none. Not while a save is in flight.
+  void protect(int64_t step) { protectedStep = step; }
+
   bool inFlight() const { return active; }
   /// Of the last save that was begun and did not fail; -1: none.
   int64_t lastStep() const { return savedStep; }
@@ -98,7 +101,7 @@ private:
 
   // Of the thread that trains.
   bool active = false, publishing = false, due = false;
-  int64_t currentStep = -1, savedStep = -1, dueStep = -1, attempt = 0;
+  int64_t currentStep = -1, savedStep = -1, dueStep = -1, protectedStep = -1, attempt = 0;
   using Clock = std::chrono::steady_clock;
   Clock::time_point began, lastBegan = Clock::now();
   double stall = 0;

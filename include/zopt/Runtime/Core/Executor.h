@@ -94,6 +94,8 @@ public:
   const PeakMeter &peak() const { return meter; }
   /// Bytes of the device that are neither arenas nor planned, by name ("context", "libraries", ...), and the pinned memory of the host ("pinned"). Empty on a CPU.
   virtual std::vector<std::pair<std::string, int64_t>> unplannedMemory() const { return {}; }
+  /// The model of the device that it runs on, as its driver tells it; empty: the host.
+  virtual std::string deviceModel() const { return ""; }
   /// What collectives go through: "local", "mpi" or "nccl".
   virtual const char *exchange() const { return communicator.name(); }
 

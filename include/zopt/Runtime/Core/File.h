@@ -58,6 +58,9 @@ private:
   int64_t position = 0;
 };
 
+/// A file with this content, whole or as it was; durable when it returns.
+Status replaceFile(const std::string &path, const std::string &content);
+
 /// Whether a file of this name could be created or replaced; says why not.
 Status checkWritable(const std::string &path);
 

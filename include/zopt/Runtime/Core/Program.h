@@ -21,7 +21,7 @@
 namespace zopt::runtime {
 
 /// Changes whenever a field does: a cached Program of another version is compiled anew.
-constexpr int kProgramVersion = 4;
+constexpr int kProgramVersion = 5;
 
 enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool, U64, U32 };
 enum class Tier { Device, Host, File };
@@ -181,7 +181,7 @@ struct Command {
 
 /// The range of bytes that a command reads or writes can be derived from the fields above; Runtime/Core/Memory.h does, to measure the high-water mark of live bytes.
 struct Sequence {
-  std::string name; // micro_step, apply_step, or forward
+  std::string name; // micro_step and apply_step, and eval_step where the plan has one; or forward
   std::vector<Command> commands;
 };
 
@@ -195,6 +195,7 @@ struct Program {
   std::vector<std::string> libraries;
   int64_t worldSize = 1, threads = 1, microBatch = 1, accumSteps = 1;
   int64_t sequenceLength = 0; // tokens a sample, 0 where there is none
+  int64_t flops = 0;          // of the products of a rank's micro-step, forward and backward, nothing computed twice; 0: not known
   bool lossAverageGlobal = true;
   double learningRate = 1e-3;
   std::string schedule; // of the rate, see Schedule.h

@@ -36,6 +36,7 @@ struct JsonlOptions {
   enum class BadRecords { Stop, Skip } badRecords = BadRecords::Stop;
   enum class LongRows { Truncate, Drop } longRows = LongRows::Truncate; ///< rows of more tokens than the plan's sequence
   int64_t padToken = 0;                                                 ///< behind shorter ones
+  bool pack = false; ///< several rows in a sample, where the plan has inputs that keep them apart
   bool given = false;                                                   ///< refused for data of other formats
 };
 
@@ -46,6 +47,8 @@ struct DatasetOptions {
   LabelShift labelShift = LabelShift::Check;
   bool shuffle = false;
   uint64_t seed = 0; ///< of the shuffle and of synthetic values
+  /// Held-out data: a step is one micro-batch a rank, and where all labels have an ignored index the last one is partial.
+  bool evaluation = false;
   JsonlOptions jsonl;
 };
 
@@ -62,13 +65,13 @@ public:
   /// Of all files together; 0 for synthetic data.
   int64_t samples() const { return sampleCount; }
   int64_t globalBatch() const { return batch; }
-  /// 0 for synthetic data, which has no end. A training run drops what is less than a global batch; a forward run takes it as a last, partial step.
+  /// 0 for synthetic data, which has no end. A training run drops what is less than a global batch; a forward run takes it as a last, partial step, and so does evaluation where labels can be ignored.
   int64_t stepsPerEpoch() const;
   /// Steps and epochs count from 0.
   int64_t epochOf(int64_t step) const { return stepsPerEpoch() ? step / stepsPerEpoch() : 0; }
   /// The steps of a whole run, from --steps and --epochs (0: not given): the smaller where both are; one epoch, or 100 steps of synthetic data, where neither is.
   int64_t totalSteps(int64_t steps, int64_t epochs) const;
-  /// How many rows of this micro-batch are samples: the micro-batch but in a forward run's last step, whose other rows repeat the last sample.
+  /// How many rows of this micro-batch are samples: the micro-batch but in a partial step, whose other rows repeat the last sample.
   int64_t rowsIn(int64_t step, int64_t microStep, int64_t rank) const;
 
   /// Lines that the user should read before step 1: what is dropped, ignored, made or synthetic.
@@ -80,6 +83,8 @@ public:
   /// Writes one micro-batch: destinations[i] has room for Program::inputs[i], in its type and shape. Values out of range fail with file, sample (in the file), position and value; the destinations
   /// are not to be used then.
   virtual Status fill(int64_t step, int64_t microStep, int64_t rank, void *const *destinations) const;
+  /// Gives the rows of a filled micro-batch from `from` on ignored labels, so that they count for nothing.
+  void ignoreRows(int64_t from, void *const *destinations) const;
 
 protected:
   Dataset(const Program &program, const DatasetOptions &options);
@@ -94,7 +99,7 @@ protected:
   std::vector<Input> inputs;
   int64_t world, micro, accumulation, batch;
   int64_t sampleCount = 0;
-  bool keepsRemainder; // forward runs
+  bool keepsRemainder; // forward runs, and evaluation where it can ignore rows
   std::vector<std::string> noteLines;
 };
 

@@ -29,6 +29,7 @@ struct CheckpointOptions {
   std::string resumePath;            // with Path: a folder of checkpoints, or one of them
   std::set<std::string> allowChange; // model, optimizer, batch, data
   int64_t maxRestarts = 0;
+  bool keepBest = false; // the checkpoint of the least evaluation loss stays, beside those of `keep`
 
   // Set by the launcher: how often it has started the ranks anew.
   int64_t restart = 0;

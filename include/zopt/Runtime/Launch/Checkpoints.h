@@ -49,6 +49,8 @@ public:
   uint8_t word();
   /// With the words of all ranks, after `done` steps of the run. Fails after kFailuresInARow.
   Status exchange(const std::vector<uint8_t> &words, int64_t done);
+  /// --keep-best, after an evaluation that gave `loss` after `done` steps: where that is the least so far, the state is saved, and stays when newer ones push others out.
+  Status evaluated(double loss, int64_t done);
   /// Goes back to the newest good checkpoint of the folder after `done` steps: source() and position() are its, but the data goes on behind what has been consumed. Gives false where there is none yet.
   Result<bool> goBack(int64_t done);
   /// The end of a run after `done` steps: what is in flight is waited for, what is not saved is.
@@ -60,6 +62,10 @@ private:
   Result<std::vector<std::string>> candidates() const;
   Status compare() const;
   DataPosition dataPosition(int64_t done) const;
+  Status begin(int64_t done);
+  Status readBest();
+  /// Where the best checkpoint so far is complete, its name is written down.
+  Status recordBest(const SaveResult &result);
   Status took(const std::optional<SaveResult> &result);
   Status togetherAt(const char *what, const Status &mine) { return communicator.agree(what, mine); }
 
@@ -75,6 +81,8 @@ private:
   RunPosition start;
   std::unique_ptr<CheckpointSaver> saver;
   std::vector<std::string> dataFiles; // with their fingerprints; on rank 0
+  BestCheckpoint best;                        // with the least loss so far; the same on every rank
+  std::optional<BestCheckpoint> bestUnderWay; // whose save has begun
   int failures = 0;
 };
 

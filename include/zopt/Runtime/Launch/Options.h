@@ -40,6 +40,10 @@ struct RunOptions {
 
   DatasetOptions data;
   int64_t steps = 0, epochs = 0; // 0: not given
+  int workers = 0;               // threads that read ahead
+  DatasetOptions evaluation;     // its files: none, no evaluation
+  int64_t evaluationEvery = 0;   // steps; 0: after every epoch
+  int64_t evaluationSteps = 0;   // batches of all ranks; 0: all of the data
   uint64_t seed = 0;
 
   // In place of the plan's.
@@ -56,8 +60,9 @@ struct RunOptions {
   int64_t printEvery = 0;                                  // steps between lines of progress; 0: by time
   bool breakdown = false;                                  // say where the time of a step went
   int prometheusPort = 0;                           // 0: none
-  std::string weightsOut, averageOut, gradientsOut, outputs, trace;
+  std::string weightsOut, averageOut, gradientsOut, outputs, trace, commLog;
   enum class Report { None, Text, Json } memoryReport = Report::None;
+  double peakFlops = 0; // of a device, a second; 0: known by its model, or not at all
   bool stopAtNonFinite = false, rollBackAtNonFinite = false;
   bool doctor = false, dryRun = false, autotune = false;
 

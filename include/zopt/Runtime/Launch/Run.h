@@ -32,6 +32,7 @@ struct Run {
   std::shared_ptr<KernelLibrary> kernels; // of a program of the CPU
   std::string kernelFile;                 // of one of the GPU: PTX
   std::shared_ptr<Dataset> dataset;
+  std::shared_ptr<Dataset> evaluation; // null: no --eval-data
   std::shared_ptr<WeightsFile> weights; // of --weights
   double learningRate = 1e-3;           // the plan's, or that of --lr
   Schedule schedule;                    // of the rate, with its last step where it has one

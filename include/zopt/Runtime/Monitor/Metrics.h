@@ -47,6 +47,18 @@ struct StepEvent {
   double stepMilliseconds = 0, samplesPerSecond = 0;
   double tokensPerSecond = 0; ///< written where tokens are
   std::optional<double> lossScale;
+  std::optional<double> flops; ///< a second, of all ranks: those of the model's products (Program::flops)
+  std::optional<double> mfu;   ///< the same as a share of what the devices can do at most, where that is known
+};
+
+/// The loss of held-out data after a step.
+struct EvaluationEvent {
+  int64_t step = 0;
+  int64_t trainSamples = 0;                   ///< consumed by training before; monitors that plot over samples want it
+  double loss = 0;                            ///< mean over counted labels
+  std::optional<double> perplexity, accuracy; ///< of cross_entropy: e to the loss, and the share of labels with the largest logit
+  int64_t labels = 0, samples = 0;            ///< that were counted
+  double seconds = 0;
 };
 
 /// A save that ended.
@@ -81,6 +93,8 @@ public:
   virtual Status record(const std::string &) { return success(); }
   /// Every step, behind its record. Allocates nothing.
   virtual Status step(const StepEvent &) { return success(); }
+  /// Every evaluation, behind its record.
+  virtual Status evaluation(const EvaluationEvent &) { return success(); }
   /// Nothing more will come.
   virtual Status close() { return success(); }
 };
@@ -101,6 +115,7 @@ public:
   Status write(const StartEvent &event);
   /// Allocates nothing but in the first call.
   Status write(const StepEvent &event);
+  Status write(const EvaluationEvent &event);
   Status write(const CheckpointEvent &event);
   Status write(const RestartEvent &event);
   Status write(const EndEvent &event);

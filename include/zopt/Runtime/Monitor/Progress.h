@@ -23,6 +23,8 @@ struct ProgressOptions {
   int64_t samplesPerStep = 0; ///< of all ranks
   int64_t tokensPerStep = 0;  ///< 0 where the model has no sequence
   int64_t memoryBytes = 0;    ///< a rank's peak; 0: not shown
+  double flopsPerStep = 0;    ///< of all ranks; 0: not shown
+  double peakFlops = 0;       ///< of all devices, a second; 0: not known
   double lineSeconds = 5;     ///< between lines where there is no terminal
   int64_t lineSteps = 0;      ///< steps between lines, in place of time, on a terminal too; 0: by time
 };
@@ -34,11 +36,12 @@ struct ProgressState {
   double loss = 0;
   bool skipped = false;
   double samplesPerSecond = 0, tokensPerSecond = 0; ///< 0: not shown
+  double flopsPerSecond = 0, utilization = 0;       ///< 0: not shown
   int64_t memoryBytes = 0;
   double secondsLeft = 0;
 };
 
-/// "step 12/200 loss 3.1416 194 samples/s (24.9k tokens/s) 1.2 GB 0:41 left"
+/// "step 12/200 loss 3.1416 194 samples/s (24.9k tokens/s) 1.2 GB 98.7 TFLOP/s (MFU 40%) 0:41 left"
 std::string progressLine(const ProgressState &state);
 /// The same with a bar, in at most `width` columns: the bar shrinks first, then fields go, the least important first.
 std::string progressBar(const ProgressState &state, int width);

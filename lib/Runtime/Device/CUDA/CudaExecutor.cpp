@@ -79,6 +79,7 @@ public:
   Status zero(BufferId buffer, int64_t byteOffset, int64_t bytes) override;
   Status synchronize() override;
   std::vector<std::pair<std::string, int64_t>> unplannedMemory() const override;
+  std::string deviceModel() const override { return device->model; }
   const char *exchange() const override { return collectives ? collectives->name() : communicator.name(); }
 
 private:
@@ -933,7 +934,12 @@ std::string CudaExecutor::standing() const {
   // Collectives run in the order of the program, sequence by sequence: the one behind the last that was passed is where the device stands, or what comes after it.
   if (progressWord && !marked.empty()) {
     uint32_t passed = *progressWord;
-    const Mark &next = marked[passed < marked.size() ? passed : 0];
+    // Evaluation stands behind all and is entered by name only.
+    auto isOther = [&](const Mark &mark) { return *mark.sequence == "eval_step" && current != "eval_step"; };
+    size_t place = passed < marked.size() ? passed : 0;
+    if (isOther(marked[place]))
+      place = 0;
+    const Mark &next = marked[place];
     return concat(*next.sequence, ", at or before collective '", next.command->location, "'");
   }
   return current;
