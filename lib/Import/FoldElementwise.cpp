@@ -175,7 +175,12 @@ bool compareReal(Binary op, double x, double y) {
 std::optional<Constant> apply(Binary op, const Constant &a, const Constant &b) {
   // Both operands have one type in ONNX; Pow's exponent may have another.
   if (op == Binary::Pow && a.isInteger() != b.isInteger())
-    return apply(op, a, b.cast(a.element())); // an integral exponent; fractional powers of integers are not shape arithmetic
+  {
+    // An integral exponent; fractional powers of integers are not shape arithmetic.
+    if (a.isInteger() && (b.asTriangle() || llvm::any_of(b.values(), [](Scalar y) { return !(std::trunc(y.real) == y.real && std::fabs(y.real) < 1e9); })))
+      return std::nullopt;
+    return apply(op, a, b.cast(a.element()));
+  }
   if (a.element() != b.element())
     return std::nullopt;
   if (a.isInteger()) {
@@ -242,6 +247,12 @@ bool foldBinary(NodeImporter &node) {
   const std::optional<Binary> op = binaryOf(node.proto.op_type());
   const bool variadic = op == Binary::Max || op == Binary::Min;
   if (!op || node.inputs() < (variadic ? 1 : 2) || (!variadic && node.inputs() != 2))
+    return false;
+  // The folder's integers are signed, and % takes the divisor's sign.
+  for (int i = 0; i < node.inputs(); ++i)
+    if (node.element(i).isUnsignedInteger() && node.element(i).isInteger(64) && (node.constant(i)->asTriangle() || llvm::any_of(node.constant(i)->values(), [](Scalar x) { return x.integer < 0; })))
+      return false;
+  if (op == Binary::Mod && node.constant(0)->isInteger() && node.attribute("fmod", int64_t(0)) != 0)
     return false;
   std::optional<Constant> result = *node.constant(0);
   for (int i = 1; i < node.inputs() && result; ++i)

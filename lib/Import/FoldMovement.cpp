@@ -51,6 +51,15 @@ static FailureOr<Shape> requestedShape(NodeImporter &node) {
   return shape;
 }
 
+/// Axes are an operand since opset 13, an attribute before.
+static FailureOr<SmallVector<int64_t, 8>> namedAxes(NodeImporter &node) {
+  if (std::optional<SmallVector<int64_t, 8>> named = node.attributeInts("axes"))
+    return *named;
+  if (!node.has(1))
+    return node.error("has no axes");
+  return node.integers(1, "the axes");
+}
+
 FailureOr<Shape> reshapedShape(NodeImporter &node) {
   StringRef op = node.proto.op_type();
   if (op == "Reshape")
@@ -67,8 +76,8 @@ FailureOr<Shape> reshapedShape(NodeImporter &node) {
   if (op == "Squeeze") {
     Shape shape;
     SmallVector<int64_t, 8> axes;
-    if (node.has(1)) {
-      FailureOr<SmallVector<int64_t, 8>> named = node.integers(1, "the axes");
+    if (node.has(1) || node.find("axes")) {
+      FailureOr<SmallVector<int64_t, 8>> named = namedAxes(node);
       if (failed(named) || failed(named = node.axes(*named, rank)))
         return failure();
       axes = *named;
@@ -86,7 +95,7 @@ FailureOr<Shape> reshapedShape(NodeImporter &node) {
     return shape;
   }
   // Unsqueeze
-  FailureOr<SmallVector<int64_t, 8>> axes = node.integers(1, "the axes");
+  FailureOr<SmallVector<int64_t, 8>> axes = namedAxes(node);
   if (failed(axes) || failed(axes = node.axes(*axes, rank + static_cast<int64_t>(axes->size()))))
     return failure();
   Shape shape(input.begin(), input.end());
@@ -143,6 +152,8 @@ FailureOr<SmallVector<int64_t, 8>> splitSizes(NodeImporter &node, int64_t axis) 
     FailureOr<SmallVector<int64_t, 8>> named = node.integers(1, "the sizes of the parts");
     if (failed(named))
       return failure();
+    sizes = *named;
+  } else if (std::optional<SmallVector<int64_t, 8>> named = node.attributeInts("split")) { // before opset 13
     sizes = *named;
   } else {
     const int64_t parts = node.attribute("num_outputs", int64_t(node.proto.output_size()));
@@ -202,7 +213,17 @@ FailureOr<int32_t> castTarget(NodeImporter &node) {
     return static_cast<int32_t>(onnx::TensorProto::DOUBLE);
   if (isa<FloatType>(like))
     return static_cast<int32_t>(onnx::TensorProto::FLOAT);
-  return static_cast<int32_t>(like.isInteger(32) ? onnx::TensorProto::INT32 : like.isInteger(16) ? onnx::TensorProto::INT16 : like.isInteger(8) ? onnx::TensorProto::INT8 : onnx::TensorProto::INT64);
+  const bool isUnsigned = like.isUnsignedInteger();
+  switch (like.getIntOrFloatBitWidth()) {
+  case 8:
+    return static_cast<int32_t>(isUnsigned ? onnx::TensorProto::UINT8 : onnx::TensorProto::INT8);
+  case 16:
+    return static_cast<int32_t>(isUnsigned ? onnx::TensorProto::UINT16 : onnx::TensorProto::INT16);
+  case 32:
+    return static_cast<int32_t>(isUnsigned ? onnx::TensorProto::UINT32 : onnx::TensorProto::INT32);
+  default:
+    return static_cast<int32_t>(isUnsigned ? onnx::TensorProto::UINT64 : onnx::TensorProto::INT64);
+  }
 }
 
 //===----------------------------------------------------------------------===//

@@ -30,7 +30,7 @@ struct Loaded {
   llvm::DenseMap<const onnx::TensorProto *, std::string> bodyTensors; ///< tensors of bodies: the initializers' names
 };
 
-constexpr int oldestOpset = 13, newestOpset = 23;
+constexpr int oldestOpset = 1, newestOpset = 28; // each operator has an oldest one of its own
 
 bool checkOpset(const onnx::ModelProto &model, Problems &problems) {
   int64_t opset = -1;
@@ -50,7 +50,7 @@ void checkOperators(const FlatGraph &flat, Problems &problems) {
   names.reserve(flat.nodes().size());
   for (const onnx::NodeProto *node : flat.nodes()) {
     const bool standard = node->domain().empty() || node->domain() == "ai.onnx";
-    if (standard && findOperator(node->op_type()))
+    if (findOperator(*node))
       continue;
     names.push_back(standard ? node->op_type() : node->domain() + "." + node->op_type());
     unsupported[names.back()].push_back(node);
@@ -62,7 +62,8 @@ void checkOperators(const FlatGraph &flat, Problems &problems) {
       others += (i == 1 ? "; also " : ", ") + nodes[i]->name();
     if (nodes.size() > most)
       others += " and " + std::to_string(nodes.size() - most) + " more";
-    problems.error(nodes.front()->name(), "operator '" + name + "' is not supported" + others);
+    StringRef reason = refusalReason(name);
+    problems.error(nodes.front()->name(), "operator '" + name + "' is not supported" + (reason.empty() ? "" : ": ") + reason + others);
   }
 }
 
@@ -169,9 +170,9 @@ private:
       return;
     }
     if (!convertElementType(input.type().tensor_type().elem_type(), context))
-      problems.error(input.name(), "the graph's input has the element type " + Twine(input.type().tensor_type().elem_type()) + ", which is not supported");
+      problems.error(input.name(), "the graph's input has the element type " + elementTypeName(input.type().tensor_type().elem_type()) + ", which is not supported");
     for (const onnx::TensorShapeProto_Dimension &dimension : input.type().tensor_type().shape().dim())
-      if (dimension.has_dim_value() && dimension.dim_value() < 1)
+      if (dimension.has_dim_value() && dimension.dim_value() < 0)
         problems.error(input.name(), "the graph's input has a dimension of size " + Twine(dimension.dim_value()));
   }
 
@@ -208,7 +209,7 @@ private:
       if (shape.dim_size() == 0)
         continue;
       if (shape.dim(0).has_dim_value()) {
-        if (!fixed)
+        if (!fixed && shape.dim(0).dim_value() > 0)
           fixed = shape.dim(0).dim_value();
         continue;
       }
@@ -300,11 +301,25 @@ int64_t indexLimit(Value value, unsigned depth = 0) {
     if (auto gather = dyn_cast<train::GatherOp>(op)) {
       if (use.getOperandNumber() == 1)
         lower(cast<RankedTensorType>(gather.getData().getType()).getDimSize(gather.getAxis()));
+    } else if (auto loss = dyn_cast<train::CrossEntropyOp>(op)) {
+      lower(cast<RankedTensorType>(loss.getLogits().getType()).getShape().back());
     } else if (isa<train::ReshapeOp, train::TransposeOp, train::BroadcastOp, train::SliceOp>(op) ||
                (isa<train::CastOp>(op) && isa<IntegerType>(getElementTypeOrSelf(op->getResult(0).getType()))))
       lower(indexLimit(op->getResult(0), depth + 1));
   }
   return limit;
+}
+
+/// The label that a loss ignores, of an argument that holds its labels.
+std::optional<int64_t> ignoredLabel(Value value, unsigned depth = 0) {
+  for (Operation *op : value.getUsers()) {
+    if (auto loss = dyn_cast<train::CrossEntropyOp>(op))
+      return static_cast<int64_t>(loss.getIgnoreIndex());
+    if (depth < 16 && isa<train::ReshapeOp, train::TransposeOp, train::BroadcastOp, train::SliceOp, train::CastOp>(op))
+      if (std::optional<int64_t> label = ignoredLabel(op->getResult(0), depth + 1))
+        return label;
+  }
+  return std::nullopt;
 }
 
 std::string withThousands(int64_t value) {
@@ -382,6 +397,8 @@ OwningOpRef<ModuleOp> importOnnx(StringRef path, const ImportOptions &options, M
       continue;
     if (int64_t limit = indexLimit(function.getArgument(i)))
       function.setArgAttr(i, "train.limit", builder.getI64IntegerAttr(limit));
+    if (std::optional<int64_t> label = ignoredLabel(function.getArgument(i)))
+      function.setArgAttr(i, "train.ignore_index", builder.getI64IntegerAttr(*label));
     // Token models: [batch, length] of integers.
     if (type.getRank() >= 2 && !(*module)->hasAttr("train.sequence_length"))
       (*module)->setAttr("train.sequence_length", builder.getI64IntegerAttr(type.getDimSize(1)));
@@ -414,9 +431,14 @@ LogicalResult listParameters(StringRef path, const ImportOptions &options, MLIRC
 }
 
 void listOps(llvm::raw_ostream &os) {
-  os << "operator             opsets   gradient  becomes train.\n";
-  for (const Operator &op : operators())
-    os << llvm::left_justify(op.name, 20) << " " << op.since << "-" << newestOpset << "    " << (op.differentiable ? "yes" : "no ") << "       " << op.becomes << "\n";
+  constexpr size_t width = 44;
+  os << llvm::left_justify("operator", width) << "  opsets  gradient  becomes train.\n";
+  for (const Operator &op : operators()) {
+    const bool standard = !StringRef(op.name).contains('.');
+    os << llvm::left_justify(op.name, width) << "  " << llvm::left_justify(standard ? (Twine(op.since) + "-" + Twine(newestOpset)).str() : "1-", 6) << "  " << (op.differentiable ? "yes" : "no ") << "       " << op.becomes << "\n";
+  }
+  for (const Refusal &refusal : refusals())
+    os << llvm::left_justify(refusal.name, width) << "  refused: " << refusal.reason << "\n";
 }
 
 } // namespace zopt

@@ -64,14 +64,31 @@ Type convertElementType(int32_t onnxType, MLIRContext *context) {
   case onnx::TensorProto::INT32:
     return IntegerType::get(context, 32);
   case onnx::TensorProto::INT64:
-  case onnx::TensorProto::UINT8:
-  case onnx::TensorProto::UINT16:
-  case onnx::TensorProto::UINT32:
-  case onnx::TensorProto::UINT64:
     return IntegerType::get(context, 64);
+  case onnx::TensorProto::UINT8:
+    return IntegerType::get(context, 8, IntegerType::Unsigned);
+  case onnx::TensorProto::UINT16:
+    return IntegerType::get(context, 16, IntegerType::Unsigned);
+  case onnx::TensorProto::UINT32:
+    return IntegerType::get(context, 32, IntegerType::Unsigned);
+  case onnx::TensorProto::UINT64:
+    return IntegerType::get(context, 64, IntegerType::Unsigned);
   default:
     return nullptr;
   }
+}
+
+std::string elementTypeName(int32_t onnxType) {
+  const std::string &name = onnx::TensorProto::DataType_Name(static_cast<onnx::TensorProto::DataType>(onnxType));
+  return std::to_string(onnxType) + (name.empty() ? "" : " (" + name + ")");
+}
+
+Type declaredElementType(int32_t onnxType, MLIRContext *context) {
+  if (onnxType == onnx::TensorProto::FLOAT16)
+    return Float16Type::get(context);
+  if (onnxType == onnx::TensorProto::BFLOAT16)
+    return BFloat16Type::get(context);
+  return convertElementType(onnxType, context);
 }
 
 Element convertElement(Type type) {
@@ -196,6 +213,11 @@ SmallVector<StringRef, 2> findSymbols(StringRef expression) {
 // GraphImporter
 //===----------------------------------------------------------------------===//
 
+const Operator *findOperator(const onnx::NodeProto &node) {
+  const bool standard = node.domain().empty() || node.domain() == "ai.onnx";
+  return findOperator(standard ? node.op_type() : node.domain() + "." + node.op_type());
+}
+
 const Operator *findOperator(StringRef name) {
   static const llvm::StringMap<const Operator *> table = [] {
     llvm::StringMap<const Operator *> map;
@@ -247,7 +269,13 @@ void GraphImporter::run(func::FuncOp function) {
                                                        : evaluateDimension(dimension.has_dim_param() ? dimension.dim_param() : (input.name() + "." + std::to_string(axis)), dimensions).value_or(1));
     }
     Location loc = NameLoc::get(builder.getStringAttr(input.name()));
-    tensor.value = body->addArgument(RankedTensorType::get(tensor.shape, tensor.element), loc);
+    if (countElements(tensor.shape) == 0)
+      tensor.constant = Constant::splat(convertElement(tensor.element), tensor.shape, {});
+    // The data has the declared type; a half is computed with in fp32.
+    Type declared = declaredElementType(type.elem_type(), context);
+    tensor.value = body->addArgument(RankedTensorType::get(tensor.shape, declared), loc);
+    if (declared != tensor.element)
+      tensor.value = train::CastOp::create(builder, loc, RankedTensorType::get(tensor.shape, tensor.element), tensor.value);
   }
 
   // Names that nodes make further down: reading one of them too early is another mistake than reading what nothing makes.
@@ -288,6 +316,8 @@ void GraphImporter::run(func::FuncOp function) {
     }
     builder.setInsertionPointToEnd(body);
     if (Value value = materialize(*tensor, /*full=*/true)) {
+      if (Type declared = declaredElementType(output.type().tensor_type().elem_type(), context); declared && declared != tensor->element && isa<FloatType>(declared) && tensor->element.isF32())
+        value = train::CastOp::create(builder, value.getLoc(), RankedTensorType::get(tensor->shape, declared), value);
       results.push_back(value);
       resultTypes.push_back(value.getType());
     }
@@ -302,7 +332,7 @@ void GraphImporter::visit(const onnx::NodeProto &node) {
   if (node.op_type() == "Constant" && node.output_size() == 1)
     if (Tensor *tensor = find(node.output(0)); tensor && tensor->initializer)
       return;
-  const Operator *op = findOperator(node.op_type());
+  const Operator *op = findOperator(node);
   if (!op)
     return; // reported before, all at once
   // Generators of random numbers have no operand.
@@ -333,9 +363,9 @@ void GraphImporter::visit(const onnx::NodeProto &node) {
 
 LogicalResult GraphImporter::lower(const onnx::NodeProto &node) {
   NodeImporter importer(*this, node);
-  const Operator *op = findOperator(node.op_type());
-  if (opset < op->since)
-    return importer.error("operator '" + node.op_type() + "' is in opset " + Twine(op->since) + ", but the model imports opset " + Twine(opset));
+  const Operator *op = findOperator(node);
+  if (opset < op->since && (node.domain().empty() || node.domain() == "ai.onnx"))
+    return importer.error("operator '" + node.op_type() + "' is supported from opset " + Twine(op->since) + " on, but the model imports opset " + Twine(opset));
   return op->lower(importer);
 }
 
@@ -442,7 +472,7 @@ Value GraphImporter::materialize(Tensor &tensor, bool full) {
   const onnx::NodeProto &producer = *tensor.producer;
   std::optional<Constant> constant = std::move(tensor.constant);
   tensor.constant.reset();
-  if (findOperator(producer.op_type())->lower != lowerKnownOnly && succeeded(lower(producer)) && !tensor.value && tensor.alias)
+  if (findOperator(producer)->lower != lowerKnownOnly && succeeded(lower(producer)) && !tensor.value && tensor.alias)
     tensor.value = materialize(*tensor.alias, /*full=*/true);
   if (!tensor.value && problems.errors() == before)
     problems.error(producer.name(), "makes a constant of " + Twine(countElements(constant->shape())) + " elements that is neither a progression nor a triangle; literals are limited to 1 KiB");

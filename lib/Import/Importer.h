@@ -51,9 +51,13 @@ private:
   int64_t count = 0;
 };
 
-/// The element type in the training graph. Half precisions import as f32 (the compute precision is the user's choice, not the file's) and unsigned integers as i64.
+/// The element type in the training graph. Half precisions import as f32: the compute precision is the user's choice, not the file's. Unsigned integers are ui8 to ui64.
 /// Null for strings, complex numbers and what ONNX added for quantization.
 mlir::Type convertElementType(int32_t onnxType, mlir::MLIRContext *context);
+/// The element type of the graph's inputs and outputs: the same, but halves as they are.
+mlir::Type declaredElementType(int32_t onnxType, mlir::MLIRContext *context);
+/// For messages: the number, and the name where libonnx knows it.
+std::string elementTypeName(int32_t onnxType);
 Element convertElement(mlir::Type type);
 std::string describe(llvm::ArrayRef<int64_t> shape);
 
@@ -73,7 +77,7 @@ struct Tensor {
 /// An ONNX operator. `lower` makes ops; `fold`, where there is one, makes constants if all inputs are known and returns whether it could. What `fold` leaves, `lower` reports.
 struct Operator {
   const char *name;
-  int since; ///< first opset of its meaning here that imports; models below opset 13 are refused anyway
+  int since; ///< first opset of its meaning here that imports
   llvm::LogicalResult (*lower)(NodeImporter &node);
   bool (*fold)(NodeImporter &node);
   const char *becomes; ///< ops of the training graph, for --list-ops
@@ -81,7 +85,15 @@ struct Operator {
   int operands = 1; ///< the first so many must be there
 };
 llvm::ArrayRef<Operator> operators();
+/// By name; those of other domains are "domain.Name".
 const Operator *findOperator(llvm::StringRef name);
+const Operator *findOperator(const onnx::NodeProto &node);
+/// Why an operator that is known is not supported; empty for others.
+llvm::StringRef refusalReason(llvm::StringRef name);
+struct Refusal {
+  const char *name, *reason;
+};
+llvm::ArrayRef<Refusal> refusals();
 
 /// What an operator's `lower` and `fold` see of a node. Getters report problems themselves and return null, nothing or failure.
 class NodeImporter {

@@ -102,12 +102,31 @@ void NodeImporter::result(int i, Value value) {
   auto type = cast<RankedTensorType>(value.getType());
   tensor.element = type.getElementType();
   tensor.shape.assign(type.getShape().begin(), type.getShape().end());
-  tensor.value = value;
+  // A tensor of no element is known.
+  if (type.getNumElements() == 0)
+    tensor.constant = Constant::splat(convertElement(tensor.element), tensor.shape, {});
+  else
+    tensor.value = value;
+}
+
+/// Integers as their type holds them: the folder computes in 64 bits.
+static Constant wrapped(Constant constant, Type element) {
+  auto type = dyn_cast<IntegerType>(element);
+  if (!type || type.getWidth() == 1 || type.getWidth() == 64)
+    return constant;
+  auto wrap = [&](Scalar value) {
+    APInt bits = APInt(64, static_cast<uint64_t>(value.integer)).trunc(type.getWidth());
+    return Scalar{type.isUnsigned() ? static_cast<int64_t>(bits.getZExtValue()) : bits.getSExtValue(), 0};
+  };
+  if (!constant.asTriangle() && llvm::all_of(constant.values(), [&](Scalar value) { return wrap(value) == value; }))
+    return constant;
+  return *mapElements(constant, constant.element(), wrap);
 }
 
 void NodeImporter::result(int i, Constant constant, Type element) {
   if (!wants(i))
     return;
+  constant = wrapped(std::move(constant), element);
   Tensor &tensor = graph.tensors[proto.output(i)];
   tensor.element = element;
   tensor.shape.assign(constant.shape().begin(), constant.shape().end());

@@ -23,6 +23,40 @@ llvm::LogicalResult lowerClip(NodeImporter &node);
 llvm::LogicalResult lowerIsNaN(NodeImporter &node);
 llvm::LogicalResult lowerIdentity(NodeImporter &node);
 
+// OperatorsMath.cpp
+llvm::LogicalResult lowerActivation(NodeImporter &node);
+llvm::LogicalResult lowerPRelu(NodeImporter &node);
+llvm::LogicalResult lowerIsInf(NodeImporter &node);
+llvm::LogicalResult lowerMod(NodeImporter &node);
+llvm::LogicalResult lowerDet(NodeImporter &node);
+llvm::LogicalResult lowerSwiGLU(NodeImporter &node);
+
+// OperatorsReduce.cpp
+llvm::LogicalResult lowerReduce(NodeImporter &node);
+llvm::LogicalResult lowerArgMax(NodeImporter &node);
+llvm::LogicalResult lowerSoftmax(NodeImporter &node);
+llvm::LogicalResult lowerLpNormalization(NodeImporter &node);
+llvm::LogicalResult lowerCumulative(NodeImporter &node);
+
+// OperatorsNorm.cpp
+llvm::LogicalResult lowerGroupNormalization(NodeImporter &node);
+llvm::LogicalResult lowerMeanVarianceNormalization(NodeImporter &node);
+
+// OperatorsLoss.cpp
+llvm::LogicalResult lowerLikelihoodLoss(NodeImporter &node);
+
+// OperatorsMicrosoft.cpp
+llvm::LogicalResult lowerFusedMatMul(NodeImporter &node);
+llvm::LogicalResult lowerMicrosoftGelu(NodeImporter &node);
+llvm::LogicalResult lowerSkipNormalization(NodeImporter &node);
+llvm::LogicalResult lowerSimplifiedLayerNormalization(NodeImporter &node);
+llvm::LogicalResult lowerMicrosoftRotary(NodeImporter &node);
+llvm::LogicalResult lowerMultiHeadAttention(NodeImporter &node);
+
+// OperatorsStateful.cpp
+llvm::LogicalResult lowerLinearAttention(NodeImporter &node);
+llvm::LogicalResult lowerCausalConv(NodeImporter &node);
+
 // OperatorsMovement.cpp
 llvm::LogicalResult lowerConstant(NodeImporter &node);
 llvm::LogicalResult lowerShape(NodeImporter &node);
@@ -99,8 +133,6 @@ llvm::LogicalResult lowerSTFT(NodeImporter &node);
 // OperatorsCompute.cpp
 llvm::LogicalResult lowerMatMul(NodeImporter &node);
 llvm::LogicalResult lowerGemm(NodeImporter &node);
-llvm::LogicalResult lowerReduce(NodeImporter &node);
-llvm::LogicalResult lowerSoftmax(NodeImporter &node);
 llvm::LogicalResult lowerLayerNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRMSNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRotaryEmbedding(NodeImporter &node);

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Fold.h"
+#include "Compose.h"
 #include "Operators.h"
 
 #include <cmath>
@@ -21,9 +21,24 @@ static LogicalResult needFloats(NodeImporter &node) {
   return success();
 }
 
+/// lhs [..., m, k] times rhs [..., k, n]. Products of integers are no contraction of a library: they are spread out and summed.
+static Value multiply(NodeImporter &node, Value lhs, Value rhs, ArrayRef<int64_t> result) {
+  Compose k(node);
+  if (isa<FloatType>(k.element(lhs)))
+    return train::MatmulOp::create(node.builder, node.loc, node.type(result, k.element(lhs)), lhs, rhs, /*bias=*/Value(), false, false, APFloat(1.0));
+  Shape a(k.shape(lhs)), b(k.shape(rhs)), spread(result);
+  a.push_back(1);
+  b.insert(b.end() - 2, 1);
+  spread.insert(spread.end() - 1, a[a.size() - 2]);
+  Value products = k.broadcast(k.mul(k.reshape(lhs, a), k.reshape(rhs, b)), spread);
+  return k.reshape(k.sum(products, static_cast<int64_t>(spread.size()) - 2), result);
+}
+
 LogicalResult lowerMatMul(NodeImporter &node) {
-  if (node.inputs() != 2 || failed(needFloats(node)))
-    return failure();
+  if (node.inputs() != 2)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  if (node.element(0).isInteger(1))
+    return node.error("needs numbers, but got bools");
   if (node.element(0) != node.element(1))
     return node.error("operands have different element types");
   Value lhs = node.operand(0), rhs = lhs ? node.operand(1) : Value();
@@ -43,7 +58,7 @@ LogicalResult lowerMatMul(NodeImporter &node) {
   Shape shape = *batch;
   shape.push_back(a[a.size() - 2]);
   shape.push_back(b.back());
-  Value result = train::MatmulOp::create(node.builder, node.loc, node.type(shape, node.element(0)), node.reshape(lhs, a), node.reshape(rhs, b), /*bias=*/Value(), false, false, APFloat(1.0));
+  Value result = multiply(node, node.reshape(lhs, a), node.reshape(rhs, b), shape);
   if (vectorA)
     shape.erase(shape.end() - 2);
   if (vectorB)
@@ -53,8 +68,11 @@ LogicalResult lowerMatMul(NodeImporter &node) {
 }
 
 LogicalResult lowerGemm(NodeImporter &node) {
-  if (node.inputs() < 2 || failed(needFloats(node)))
-    return failure();
+  if (node.inputs() < 2)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  for (int i = 1; i < node.inputs(); ++i)
+    if (node.has(i) && node.element(i) != node.element(0))
+      return node.error("operands have different element types");
   if (node.rank(0) != 2 || node.rank(1) != 2)
     return node.error("needs matrices, but got operands of shapes " + describe(node.shape(0)) + " and " + describe(node.shape(1)));
   const bool transposeA = node.attribute("transA", int64_t(0)) != 0, transposeB = node.attribute("transB", int64_t(0)) != 0;
@@ -65,6 +83,10 @@ LogicalResult lowerGemm(NodeImporter &node) {
   Value lhs = node.operand(0), rhs = lhs ? node.operand(1) : Value(), bias, addend;
   if (!rhs)
     return failure();
+  const bool isFloat = isa<FloatType>(node.element(0));
+  if (!isFloat && (alpha != std::trunc(alpha) || beta != std::trunc(beta)))
+    return node.error("alpha is " + std::to_string(alpha) + " and beta " + std::to_string(beta) + ", but integers have integral factors");
+  Compose compose(node);
   if (node.has(2) && beta != 0) {
     std::optional<Shape> both = broadcast(node.shape(2), {m, n});
     if (!both || *both != Shape({m, n}))
@@ -72,68 +94,18 @@ LogicalResult lowerGemm(NodeImporter &node) {
     Value c = node.operand(2);
     if (!c)
       return failure();
-    if (beta != 1)
-      c = node.binary<train::MulOp>(c, node.splat(beta, node.element(2)));
-    const bool vector = countElements(node.shape(2)) == n && node.rank(2) >= 1 && node.shape(2).back() == n;
+    c = compose.mul(c, beta);
+    const bool vector = isFloat && countElements(node.shape(2)) == n && node.rank(2) >= 1 && node.shape(2).back() == n;
     (vector ? bias : addend) = vector ? node.reshape(c, {n}) : c;
   }
-  Value result = train::MatmulOp::create(node.builder, node.loc, node.type({m, n}, node.element(0)), lhs, rhs, bias, transposeA, transposeB, APFloat(alpha));
+  Value result;
+  if (isFloat)
+    result = train::MatmulOp::create(node.builder, node.loc, node.type({m, n}, node.element(0)), lhs, rhs, bias, transposeA, transposeB, APFloat(alpha));
+  else
+    result = compose.mul(multiply(node, transposeA ? compose.transpose(lhs, {1, 0}) : lhs, transposeB ? compose.transpose(rhs, {1, 0}) : rhs, {m, n}), alpha);
   if (addend)
     result = node.binary<train::AddOp>(result, addend);
   node.result(0, result);
-  return success();
-}
-
-LogicalResult lowerReduce(NodeImporter &node) {
-  FailureOr<SmallVector<int64_t, 8>> axes = reduceAxes(node);
-  if (failed(axes))
-    return failure();
-  StringRef op = node.proto.op_type();
-  if (op == "ReduceMean" && !isa<FloatType>(node.element(0)))
-    return node.error("needs a float operand");
-  if (axes->empty()) {
-    node.forward(0, 0);
-    return success();
-  }
-  Value input = node.operand(0);
-  if (!input)
-    return failure();
-  const bool keep = node.attribute("keepdims", int64_t(1)) != 0;
-  Shape shape;
-  for (int64_t axis = 0; axis < node.rank(0); ++axis) {
-    if (!llvm::is_contained(*axes, axis))
-      shape.push_back(node.shape(0)[axis]);
-    else if (keep)
-      shape.push_back(1);
-  }
-  RankedTensorType type = node.type(shape, node.element(0));
-  Value result;
-  if (op == "ReduceSum")
-    result = train::ReduceSumOp::create(node.builder, node.loc, type, input, *axes, keep);
-  else if (op == "ReduceMean")
-    result = train::ReduceMeanOp::create(node.builder, node.loc, type, input, *axes, keep);
-  else
-    result = train::ReduceMaxOp::create(node.builder, node.loc, type, input, *axes, keep);
-  node.result(0, result);
-  return success();
-}
-
-LogicalResult lowerSoftmax(NodeImporter &node) {
-  if (failed(needFloats(node)))
-    return failure();
-  const int64_t rank = node.rank(0);
-  FailureOr<int64_t> axis = node.axis(node.attribute("axis", int64_t(-1)), rank);
-  if (failed(axis))
-    return failure();
-  Value input = node.operand(0);
-  if (!input)
-    return failure();
-  // The row ops work on the last axis.
-  SmallVector<int64_t, 8> swap = llvm::to_vector<8>(llvm::seq<int64_t>(0, rank));
-  std::swap(swap[*axis], swap[rank - 1]);
-  Value rows = node.transpose(input, swap);
-  Value result = node.proto.op_type() == "Softmax" ? Value(train::SoftmaxOp::create(node.builder, node.loc, rows.getType(), rows)) : Value(train::LogSoftmaxOp::create(node.builder, node.loc, rows.getType(), rows));
-  node.result(0, node.transpose(result, swap));
   return success();
 }
 
@@ -179,8 +151,6 @@ LogicalResult lowerLayerNormalization(NodeImporter &node) {
     return node.error("has " + Twine(node.inputs()) + " operands");
   if (node.attribute("stash_type", int64_t(1)) != 1)
     return node.error("stash_type " + Twine(node.attribute("stash_type", int64_t(1))) + " is not supported: statistics are fp32");
-  if (node.wants(1) || node.wants(2))
-    return node.error("the outputs Mean and InvStdDev are not supported");
   FailureOr<Rows> rows = normRows(node);
   if (failed(rows))
     return failure();
@@ -188,6 +158,14 @@ LogicalResult lowerLayerNormalization(NodeImporter &node) {
   RankedTensorType statistics = node.type(type.getShape().drop_back(), train::getComputeType(type.getElementType()));
   auto norm = train::LayerNormOp::create(node.builder, node.loc, type, statistics, statistics, rows->input, rows->scale, rows->bias, APFloat(node.attribute("epsilon", double(1e-5f))));
   node.result(0, node.reshape(norm.getResult(), node.shape(0)));
+  // Mean and InvStdDev keep the normalized axes with size 1.
+  Shape kept(node.shape(0));
+  const int64_t axis = *node.axis(node.attribute("axis", int64_t(-1)), node.rank(0));
+  std::fill(kept.begin() + axis, kept.end(), 1);
+  if (node.wants(1))
+    node.result(1, node.reshape(norm.getMean(), kept));
+  if (node.wants(2))
+    node.result(2, node.reshape(norm.getRstd(), kept));
   return success();
 }
 

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Compose.h"
 #include "Fold.h"
 #include "Operators.h"
 
@@ -17,12 +18,33 @@ namespace zopt::importer {
 template <typename Op> static Value unary(NodeImporter &node, Value input) { return Op::create(node.builder, node.loc, input.getType(), input); }
 
 LogicalResult lowerUnary(NodeImporter &node) {
+  if (node.inputs() != 1)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  // Of integers there are few functions; of bools one.
+  StringRef op = node.proto.op_type();
+  const bool isFloat = isa<FloatType>(node.element(0)), isBool = node.element(0).isInteger(1);
+  const bool ofBools = op == "Not", ofIntegers = op == "BitwiseNot", ofNumbers = op == "Abs" || op == "Neg" || op == "Sign" || op == "Relu";
+  if (ofBools ? !isBool : ofIntegers ? isFloat || isBool : ofNumbers ? isBool : !isFloat)
+    return node.error(ofBools ? "needs bools" : ofIntegers ? "needs integers" : ofNumbers ? "needs numbers, but got bools" : "needs a float operand");
+  if (op == "Neg" && node.element(0).isUnsignedInteger())
+    return node.error("needs signed numbers");
   Value input = node.operand(0);
   if (!input)
     return failure();
   using Make = Value (*)(NodeImporter &, Value);
   const Make make = llvm::StringSwitch<Make>(node.proto.op_type())
                         .Case("Abs", unary<train::AbsOp>)
+                        .Case("Acos", unary<train::AcosOp>)
+                        .Case("Acosh", unary<train::AcoshOp>)
+                        .Case("Asin", unary<train::AsinOp>)
+                        .Case("Asinh", unary<train::AsinhOp>)
+                        .Case("Atan", unary<train::AtanOp>)
+                        .Case("Atanh", unary<train::AtanhOp>)
+                        .Case("BitwiseNot", unary<train::NotOp>)
+                        .Case("Cosh", unary<train::CoshOp>)
+                        .Case("Round", unary<train::RoundOp>)
+                        .Case("Sinh", unary<train::SinhOp>)
+                        .Case("Tan", unary<train::TanOp>)
                         .Case("Ceil", unary<train::CeilOp>)
                         .Case("Cos", unary<train::CosOp>)
                         .Case("Erf", unary<train::ErfOp>)
@@ -82,9 +104,22 @@ static LogicalResult sameElement(NodeImporter &node, ArrayRef<Value> values) {
   return success();
 }
 
+/// What an operator of two or more tensors may be of.
+static LogicalResult checkElement(NodeImporter &node, Type element) {
+  StringRef op = node.proto.op_type();
+  const bool isFloat = isa<FloatType>(element), isBool = element.isInteger(1);
+  if (op == "And" || op == "Or" || op == "Xor")
+    return isBool ? success() : node.error("needs bools");
+  if (op.starts_with("Bitwise") || op == "BitShift")
+    return isFloat || isBool ? node.error("needs integers") : success();
+  if (op == "Mean" || op == "Sum")
+    return isFloat ? success() : node.error("needs float operands");
+  return isBool ? node.error("needs numbers, but got bools") : success();
+}
+
 LogicalResult lowerBinary(NodeImporter &node) {
   StringRef op = node.proto.op_type();
-  const bool variadic = op == "Max" || op == "Min" || op == "Sum";
+  const bool variadic = op == "Max" || op == "Min" || op == "Sum" || op == "Mean";
   if (node.inputs() < (variadic ? 1 : 2) || (!variadic && node.inputs() > 2))
     return node.error("has " + Twine(node.inputs()) + " operands");
 
@@ -103,9 +138,14 @@ LogicalResult lowerBinary(NodeImporter &node) {
   FailureOr<Shape> shape = broadcastOperands(node, 0, values);
   if (failed(shape))
     return failure();
-  if (op == "Pow" && getElementTypeOrSelf(values[1]) != getElementTypeOrSelf(values[0])) {
-    auto type = cast<RankedTensorType>(values[1].getType());
-    values[1] = train::CastOp::create(node.builder, node.loc, type.clone(getElementTypeOrSelf(values[0])), values[1]);
+  // The power has the base's type; one of integers with a float exponent is computed in floats.
+  Compose k(node);
+  const Type base = getElementTypeOrSelf(values[0]);
+  if (op == "Pow") {
+    const Type exponent = k.element(values[1]);
+    const Type computed = isa<FloatType>(base) || isa<IntegerType>(exponent) ? base : exponent;
+    for (Value &value : values)
+      value = k.cast(value, computed);
   }
   if (failed(sameElement(node, values)))
     return failure();
@@ -113,13 +153,24 @@ LogicalResult lowerBinary(NodeImporter &node) {
 #define BINARY(NAME, OP) .Case(NAME, [](NodeImporter &n, Value a, Value b) { return n.binary<train::OP>(a, b); })
   const Make make = llvm::StringSwitch<Make>(op)
       BINARY("Add", AddOp) BINARY("Sum", AddOp) BINARY("Sub", SubOp) BINARY("Mul", MulOp) BINARY("Div", DivOp) BINARY("Pow", PowOp) BINARY("Max", MaxOp) BINARY("Min", MinOp) BINARY("And", AndOp)
-          BINARY("Or", OrOp)
+          BINARY("Or", OrOp) BINARY("Xor", XorOp) BINARY("Mean", AddOp) BINARY("BitwiseAnd", AndOp) BINARY("BitwiseOr", OrOp) BINARY("BitwiseXor", XorOp)
               .Default(nullptr);
 #undef BINARY
+  if (failed(checkElement(node, base)))
+    return failure();
   Value result = values[0];
-  for (Value value : ArrayRef(values).drop_front())
-    result = make(node, result, value);
-  return finish(node, result, *shape);
+  if (op == "BitShift") {
+    StringRef direction = node.attribute("direction", StringRef());
+    if (direction != "LEFT" && direction != "RIGHT")
+      return node.error("direction is '" + direction + "', but it must be LEFT or RIGHT");
+    result = direction == "LEFT" ? node.binary<train::ShiftLeftOp>(values[0], values[1]) : node.binary<train::ShiftRightOp>(values[0], values[1]);
+  } else {
+    for (Value value : ArrayRef(values).drop_front())
+      result = make(node, result, value);
+  }
+  if (op == "Mean" && values.size() > 1)
+    result = k.div(result, static_cast<double>(values.size()));
+  return finish(node, op == "Pow" ? k.cast(result, base) : result, *shape);
 }
 
 LogicalResult lowerCompare(NodeImporter &node) {
@@ -160,7 +211,7 @@ LogicalResult lowerCast(NodeImporter &node) {
     return failure();
   Type element = convertElementType(*target, node.builder.getContext());
   if (!element)
-    return node.error("casts to the element type " + Twine(*target) + ", which is not supported");
+    return node.error("casts to the element type " + elementTypeName(*target) + ", which is not supported");
   if (element == node.element(0)) {
     node.forward(0, 0);
     return success();
@@ -183,18 +234,33 @@ LogicalResult lowerGelu(NodeImporter &node) {
   return success();
 }
 
+/// x below the minimum becomes it, then what is above the maximum becomes that one; at a bound the cotangent stays with x, as PyTorch's clamp has it.
 LogicalResult lowerClip(NodeImporter &node) {
   Value result = node.operand(0);
-  for (int i = 1; i <= 2 && result; ++i) {
-    if (!node.has(i))
-      continue;
-    Value bound = node.operand(i);
-    if (!bound || failed(sameElement(node, {result, bound})))
-      return failure();
-    result = i == 1 ? node.binary<train::MaxOp>(result, bound) : node.binary<train::MinOp>(result, bound);
-  }
   if (!result)
     return failure();
+  if (node.element(0).isInteger(1))
+    return node.error("needs numbers, but got bools");
+  Compose k(node);
+  for (int i = 1; i <= 2; ++i) {
+    Value bound;
+    if (node.graph.opset < 11) {
+      const onnx::AttributeProto *attribute = node.find(i == 1 ? "min" : "max");
+      if (!attribute)
+        continue;
+      bound = k.c(result, static_cast<double>(attribute->f()));
+    } else {
+      if (!node.has(i))
+        continue;
+      if (countElements(node.shape(i)) != 1)
+        return node.error("operand " + Twine(i) + " is a bound of shape " + describe(node.shape(i)) + ", but it must be a scalar");
+      bound = node.operand(i);
+      if (!bound || failed(sameElement(node, {result, bound})))
+        return failure();
+      bound = k.reshape(bound, {});
+    }
+    result = k.select(k.compare(i == 1 ? train::ComparePredicate::lt : train::ComparePredicate::gt, result, bound), bound, result);
+  }
   node.result(0, result);
   return success();
 }

@@ -230,7 +230,7 @@ bool WeightFiles::locate(const onnx::TensorProto &proto, Initializer &result, St
   result.element = convertElementType(proto.data_type(), context);
   result.stored = storedElementType(proto.data_type(), context);
   if (!result.element) {
-    problems.error(name, "has the element type " + Twine(proto.data_type()) + ", which is not supported");
+    problems.error(name, "has the element type " + elementTypeName(proto.data_type()) + ", which is not supported");
     return false;
   }
   int64_t count = 1;

@@ -78,6 +78,13 @@ public:
 private:
   bool isOutputLoss() const { return StringRef(loss).split(':').first == "output"; }
 
+  /// What a model gives back in a half precision is rounded for whoever reads it, not for the loss.
+  static Value beforeRounding(Value value) {
+    auto cast = value.getDefiningOp<CastOp>();
+    auto from = cast ? dyn_cast<FloatType>(getTensorType(cast.getInput()).getElementType()) : FloatType(), to = cast ? dyn_cast<FloatType>(getTensorType(value).getElementType()) : FloatType();
+    return from && to && from.getWidth() > to.getWidth() ? cast.getInput() : value;
+  }
+
   /// The output that feeds the loss, by --logits or --loss=output:NAME, or the first float one.
   FailureOr<Output> selectOutput() {
     auto terminator = cast<func::ReturnOp>(forward.getBody().front().getTerminator());
@@ -94,7 +101,7 @@ private:
       if (wanted.empty() ? !isFloat : output.name != wanted)
         continue;
       if (isFloat)
-        return output;
+        return Output{output.name, beforeRounding(output.value)};
       forward.emitError() << "output '" << wanted << "' feeds the loss but holds " << getTensorType(output.value).getElementType();
       return failure();
     }

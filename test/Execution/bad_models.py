@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 
-from harness import add, execute, expect_refusal, model_path, scratch, succeed, test
+from harness import Settings, add, execute, expect_refusal, model_path, scratch, succeed, test
 from onnx_writer import FLOAT, INT64, linear, node, tensor, value
 
 rng = np.random.default_rng(7)
@@ -51,7 +51,7 @@ cases = {
     "an unknown operator": (linear(nodes=[node("Frobnicate", ["x"], ["logits"], "strange")]), r"Frobnicate"),
     "an unknown domain": (linear(nodes=[node("Gemm", ["x", "weight", "bias"], ["logits"], "fc", domain="com.example")]), r"com\.example"),
     "an opset from the future": (linear(opset=99), r"99"),
-    "an opset too old": (linear(opset=7), r"7"),
+    "an opset too old": (linear(opset=6), r"Gemm.*opset 7.*opset 6"),
     "no outputs": (linear(outputs=[]), r"output|has no result"),
     "oversized: dims of 2^62 elements": (with_weight(tensor("weight", dims=[1 << 31, 1 << 31], data_type=FLOAT, raw=b"\0" * 64)), r"weight"),
     "oversized: dims that overflow": (with_weight(tensor("weight", dims=[1 << 40, 1 << 40], data_type=FLOAT, raw=b"\0" * 64)), r"weight"),
@@ -71,6 +71,18 @@ for name, (content, pattern) in cases.items():
 def all_problems():
     content = linear(nodes=[node("Frobnicate", ["x"], ["a"], "first"), node("Defenestrate", ["a"], ["b"], "second"), node("Gemm", ["b", "weight", "bias"], ["logits"])])
     refuse(content, "Frobnicate", "Defenestrate")
+
+
+@test("bad-model/20 unsupported nodes in one run, within a second", alone=True)
+def twenty_problems():
+    names = [f"Frobnicate{i}" for i in range(18)] + ["NonZero", "StringNormalizer"]
+    nodes = [node(op, ["x"], [f"v{i}"], f"node{i}") for i, op in enumerate(names)] + [node("Gemm", ["x", "weight", "bias"], ["logits"])]
+    folder = scratch("bad")
+    (folder / "model.onnx").write_bytes(linear(nodes=nodes))
+    done = min((execute(["zopt", folder / "model.onnx", "-o", folder / "plan.mlir"], timeout=20) for _ in range(3)), key=lambda run: run.seconds)
+    lines = expect_refusal(done, 1, "node18.*NonZero.*shape of its result depends on the data", "node19.*StringNormalizer.*strings")
+    assert len(lines) == 20 and all(f"node{i}:" in line and f"'{op}'" in line for i, (op, line) in enumerate(zip(names, lines))), done.stderr
+    assert done.seconds < 1 * Settings.patience, f"took {done.seconds:.2f} s"
 
 
 # External data: weights must lie in the model's folder and be as long as the model says.

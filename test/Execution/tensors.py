@@ -5,7 +5,7 @@ import struct
 import numpy as np
 
 _TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
-          "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_}
+          "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_}
 _NAMES = {np.dtype(t): name for name, t in _TYPES.items()}
 
 

@@ -219,10 +219,11 @@ def batch_norm(shape, training):
 
 FAMILIES = {
     "batch norm": [batch_norm(shape, training) for training in (True, False) for shape in ((4, 3), (2, 3, 5), (3, 2, 2, 3), (1, 2, 4), (3, 1, 2))],
-    "unary": [c for op in ("neg", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "silu", "softplus") for c in unary(op)]
-             + [c for op in ("abs", "sign", "relu", "floor", "ceil") for c in unary(op, "away from kinks")] + [c for op in ("log", "sqrt", "rsqrt", "reciprocal") for c in unary(op, "positive")]
+    "unary": [c for op in ("neg", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "silu", "softplus", "expm1", "atan", "sinh", "cosh", "asinh") for c in unary(op)]
+             + [c for op in ("abs", "sign", "relu", "floor", "ceil", "round") for c in unary(op, "away from kinks")] + [c for op in ("log", "sqrt", "rsqrt", "reciprocal") for c in unary(op, "positive")]
+             + [c for op in ("tan", "asin", "acos", "atanh") for c in unary(op, "inside 1")] + list(unary("acosh", "above 1"))
              + [c for form in (0, 1) for c in unary("gelu", attributes=f" {{approximate = {form} : i32}}")],
-    "binary": [c for op in ("add", "sub", "mul") for c in binary(op)] + list(binary("div", right="positive")) + list(binary("pow", left="positive")) + list(binary("max")) + list(binary("min"))
+    "binary": [c for op in ("add", "sub", "mul") for c in binary(op)] + list(binary("div", right="positive")) + list(binary("pow", left="positive")) + list(binary("rem", left="remainders", right="divisors")) + list(binary("max")) + list(binary("min"))
               + [both_sides(op) for op in ("add", "sub", "mul", "div", "pow", "max", "min")]
               + [select_case((3, 4), (3, 4), (3, 4)), select_case((4,), (3, 1), (3, 4)), select_case((2, 1), (1, 3), ()), select_case((2, 3), (), (3,))],
     "shapes": [
@@ -241,7 +242,7 @@ FAMILIES = {
                 + [scatter_case("mul", (4, 3), [1, 3, 1, -4], "some zeros"),
                    gather_grad_case((4, 3), [1, 3, 1], 0), gather_grad_case((2, 4, 3), [3, -4], 1), top_k((3, 7), 3, False), top_k((2, 2, 5), 5, True), top_k((1,), 1, False), top_k((20,), 4, True),
                    simple("slice_grad/strided", [(2, 2)], f"train.slice_grad {{0}} [1, 0] [2, 3] : {mlir((2, 2))} -> {mlir((5, 6))}", (5, 6))],
-    "reductions": [*reduce_cases("reduce_sum"), *reduce_cases("reduce_mean"), *reduce_cases("reduce_max")]
+    "reductions": [*reduce_cases("reduce_sum"), *reduce_cases("reduce_mean"), *reduce_cases("reduce_max"), *reduce_cases("reduce_prod")]
                   + [c for op in ("softmax", "log_softmax") for c in unary(op, shapes=((3, 5), (2, 3, 1), (7,)))],
     "norms": [layer_norm((3, 6), 1, 1), layer_norm((2, 3, 4), 1, 1), layer_norm((4, 5), 1, 0), layer_norm((4, 5), 0, 1), layer_norm((3, 4), 0, 0), layer_norm((1, 3), 1, 1),
               rms_norm((3, 6), 1), rms_norm((2, 3, 4), 1), rms_norm((3, 4), 0),
@@ -267,6 +268,14 @@ def draw(kind, shape, rng):
         x.reshape(-1)[::3] = 0
     elif kind == "apart":  # no two elements closer than the perturbation
         x = rng.permutation(x.size).reshape(shape) / 8 - 1
+    elif kind == "inside 1":
+        x = rng.uniform(-0.8, 0.8, shape)
+    elif kind == "above 1":
+        x = 1.2 + np.abs(x)
+    elif kind == "remainders":  # quotients with the divisors below are not near an integer
+        x = rng.integers(-3, 4, shape) + rng.uniform(0.3, 0.6, shape)
+    elif kind == "divisors":
+        x = np.where(rng.random(shape) < 0.5, -1.0, 1.0) * (1 + rng.uniform(-0.01, 0.01, shape))
     return np.asarray(x, np.float32)
 
 

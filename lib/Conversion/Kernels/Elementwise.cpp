@@ -153,7 +153,7 @@ static Iota makeIota(train::IotaOp op, ArrayRef<int64_t> shape) {
   size_t axis = shape.size() - type.getRank() + op.getAxis();
   if (shape[axis] != 1 && type.getDimSize(op.getAxis()) != 1)
     strides[axis] = op.getStep();
-  return Iota{strides, static_cast<int64_t>(op.getStart()), type.getElementType()};
+  return Iota{strides, static_cast<int64_t>(op.getStart()), getSignless(type.getElementType())};
 }
 
 /// A splat as a vector; null where the constant is none.
@@ -161,6 +161,7 @@ static Value emitSplat(KernelBuilder &kernel, train::ConstantOp op) {
   auto elements = dyn_cast<DenseElementsAttr>(op.getValue());
   if (!elements || !elements.isSplat())
     return {};
+  elements = elements.bitcast(getSignless(elements.getElementType()));
   auto type = VectorType::get({kernel.lanes()}, elements.getElementType());
   return kernel.constant(cast<TypedAttr>(static_cast<Attribute>(DenseElementsAttr::get(type, elements.getSplatValue<Attribute>()))));
 }

@@ -102,6 +102,57 @@ struct Math {
     Value result = select(compare(arith::CmpFPredicate::OEQ, y, c(3)), mul(square, x), general);
     return select(compare(arith::CmpFPredicate::OEQ, y, c(2)), square, result);
   }
+
+  Value abs(Value x) { return unary<math::AbsFOp>(x); }
+  Value sqrt(Value x) { return unary<math::SqrtOp>(x); }
+  Value log1p(Value x) { return unary<math::Log1pOp>(x); }
+  Value copysign(Value x, Value sign) { return math::CopySignOp::create(b(), k.loc, x, sign); }
+
+  /// (e + e / (e + 1)) / 2 for e = e^|x| - 1, which does not cancel near 0; where e^|x| would overflow before the result does, by two factors e^(|x| / 2).
+  Value sinh(Value x) {
+    Value magnitude = abs(x), e = unary<math::ExpM1Op>(magnitude), half = k.expF(mul(c(0.5), magnitude));
+    Value small = mul(c(0.5), add(e, div(e, add(e, c(1)))));
+    return copysign(select(compare(arith::CmpFPredicate::OGT, magnitude, c(20)), mul(mul(c(0.5), half), half), small), x);
+  }
+  Value cosh(Value x) {
+    Value magnitude = abs(x), e = k.expF(magnitude), half = k.expF(mul(c(0.5), magnitude));
+    Value small = mul(c(0.5), add(e, div(c(1), e)));
+    return select(compare(arith::CmpFPredicate::OGT, magnitude, c(20)), mul(mul(c(0.5), half), half), small);
+  }
+  /// log(|x| + sqrt(x^2 + 1)), as log(1 + |x| + x^2 / (1 + sqrt(x^2 + 1))); log(2 |x|) where 1 does not count.
+  Value asinh(Value x) {
+    Value magnitude = abs(x), square = mul(x, x);
+    Value small = log1p(add(magnitude, div(square, add(c(1), sqrt(add(square, c(1)))))));
+    Value large = add(k.logF(magnitude), c(M_LN2));
+    return copysign(select(compare(arith::CmpFPredicate::OGT, magnitude, c(1e9)), large, small), x);
+  }
+  /// log(1 + t + sqrt(2 t + t^2)) for t = x - 1.
+  Value acosh(Value x) {
+    Value t = sub(x, c(1));
+    Value small = log1p(add(t, sqrt(add(mul(c(2), t), mul(t, t)))));
+    Value large = add(k.logF(x), c(M_LN2));
+    return select(compare(arith::CmpFPredicate::OGT, x, c(1e9)), large, small);
+  }
+  /// log(1 + 2 |x| / (1 - |x|)) / 2.
+  Value atanh(Value x) {
+    Value magnitude = abs(x);
+    return copysign(mul(c(0.5), log1p(div(mul(c(2), magnitude), sub(c(1), magnitude)))), x);
+  }
+
+  /// In f64: the quotient, rounded toward 0, may be off by one, and the rest is exact (a fused product); a rest beyond the divisor or of the wrong sign is set right. An infinite divisor leaves x.
+  Value rem(Value x, Value y) {
+    Type f64 = b().getF64Type();
+    Value a = k.convert(x, f64), d = abs(k.convert(y, f64)), magnitude = abs(a);
+    auto constant = [&](double value) { return k.splat(value, f64); };
+    Value quotient = unary<math::FloorOp>(div(magnitude, d));
+    Value rest = math::FmaOp::create(b(), k.loc, neg(quotient), d, magnitude);
+    rest = select(compare(arith::CmpFPredicate::OLT, rest, constant(0)), add(rest, d), rest);
+    rest = select(compare(arith::CmpFPredicate::OGE, rest, d), sub(rest, d), rest);
+    Value infinite = compare(arith::CmpFPredicate::OEQ, d, constant(INFINITY));
+    Value finite = compare(arith::CmpFPredicate::OLT, magnitude, constant(INFINITY));
+    rest = select(arith::AndIOp::create(b(), k.loc, infinite, finite), magnitude, rest);
+    return k.convert(copysign(rest, a), type);
+  }
 };
 
 } // namespace
@@ -130,6 +181,17 @@ static Value emitFloatUnary(Math m, Operation *op, Value x) {
       .Case([&](train::SiluOp) { return m.mul(x, m.sigmoid(x)); })
       .Case([&](train::FloorOp) { return m.unary<math::FloorOp>(x); })
       .Case([&](train::CeilOp) { return m.unary<math::CeilOp>(x); })
+      .Case([&](train::RoundOp) { return m.unary<math::RoundEvenOp>(x); })
+      .Case([&](train::Expm1Op) { return m.unary<math::ExpM1Op>(x); })
+      .Case([&](train::TanOp) { return m.div(m.unary<math::SinOp>(x), m.unary<math::CosOp>(x)); })
+      .Case([&](train::AsinOp) { return m.unary<math::AsinOp>(x); })
+      .Case([&](train::AcosOp) { return m.unary<math::AcosOp>(x); })
+      .Case([&](train::AtanOp) { return m.unary<math::AtanOp>(x); })
+      .Case([&](train::SinhOp) { return m.sinh(x); })
+      .Case([&](train::CoshOp) { return m.cosh(x); })
+      .Case([&](train::AsinhOp) { return m.asinh(x); })
+      .Case([&](train::AcoshOp) { return m.acosh(x); })
+      .Case([&](train::AtanhOp) { return m.atanh(x); })
       .Case([&](train::SoftplusOp) {
         Value small = m.k.expF(m.neg(m.unary<math::AbsFOp>(x)));
         return m.add(m.k.maxF(x, m.c(0)), m.unary<math::Log1pOp>(small));
@@ -147,6 +209,7 @@ static Value emitFloatBinary(Math m, Operation *op, Value x, Value y) {
       .Case([&](train::PowOp) { return m.pow(x, y); })
       .Case([&](train::MaxOp) { return m.k.maxF(x, y); })
       .Case([&](train::MinOp) -> Value { return arith::MinimumFOp::create(m.b(), m.k.loc, x, y); })
+      .Case([&](train::RemOp) { return m.rem(x, y); })
       .Case([&](train::GeluGradOp gelu) { return m.mul(y, m.geluDerivative(x, gelu.getApproximate() == train::GeluApproximation::tanh)); })
       .Case([&](train::SiluGradOp) { return m.mul(y, m.siluDerivative(x)); })
       .Case([&](train::ReluGradOp) { return m.select(m.compare(arith::CmpFPredicate::OGT, x, m.c(0)), y, m.c(0)); })
@@ -156,7 +219,30 @@ static Value emitFloatBinary(Math m, Operation *op, Value x, Value y) {
       .Default([](Operation *) { return Value(); });
 }
 
+/// base^exponent by repeated squaring, wrapping. A negative exponent leaves 1, -1 or 0.
+static Value emitIntegerPower(KernelBuilder &k, Value base, Value exponent, bool isUnsigned) {
+  OpBuilder &b = k.builder;
+  Location loc = k.loc;
+  Type type = getElementTypeOrSelf(base.getType());
+  auto c = [&](int64_t value) { return k.splatInt(value, type); };
+  auto equal = [&](Value lhs, Value rhs) -> Value { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, lhs, rhs); };
+  auto select = [&](Value condition, Value lhs, Value rhs) -> Value { return arith::SelectOp::create(b, loc, condition, lhs, rhs); };
+  auto isOdd = [&](Value value) -> Value { return equal(arith::AndIOp::create(b, loc, value, c(1)), c(1)); };
+  Value result = c(1), power = base, rest = exponent;
+  for (unsigned bit = 0; bit < type.getIntOrFloatBitWidth(); ++bit) {
+    result = select(isOdd(rest), arith::MulIOp::create(b, loc, result, power), result);
+    power = arith::MulIOp::create(b, loc, power, power);
+    rest = arith::ShRUIOp::create(b, loc, rest, c(1));
+  }
+  if (isUnsigned)
+    return result;
+  Value negative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, exponent, c(0));
+  Value ofMinusOne = select(equal(base, c(-1)), select(isOdd(exponent), c(-1), c(1)), c(0));
+  return select(negative, select(equal(base, c(1)), c(1), ofMinusOne), result);
+}
+
 static Value emitInteger(KernelBuilder &k, Operation *op, ArrayRef<Value> x) {
+  const bool isUnsigned = getElementTypeOrSelf(op->getOperand(0).getType()).isUnsignedInteger();
   OpBuilder &b = k.builder;
   Location loc = k.loc;
   Type type = getElementTypeOrSelf(x[0].getType());
@@ -167,12 +253,14 @@ static Value emitInteger(KernelBuilder &k, Operation *op, ArrayRef<Value> x) {
   bool truth = type.isInteger(1);
   return llvm::TypeSwitch<Operation *, Value>(op)
       .Case([&](train::NegOp) -> Value { return arith::SubIOp::create(b, loc, c(0), x[0]); })
-      .Case([&](train::AbsOp) { return select(compare(arith::CmpIPredicate::slt, x[0], c(0)), arith::SubIOp::create(b, loc, c(0), x[0]), x[0]); })
+      .Case([&](train::AbsOp) { return isUnsigned ? x[0] : select(compare(arith::CmpIPredicate::slt, x[0], c(0)), arith::SubIOp::create(b, loc, c(0), x[0]), x[0]); })
       .Case([&](train::SignOp) {
-        Value positive = select(compare(arith::CmpIPredicate::sgt, x[0], c(0)), c(1), c(0));
+        Value positive = select(compare(isUnsigned ? arith::CmpIPredicate::ugt : arith::CmpIPredicate::sgt, x[0], c(0)), c(1), c(0));
+        if (isUnsigned)
+          return positive;
         return select(compare(arith::CmpIPredicate::slt, x[0], c(0)), c(-1), positive);
       })
-      .Case([&](train::ReluOp) -> Value { return arith::MaxSIOp::create(b, loc, x[0], c(0)); })
+      .Case([&](train::ReluOp) -> Value { return isUnsigned ? x[0] : arith::MaxSIOp::create(b, loc, x[0], c(0)); })
       .Case([&](train::NotOp) -> Value { return arith::XOrIOp::create(b, loc, x[0], c(truth ? 1 : -1)); })
       .Case([&](train::AddOp) -> Value {
         if (truth)
@@ -183,19 +271,52 @@ static Value emitInteger(KernelBuilder &k, Operation *op, ArrayRef<Value> x) {
       .Case([&](train::MulOp) -> Value { return arith::MulIOp::create(b, loc, x[0], x[1]); })
       .Case([&](train::DivOp) -> Value {
         // Division traps on x / 0 (also in lanes that hold no element) and on min / -1.
+        if (isUnsigned)
+          return arith::DivUIOp::create(b, loc, x[0], select(compare(arith::CmpIPredicate::eq, x[1], c(0)), c(1), x[1]));
         Value isZero = compare(arith::CmpIPredicate::eq, x[1], c(0)), isMinusOne = compare(arith::CmpIPredicate::eq, x[1], c(-1));
         Value divisor = select(arith::OrIOp::create(b, loc, isZero, isMinusOne), c(1), x[1]);
         Value quotient = arith::DivSIOp::create(b, loc, x[0], divisor);
         return select(isMinusOne, arith::SubIOp::create(b, loc, c(0), x[0]), quotient);
       })
-      .Case([&](train::MaxOp) -> Value { return arith::MaxSIOp::create(b, loc, x[0], x[1]); })
-      .Case([&](train::MinOp) -> Value { return arith::MinSIOp::create(b, loc, x[0], x[1]); })
+      .Case([&](train::RemOp) -> Value {
+        Value isZero = compare(arith::CmpIPredicate::eq, x[1], c(0));
+        if (isUnsigned)
+          return select(isZero, c(0), arith::RemUIOp::create(b, loc, x[0], select(isZero, c(1), x[1])));
+        Value bad = arith::OrIOp::create(b, loc, isZero, compare(arith::CmpIPredicate::eq, x[1], c(-1)));
+        return select(bad, c(0), arith::RemSIOp::create(b, loc, x[0], select(bad, c(1), x[1])));
+      })
+      .Case([&](train::PowOp) { return emitIntegerPower(k, x[0], x[1], isUnsigned); })
+      .Case([&](train::ShiftLeftOp) -> Value {
+        Value inside = compare(arith::CmpIPredicate::ult, x[1], c(type.getIntOrFloatBitWidth()));
+        return select(inside, arith::ShLIOp::create(b, loc, x[0], select(inside, x[1], c(0))), c(0));
+      })
+      .Case([&](train::ShiftRightOp) -> Value {
+        const int64_t width = type.getIntOrFloatBitWidth();
+        Value inside = compare(arith::CmpIPredicate::ult, x[1], c(width));
+        if (isUnsigned)
+          return select(inside, arith::ShRUIOp::create(b, loc, x[0], select(inside, x[1], c(0))), c(0));
+        return arith::ShRSIOp::create(b, loc, x[0], select(inside, x[1], c(width - 1)));
+      })
+      .Case([&](train::XorOp) -> Value { return arith::XOrIOp::create(b, loc, x[0], x[1]); })
+      .Case([&](train::MaxOp) -> Value {
+        if (isUnsigned || truth)
+          return arith::MaxUIOp::create(b, loc, x[0], x[1]);
+        return arith::MaxSIOp::create(b, loc, x[0], x[1]);
+      })
+      .Case([&](train::MinOp) -> Value {
+        if (isUnsigned || truth)
+          return arith::MinUIOp::create(b, loc, x[0], x[1]);
+        return arith::MinSIOp::create(b, loc, x[0], x[1]);
+      })
       .Case([&](train::AndOp) -> Value { return arith::AndIOp::create(b, loc, x[0], x[1]); })
       .Case([&](train::OrOp) -> Value { return arith::OrIOp::create(b, loc, x[0], x[1]); })
       .Default([](Operation *) { return Value(); });
 }
 
-static Value emitCast(KernelBuilder &k, Value x, Type to) {
+/// `given` and `to` are the element types of the graph, which say what integers mean. Floats beyond an integer's range give whatever the hardware makes of them, negative ones too where it is unsigned.
+static Value emitCast(KernelBuilder &k, Value x, Type given, Type to) {
+  const bool fromUnsigned = given.isUnsignedInteger() || given.isInteger(1), toUnsigned = to.isUnsignedInteger();
+  to = getSignless(to);
   OpBuilder &b = k.builder;
   Type from = getElementTypeOrSelf(x.getType());
   auto vector = [&](Type type) { return VectorType::get({k.lanes()}, type); };
@@ -207,23 +328,33 @@ static Value emitCast(KernelBuilder &k, Value x, Type to) {
     x = k.convert(x, train::getComputeType(from));
     if (to.isInteger(1))
       return arith::CmpFOp::create(b, k.loc, arith::CmpFPredicate::UNE, x, k.splat(0, train::getComputeType(from)));
-    return arith::FPToSIOp::create(b, k.loc, vector(to), x);
+    // Through 64 bits, so that negative numbers and those of narrow types wrap as C's do.
+    const bool widest = to.getIntOrFloatBitWidth() == 64;
+    if (toUnsigned && widest) {
+      Value low = arith::FPToSIOp::create(b, k.loc, vector(to), x), high = arith::FPToUIOp::create(b, k.loc, vector(to), x);
+      Value isNegative = arith::CmpFOp::create(b, k.loc, arith::CmpFPredicate::OLT, x, k.splat(0, train::getComputeType(from)));
+      return arith::SelectOp::create(b, k.loc, isNegative, low, high);
+    }
+    if (to.getIntOrFloatBitWidth() == 32 && !toUnsigned)
+      return arith::FPToSIOp::create(b, k.loc, vector(to), x);
+    Value wide = arith::FPToSIOp::create(b, k.loc, vector(b.getI64Type()), x);
+    return widest ? wide : Value(arith::TruncIOp::create(b, k.loc, vector(to), wide));
   }
   if (isa<FloatType>(to)) {
     Type compute = train::getComputeType(to);
-    Value value = from.isInteger(1) ? Value(arith::UIToFPOp::create(b, k.loc, vector(compute), x)) : Value(arith::SIToFPOp::create(b, k.loc, vector(compute), x));
+    Value value = fromUnsigned ? Value(arith::UIToFPOp::create(b, k.loc, vector(compute), x)) : Value(arith::SIToFPOp::create(b, k.loc, vector(compute), x));
     return k.convert(value, to);
   }
   if (to.isInteger(1))
     return arith::CmpIOp::create(b, k.loc, arith::CmpIPredicate::ne, x, k.splatInt(0, from));
-  if (from.isInteger(1))
+  if (from.getIntOrFloatBitWidth() < to.getIntOrFloatBitWidth() && fromUnsigned)
     return arith::ExtUIOp::create(b, k.loc, vector(to), x);
   if (from.getIntOrFloatBitWidth() < to.getIntOrFloatBitWidth())
     return arith::ExtSIOp::create(b, k.loc, vector(to), x);
   return arith::TruncIOp::create(b, k.loc, vector(to), x);
 }
 
-static Value emitCompare(KernelBuilder &k, train::ComparePredicate predicate, Value x, Value y) {
+static Value emitCompare(KernelBuilder &k, train::ComparePredicate predicate, Value x, Value y, bool isUnsigned) {
   Type type = getElementTypeOrSelf(x.getType());
   if (isa<FloatType>(type)) {
     static constexpr arith::CmpFPredicate kFloat[] = {arith::CmpFPredicate::OEQ, arith::CmpFPredicate::UNE, arith::CmpFPredicate::OLT,
@@ -235,16 +366,16 @@ static Value emitCompare(KernelBuilder &k, train::ComparePredicate predicate, Va
                                                      arith::CmpIPredicate::sle, arith::CmpIPredicate::sgt, arith::CmpIPredicate::sge};
   static constexpr arith::CmpIPredicate kUnsigned[] = {arith::CmpIPredicate::eq,  arith::CmpIPredicate::ne,  arith::CmpIPredicate::ult,
                                                        arith::CmpIPredicate::ule, arith::CmpIPredicate::ugt, arith::CmpIPredicate::uge};
-  auto table = type.isInteger(1) ? kUnsigned : kSigned;
+  auto table = isUnsigned || type.isInteger(1) ? kUnsigned : kSigned;
   return arith::CmpIOp::create(k.builder, k.loc, table[static_cast<int>(predicate)], x, y);
 }
 
 Value kernels::emitElementwise(KernelBuilder &k, Operation *op, ArrayRef<Value> operands) {
   Type resultType = cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
   if (isa<train::CastOp>(op))
-    return emitCast(k, operands[0], resultType);
+    return emitCast(k, operands[0], getElementTypeOrSelf(op->getOperand(0).getType()), resultType);
   if (auto compare = dyn_cast<train::CompareOp>(op))
-    return emitCompare(k, compare.getPredicate(), operands[0], operands[1]);
+    return emitCompare(k, compare.getPredicate(), operands[0], operands[1], getElementTypeOrSelf(compare.getLhs().getType()).isUnsignedInteger());
   if (isa<train::BatchNormOp, train::BatchNormGradOp>(op))
     return emitBatchNorm(k, op, operands);
   if (isa<train::SelectOp>(op))

@@ -21,8 +21,12 @@ int64_t kernels::countElements(ArrayRef<int64_t> shape) {
   return count;
 }
 
+Type kernels::getSignless(Type elementType) {
+  return elementType.isUnsignedInteger() ? IntegerType::get(elementType.getContext(), elementType.getIntOrFloatBitWidth()) : elementType;
+}
+
 Type kernels::getStorageType(Type elementType) {
-  return elementType.isInteger(1) ? IntegerType::get(elementType.getContext(), 8) : elementType;
+  return elementType.isInteger(1) ? IntegerType::get(elementType.getContext(), 8) : getSignless(elementType);
 }
 
 void kernels::collapseAxes(SmallVectorImpl<int64_t> &shape, MutableArrayRef<Access> accesses) {
@@ -392,15 +396,19 @@ Value KernelBuilder::combine(Combine kind, Value a, Value b) {
   if (isa<IntegerType>(getElementTypeOrSelf(a.getType()))) {
     if (kind == Combine::Sum)
       return arith::AddIOp::create(builder, loc, a, b);
+    if (kind == Combine::Product)
+      return arith::MulIOp::create(builder, loc, a, b);
+    if (kind == Combine::MaxUnsigned)
+      return arith::MaxUIOp::create(builder, loc, a, b);
     return arith::MaxSIOp::create(builder, loc, a, b);
   }
-  return kind == Combine::Sum ? addF(a, b) : maxF(a, b);
+  return kind == Combine::Sum ? addF(a, b) : kind == Combine::Product ? mulF(a, b) : maxF(a, b);
 }
 
 Value KernelBuilder::identity(Combine kind, Type type) {
   if (auto integer = dyn_cast<IntegerType>(type))
-    return splatInt(kind == Combine::Sum ? 0 : APInt::getSignedMinValue(integer.getWidth()).getSExtValue(), type);
-  return splat(kind == Combine::Sum ? 0.0 : -std::numeric_limits<double>::infinity(), type);
+    return splatInt(kind == Combine::Product ? 1 : kind == Combine::Max ? APInt::getSignedMinValue(integer.getWidth()).getSExtValue() : 0, type);
+  return splat(kind == Combine::Sum ? 0.0 : kind == Combine::Product ? 1.0 : -std::numeric_limits<double>::infinity(), type);
 }
 
 Value KernelBuilder::horizontal(Combine kind, Value value) {

@@ -86,7 +86,7 @@ struct Spread {
 
 class KernelBuilder {
 public:
-  enum class Combine { Sum, Max };
+  enum class Combine { Sum, Max, MaxUnsigned, Product };
 
   /// Starts a kernel called `name`, a prefix of its final symbol.
   KernelBuilder(mlir::MLIRContext *context, llvm::StringRef name, KernelTarget target);
@@ -298,6 +298,8 @@ private:
 
 /// The type that holds an element in memory: a byte for i1.
 mlir::Type getStorageType(mlir::Type elementType);
+/// The signless type of an unsigned integer's width: in kernels the operation says how bits are meant. Other types as they are.
+mlir::Type getSignless(mlir::Type elementType);
 
 /// Drops axes of size 1 and merges neighbours that every access walks as one.
 void collapseAxes(llvm::SmallVectorImpl<int64_t> &shape, llvm::MutableArrayRef<Access> accesses);

@@ -15,7 +15,7 @@ using namespace zopt;
 using namespace zopt::kernels;
 
 TensorLayout TensorLayout::contiguous(RankedTensorType type) {
-  TensorLayout layout{type.getElementType(), SmallVector<int64_t>(type.getShape()), SmallVector<int64_t>(type.getRank())};
+  TensorLayout layout{getSignless(type.getElementType()), SmallVector<int64_t>(type.getShape()), SmallVector<int64_t>(type.getRank())};
   int64_t stride = 1;
   for (int64_t axis = type.getRank() - 1; axis >= 0; --axis) {
     layout.strides[axis] = stride;
@@ -65,7 +65,8 @@ static LogicalResult generateKernels(Context &context) {
       .Case([&](train::GatherGradOp op) { return generateGatherGrad(context, op); })
       .Case([&](train::ScatterOp op) { return generateScatter(context, op); })
       .Case([&](train::TopKOp op) { return generateTopK(context, op); })
-      .Case<train::ReduceSumOp, train::ReduceMeanOp, train::ReduceMaxOp>([&](auto) { return generateReduce(context); })
+      .Case<train::ReduceSumOp, train::ReduceMeanOp, train::ReduceMaxOp, train::ReduceProdOp>(
+          [&](auto) { return generateReduce(context); })
       .Case<train::SoftmaxOp, train::LogSoftmaxOp, train::SoftmaxGradOp, train::LogSoftmaxGradOp>(
           [&](auto) { return generateSoftmax(context); })
       .Case<train::LayerNormOp, train::LayerNormGradOp, train::RMSNormOp, train::RMSNormGradOp>(

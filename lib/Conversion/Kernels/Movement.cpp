@@ -79,6 +79,7 @@ static LogicalResult generateSliceGrad(Context &context, train::SliceGradOp op) 
 /// A literal is part of the kernel: one iteration stores it, 16 elements at a time.
 static LogicalResult generateLiteral(Context &context, train::ConstantOp op) {
   auto elements = cast<DenseElementsAttr>(op.getValue());
+  elements = elements.bitcast(getSignless(elements.getElementType()));
   const TensorLayout &destination = context.result(0);
   SmallVector<Attribute> values(elements.getValues<Attribute>());
   KernelBuilder kernel(context.context(), "literal", context.target);

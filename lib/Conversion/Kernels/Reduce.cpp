@@ -1,4 +1,4 @@
-//===- Reduce.cpp - kernels of reduce_sum, reduce_mean and reduce_max ------===//
+//===- Reduce.cpp - kernels of reduce_sum, _mean, _max and _prod -----------===//
 //
 // Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -85,7 +85,10 @@ Value Reduction::finish(KernelBuilder &kernel, Value value) {
   OpBuilder &b = kernel.builder;
   bool isVector = isa<VectorType>(value.getType());
   if (isa<IntegerType>(compute)) {
+    const bool isUnsigned = getElementTypeOrSelf(context.op->getOperand(0).getType()).isUnsignedInteger();
     Value divisor = isVector ? kernel.splatInt(count(), compute) : kernel.constant(b.getIntegerAttr(compute, count()));
+    if (isUnsigned)
+      return arith::DivUIOp::create(b, kernel.loc, value, divisor);
     return arith::DivSIOp::create(b, kernel.loc, value, divisor);
   }
   return kernel.divF(value, isVector ? kernel.splat(count(), compute) : kernel.scalar(count(), compute));
@@ -278,11 +281,15 @@ LogicalResult kernels::generateReduce(Context &context) {
   } else if (auto mean = dyn_cast<train::ReduceMeanOp>(context.op)) {
     axes = mean.getAxes();
     keepdims = mean.getKeepdims();
+  } else if (auto product = dyn_cast<train::ReduceProdOp>(context.op)) {
+    axes = product.getAxes();
+    keepdims = product.getKeepdims();
+    kind = Combine::Product;
   } else {
     auto max = cast<train::ReduceMaxOp>(context.op);
     axes = max.getAxes();
     keepdims = max.getKeepdims();
-    kind = Combine::Max;
+    kind = getElementTypeOrSelf(max.getInput().getType()).isUnsignedInteger() ? Combine::MaxUnsigned : Combine::Max;
   }
   Type elementType = context.operand(0).elementType;
   if (elementType.isInteger(1))

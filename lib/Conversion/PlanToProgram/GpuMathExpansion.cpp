@@ -76,6 +76,42 @@ struct F64 : FloatMath<double> {
     Value result = select(compare(arith::CmpFPredicate::OEQ, error, c(0)), x, mul(log(u), div(x, error)));
     return select(compare(arith::CmpFPredicate::OEQ, u, c(kInfinity)), u, result);
   }
+  Value expm1(Value x) {
+    Value u = exp(x), error = sub(u, c(1));
+    Value result = select(compare(arith::CmpFPredicate::OEQ, u, c(1)), x, mul(error, div(x, log(u))));
+    Value limits = arith::OrIOp::create(b, loc, compare(arith::CmpFPredicate::OEQ, error, c(-1)), compare(arith::CmpFPredicate::OEQ, u, c(kInfinity)));
+    return select(limits, error, result);
+  }
+
+  /// |x| reduced by the angles whose tangents are 1/2, 1, 3/2 and infinity, then fdlibm's polynomial.
+  Value atan(Value x) {
+    struct Step {
+      double from, tangent, high, low; // angle = high + low
+    };
+    constexpr Step kSteps[] = {{0.4375, 0.5, 4.63647609000806093515e-01, 2.26987774529616870924e-17}, {0.6875, 1, 7.85398163397448278999e-01, 3.06161699786838301793e-17}, {1.1875, 1.5, 9.82793723247329054082e-01, 1.39033110312309984516e-17}};
+    Value magnitude = abs(x), t = magnitude, high = c(0), low = c(0);
+    for (const Step &step : kSteps) {
+      Value beyond = compare(arith::CmpFPredicate::OGE, magnitude, c(step.from));
+      t = select(beyond, div(sub(magnitude, c(step.tangent)), fma(magnitude, c(step.tangent), c(1))), t);
+      high = select(beyond, c(step.high), high);
+      low = select(beyond, c(step.low), low);
+    }
+    Value far = compare(arith::CmpFPredicate::OGE, magnitude, c(2.4375));
+    t = select(far, div(c(-1), magnitude), t);
+    high = select(far, c(1.57079632679489655800e+00), high);
+    low = select(far, c(6.12323399573676603587e-17), low);
+    Value z = mul(t, t), p = c(1.62858201153657823623e-02);
+    for (double coefficient : {-3.65315727442169155270e-02, 4.97687799461593236017e-02, -5.83357013379057348645e-02, 6.66107313738753120669e-02, -7.69187620504482999495e-02, 9.09088713343650656196e-02, -1.11111104054623557880e-01, 1.42857142725034663711e-01, -1.99999999998764832476e-01, 3.33333333333329318027e-01})
+      p = fma(p, z, c(coefficient));
+    Value result = sub(high, sub(sub(mul(t, mul(z, p)), low), t));
+    return math::CopySignOp::create(b, loc, result, x);
+  }
+  Value asin(Value x) { return atan(div(x, math::SqrtOp::create(b, loc, mul(sub(c(1), x), add(c(1), x))))); }
+  Value acos(Value x) {
+    Value half = atan(math::SqrtOp::create(b, loc, div(sub(c(1), x), add(c(1), x))));
+    return add(half, half);
+  }
+
   Value tanh(Value x) {
     Value twice = add(abs(x), abs(x)), u = exp(twice), error = sub(u, c(1));
     Value minusOne = select(compare(arith::CmpFPredicate::OEQ, error, c(0)), twice, mul(error, div(twice, log(u))));
@@ -229,7 +265,8 @@ void zopt::populateGpuMathExpansionPatterns(RewritePatternSet &patterns) {
   MLIRContext *context = patterns.getContext();
   populateF32ExpansionPatterns(patterns, /*gpu=*/true);
   patterns.add<ExpandF64<math::ExpOp, &F64::exp>, ExpandF64<math::LogOp, &F64::log>, ExpandF64<math::Log1pOp, &F64::log1p>, ExpandF64<math::TanhOp, &F64::tanh>,
-               ExpandF64<math::ErfOp, &F64::erf>, ExpandF64<math::SinOp, &F64::sin>, ExpandF64<math::CosOp, &F64::cos>, ExpandPow>(context);
+               ExpandF64<math::ErfOp, &F64::erf>, ExpandF64<math::SinOp, &F64::sin>, ExpandF64<math::CosOp, &F64::cos>, ExpandPow, ExpandF64<math::ExpM1Op, &F64::expm1>,
+               ExpandF64<math::AtanOp, &F64::atan>, ExpandF64<math::AsinOp, &F64::asin>, ExpandF64<math::AcosOp, &F64::acos>>(context);
 }
 
 void zopt::populateGpuInstructionPatterns(RewritePatternSet &patterns) { patterns.add<ExpandExp2, ExpandVectorDivision>(patterns.getContext()); }

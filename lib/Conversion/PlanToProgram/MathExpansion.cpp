@@ -126,6 +126,49 @@ struct F32 : FloatMath<float> {
     return select(compare(arith::CmpFPredicate::OEQ, u, c(std::numeric_limits<float>::infinity())), u, result);
   }
 
+  /// (u - 1) x / log(u) for u = e^x rounded, which undoes the rounding of u.
+  Value expm1(Value x) {
+    Value u = exp(x), error = sub(u, c(1.0f));
+    Value corrected = mul(error, div(x, log(u)));
+    Value result = select(compare(arith::CmpFPredicate::OEQ, u, c(1.0f)), x, corrected);
+    // Where log(u) is no use: -1 and infinity.
+    Value limits = arith::OrIOp::create(b, loc, compare(arith::CmpFPredicate::OEQ, error, c(-1.0f)), compare(arith::CmpFPredicate::OEQ, u, c(std::numeric_limits<float>::infinity())));
+    return select(limits, error, result);
+  }
+
+  /// A polynomial (Cephes) up to 1/2; pi/2 - 2 asin(sqrt((1 - |x|) / 2)) beyond.
+  Value asin(Value x) {
+    Value magnitude = abs(x), outer = compare(arith::CmpFPredicate::OGT, magnitude, c(0.5f));
+    Value z = select(outer, mul(c(0.5f), sub(c(1.0f), magnitude)), mul(magnitude, magnitude));
+    Value root = select(outer, math::SqrtOp::create(b, loc, z), magnitude);
+    Value inner = fma(mul(asinPolynomial(z), z), root, root);
+    return copysign(select(outer, sub(c(1.57079632679f), add(inner, inner)), inner), x);
+  }
+  Value asinPolynomial(Value z) { return polynomial(z, {4.2163199048e-2f, 2.4181311049e-2f, 4.5470025998e-2f, 7.4953002686e-2f, 1.6666752422e-1f}); }
+
+  /// 2 asin(sqrt((1 - x) / 2)) near 1, which keeps small angles, the same from pi near -1, pi/2 - asin(x) between.
+  Value acos(Value x) {
+    Value magnitude = abs(x), outer = compare(arith::CmpFPredicate::OGT, magnitude, c(0.5f));
+    Value z = select(outer, mul(c(0.5f), sub(c(1.0f), magnitude)), mul(x, x));
+    Value root = select(outer, math::SqrtOp::create(b, loc, z), x);
+    Value inner = fma(mul(asinPolynomial(z), z), root, root);
+    Value near = add(inner, inner);
+    near = select(compare(arith::CmpFPredicate::OLT, x, c(0)), sub(c(3.14159265358979f), near), near);
+    return select(outer, near, sub(c(1.57079632679f), inner));
+  }
+
+  /// Reduced to |x| <= tan(pi/8) by angles of pi/4 and pi/2, then a polynomial (Cephes).
+  Value atan(Value x) {
+    Value magnitude = abs(x);
+    Value far = compare(arith::CmpFPredicate::OGT, magnitude, c(2.414213562373095f)), middle = compare(arith::CmpFPredicate::OGT, magnitude, c(0.4142135623730950f));
+    Value reduced = select(middle, div(sub(magnitude, c(1.0f)), add(magnitude, c(1.0f))), magnitude);
+    reduced = select(far, div(c(-1.0f), magnitude), reduced);
+    Value base = select(far, c(1.5707963267948966f), select(middle, c(0.7853981633974483f), c(0)));
+    Value z = mul(reduced, reduced);
+    Value p = polynomial(z, {8.05374449538e-2f, -1.38776856032e-1f, 1.99777106478e-1f, -3.33329491539e-1f});
+    return copysign(add(base, fma(mul(p, z), reduced, reduced)), x);
+  }
+
   /// A polynomial near 0, 1 - 2 / (e^2|x| + 1) elsewhere.
   Value tanh(Value x) {
     Value z = mul(x, x);
@@ -222,6 +265,10 @@ struct CallLibrary : OpRewritePattern<OpTy> {
 Value expandExp(F32 &f, Value x) { return f.exp(x); }
 Value expandLog(F32 &f, Value x) { return f.log(x); }
 Value expandLog1p(F32 &f, Value x) { return f.log1p(x); }
+Value expandExpm1(F32 &f, Value x) { return f.expm1(x); }
+Value expandAsin(F32 &f, Value x) { return f.asin(x); }
+Value expandAcos(F32 &f, Value x) { return f.acos(x); }
+Value expandAtan(F32 &f, Value x) { return f.atan(x); }
 Value expandTanh(F32 &f, Value x) { return f.tanh(x); }
 Value expandErf(F32 &f, Value x) { return f.erf(x); }
 Value expandSin(F32 &f, Value x) { return f.sinOrCos(x, false); }
@@ -233,7 +280,8 @@ Value expandRsqrt(F32 &f, Value x) { return f.div(f.c(1.0f), math::SqrtOp::creat
 void zopt::populateF32ExpansionPatterns(RewritePatternSet &patterns, bool gpu) {
   MLIRContext *context = patterns.getContext();
   patterns.add<ExpandF32<math::ExpOp, expandExp>, ExpandF32<math::LogOp, expandLog>, ExpandF32<math::Log1pOp, expandLog1p>, ExpandF32<math::TanhOp, expandTanh>,
-               ExpandF32<math::ErfOp, expandErf>, ExpandF32<math::SinOp, expandSin>, ExpandF32<math::CosOp, expandCos>, ExpandF32<math::RsqrtOp, expandRsqrt>>(context, gpu);
+               ExpandF32<math::ErfOp, expandErf>, ExpandF32<math::SinOp, expandSin>, ExpandF32<math::CosOp, expandCos>, ExpandF32<math::RsqrtOp, expandRsqrt>, ExpandF32<math::ExpM1Op, expandExpm1>,
+               ExpandF32<math::AsinOp, expandAsin>, ExpandF32<math::AcosOp, expandAcos>, ExpandF32<math::AtanOp, expandAtan>>(context, gpu);
 }
 
 void zopt::populateMathExpansionPatterns(RewritePatternSet &patterns) {
@@ -247,6 +295,10 @@ void zopt::populateMathExpansionPatterns(RewritePatternSet &patterns) {
   patterns.add<CallLibrary<math::SinOp>>(context, "sin");
   patterns.add<CallLibrary<math::CosOp>>(context, "cos");
   patterns.add<CallLibrary<math::PowFOp>>(context, "pow");
+  patterns.add<CallLibrary<math::ExpM1Op>>(context, "expm1");
+  patterns.add<CallLibrary<math::AsinOp>>(context, "asin");
+  patterns.add<CallLibrary<math::AcosOp>>(context, "acos");
+  patterns.add<CallLibrary<math::AtanOp>>(context, "atan");
   // bf16 by integer operations: the instructions that some processors have flush subnormals.
   arith::populateExpandBFloat16Patterns(patterns);
 }

@@ -163,7 +163,7 @@ LogicalResult Converter::convertBuffers() {
   for (auto op : module.getOps<plan::InputOp>()) {
     runtime::Input input;
     auto type = cast<RankedTensorType>(op.getType());
-    input.name = op.getSymName().str();
+    input.name = op.getTensorName().value_or(op.getSymName()).str();
     input.kind = runtime::InputKind(op.getKind());
     input.type = dataType(type.getElementType(), op);
     input.shape = type.getShape();
@@ -177,7 +177,7 @@ LogicalResult Converter::convertBuffers() {
   }
   for (auto op : module.getOps<plan::OutputOp>()) {
     auto type = cast<RankedTensorType>(op.getType());
-    program.outputs.push_back({op.getSymName().str(), dataType(type.getElementType(), op), type.getShape().vec(), buffer(op.getBufferAttr(), op)});
+    program.outputs.push_back({op.getTensorName().value_or(op.getSymName()).str(), dataType(type.getElementType(), op), type.getShape().vec(), buffer(op.getBufferAttr(), op)});
   }
   return success();
 }

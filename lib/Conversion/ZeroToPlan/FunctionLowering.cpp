@@ -30,6 +30,15 @@ LogicalResult FunctionLowering::run() {
   return success();
 }
 
+std::pair<StringAttr, StringAttr> FunctionLowering::getSymbol(StringAttr name, StringRef kind) {
+  if (!context.module.lookupSymbol(name))
+    return {name, StringAttr()};
+  std::string symbol = (name.getValue() + kind).str();
+  for (unsigned number = 1; context.module.lookupSymbol(symbol); ++number)
+    symbol = (name.getValue() + kind + llvm::Twine(number)).str();
+  return {StringAttr::get(function.getContext(), symbol), name};
+}
+
 LogicalResult FunctionLowering::lowerArguments() {
   for (BlockArgument argument : function.getArguments()) {
     unsigned index = argument.getArgNumber();
@@ -43,15 +52,14 @@ LogicalResult FunctionLowering::lowerArguments() {
       views[argument] = View::contiguous(known->second.first, type);
       continue;
     }
-    if (context.module.lookupSymbol(name))
-      return function.emitOpError("argument ") << index << " is named '" << name.getValue() << "', as is something else in the module";
+    auto [symbol, tensorName] = getSymbol(name, ".input");
     StorageId storage = context.storages.create(name.getValue() + ".value", type.getNumElements() * getElementBytes(type.getElementType()), plan::MemoryClass::inputs, /*persistent=*/true);
     views[argument] = View::contiguous(storage, type);
     context.inputOf[name] = {storage, type};
     bool isLabel = function.getArgAttr(index, "train.label") != nullptr;
     auto limit = function.getArgAttrOfType<IntegerAttr>(index, "train.limit");
-    plan::InputOp::create(declarations, argument.getLoc(), name, plan::InputKindAttr::get(function.getContext(), isLabel ? plan::InputKind::label : plan::InputKind::input), getRef(storage),
-                          TypeAttr::get(type), declarations.getI64IntegerAttr(limit ? limit.getInt() : 0), function.getArgAttrOfType<IntegerAttr>(index, "train.ignore_index"));
+    plan::InputOp::create(declarations, argument.getLoc(), symbol, plan::InputKindAttr::get(function.getContext(), isLabel ? plan::InputKind::label : plan::InputKind::input), getRef(storage),
+                          TypeAttr::get(type), declarations.getI64IntegerAttr(limit ? limit.getInt() : 0), function.getArgAttrOfType<IntegerAttr>(index, "train.ignore_index"), tensorName);
   }
   return success();
 }
@@ -95,9 +103,8 @@ LogicalResult FunctionLowering::lowerReturn(func::ReturnOp op) {
     auto name = function.getResultAttrOfType<StringAttr>(index, "train.name");
     if (!name)
       return op.emitOpError("gives back result ") << index << ", which has no train.name";
-    if (context.module.lookupSymbol(name))
-      return op.emitOpError("gives back '") << name.getValue() << "', which is the name of something else in the module";
-    plan::OutputOp::create(declarations, op.getLoc(), name, getRef(outputs[index]), TypeAttr::get(type));
+    auto [symbol, tensorName] = getSymbol(name, ".output");
+    plan::OutputOp::create(declarations, op.getLoc(), symbol, getRef(outputs[index]), TypeAttr::get(type), tensorName);
   }
   return success();
 }
@@ -311,6 +318,8 @@ View FunctionLowering::createTemporary(RankedTensorType type, plan::MemoryClass 
 
 LogicalResult FunctionLowering::copy(Location loc, const View &source, const View &destination) {
   Type elementType = source.layout.elementType;
+  if (source.getElements() == 0)
+    return success();
   if (source.isContiguous() && destination.isContiguous()) {
     plan::CopyOp::create(builder, loc, getRef(source.storage), builder.getI64IntegerAttr(source.getByteOffset()), getRef(destination.storage), builder.getI64IntegerAttr(destination.getByteOffset()),
                          builder.getI64IntegerAttr(source.getElements() * getElementBytes(elementType)));
@@ -326,6 +335,8 @@ LogicalResult FunctionLowering::copy(Location loc, const View &source, const Vie
 }
 
 LogicalResult FunctionLowering::launchKernels(Operation *op, ArrayRef<View> arguments, Location loc) {
+  if (op->getNumResults() > 0 && llvm::all_of(op->getResultTypes(), [](Type type) { return cast<RankedTensorType>(type).getNumElements() == 0; }))
+    return success(); // nothing to write
   SmallVector<TensorLayout> layouts(llvm::map_range(arguments, [&](const View &view) {
     TensorLayout layout = view.layout;
     if (context.isGpu())

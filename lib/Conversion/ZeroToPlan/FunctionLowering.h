@@ -37,6 +37,8 @@ private:
   //===--- FunctionLowering.cpp ---===//
 
   mlir::LogicalResult lowerArguments();
+  /// A symbol that is free in the module for a tensor of the graph, and the tensor's name where that is not the symbol.
+  std::pair<mlir::StringAttr, mlir::StringAttr> getSymbol(mlir::StringAttr name, llvm::StringRef kind);
   mlir::LogicalResult lower(mlir::Operation *op);
   mlir::LogicalResult lowerReturn(mlir::func::ReturnOp op);
   mlir::LogicalResult lowerReadState(train::ReadStateOp op);

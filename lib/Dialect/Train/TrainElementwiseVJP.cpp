@@ -46,6 +46,7 @@ Values AbsOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<
 Values SignOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) { return {Value()}; }
 Values FloorOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) { return {Value()}; }
 Values CeilOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) { return {Value()}; }
+Values RoundOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) { return {Value()}; }
 
 Values ExpOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
   return {mul(builder, getLoc(), cotangents[0], getResult())};
@@ -107,6 +108,60 @@ Values SoftplusOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Arra
 
 Values GeluOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
   return {GeluGradOp::create(builder, getLoc(), getType(), getInput(), cotangents[0], getApproximate())};
+}
+
+static Value one(OpBuilder &builder, Location loc, Value like) {
+  return scalar(builder, loc, getTensorType(like).getElementType(), 1.0);
+}
+
+Values Expm1Op::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {mul(builder, getLoc(), cotangents[0], add(builder, getLoc(), getResult(), one(builder, getLoc(), getResult())))};
+}
+
+Values TanOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  Value square = mul(builder, getLoc(), getResult(), getResult());
+  return {mul(builder, getLoc(), cotangents[0], add(builder, getLoc(), square, one(builder, getLoc(), square)))};
+}
+
+/// cotangent / sqrt(sign * x^2 + constant).
+static Value overRoot(OpBuilder &builder, Location loc, Value cotangent, Value x, double sign, double constant) {
+  Value square = mul(builder, loc, x, x);
+  Value inner = sign < 0 ? sub(builder, loc, scalar(builder, loc, getTensorType(x).getElementType(), constant), square) : add(builder, loc, square, scalar(builder, loc, getTensorType(x).getElementType(), constant));
+  return div(builder, loc, cotangent, SqrtOp::create(builder, loc, inner.getType(), inner));
+}
+
+Values AsinOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {overRoot(builder, getLoc(), cotangents[0], getInput(), -1, 1)};
+}
+
+Values AcosOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {negate(builder, getLoc(), overRoot(builder, getLoc(), cotangents[0], getInput(), -1, 1))};
+}
+
+Values AtanOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  Value square = mul(builder, getLoc(), getInput(), getInput());
+  return {div(builder, getLoc(), cotangents[0], add(builder, getLoc(), square, one(builder, getLoc(), square)))};
+}
+
+Values SinhOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {mul(builder, getLoc(), cotangents[0], CoshOp::create(builder, getLoc(), getType(), getInput()))};
+}
+
+Values CoshOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {mul(builder, getLoc(), cotangents[0], SinhOp::create(builder, getLoc(), getType(), getInput()))};
+}
+
+Values AsinhOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {overRoot(builder, getLoc(), cotangents[0], getInput(), 1, 1)};
+}
+
+Values AcoshOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  return {overRoot(builder, getLoc(), cotangents[0], getInput(), 1, -1)};
+}
+
+Values AtanhOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  Value square = mul(builder, getLoc(), getInput(), getInput());
+  return {div(builder, getLoc(), cotangents[0], sub(builder, getLoc(), one(builder, getLoc(), square), square))};
 }
 
 Values CastOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
@@ -215,6 +270,20 @@ Values MaxOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<
 
 Values MinOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
   return extremumVJP(builder, *this, ComparePredicate::lt, cotangents[0], needed);
+}
+
+Values RemOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  Location loc = getLoc();
+  Values grads(2);
+  if (needed[0])
+    grads[0] = toOperand(builder, loc, cotangents[0], getLhs());
+  if (needed[1]) { // -trunc(a / b)
+    Value quotient = div(builder, loc, getLhs(), getRhs());
+    Value magnitude = AbsOp::create(builder, loc, quotient.getType(), quotient);
+    Value whole = mul(builder, loc, FloorOp::create(builder, loc, quotient.getType(), magnitude), SignOp::create(builder, loc, quotient.getType(), quotient));
+    grads[1] = negate(builder, loc, toOperand(builder, loc, mul(builder, loc, cotangents[0], whole), getRhs()));
+  }
+  return grads;
 }
 
 Values SelectOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {

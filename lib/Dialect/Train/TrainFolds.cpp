@@ -122,6 +122,10 @@ OpFoldResult MaxOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
 OpFoldResult MinOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
 OpFoldResult AndOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
 OpFoldResult OrOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult XorOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult RemOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult ShiftLeftOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
+OpFoldResult ShiftRightOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
 OpFoldResult CompareOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
 OpFoldResult SelectOp::fold(FoldAdaptor) { return foldBroadcasts(*this); }
 

@@ -66,6 +66,26 @@ Values ReduceMaxOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Arr
   return {select(builder, loc, isMaximum, share, scalar(builder, loc, type.getElementType(), 0.0))};
 }
 
+/// The product of all other elements: without a zero that is result / x, with one zero it is the product of the rest there and 0 elsewhere, with more it is 0.
+Values ReduceProdOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
+  Location loc = getLoc();
+  RankedTensorType type = getTensorType(getInput());
+  Type element = type.getElementType();
+  SmallVector<int64_t> kept = keptShape(type, getAxes());
+  Value none = scalar(builder, loc, element, 0.0), one = scalar(builder, loc, element, 1.0);
+  Value isZero = compare(builder, loc, ComparePredicate::eq, getInput(), none);
+  Type countType = getComputeType(element);
+  Value zeros = reduceSum(builder, loc, train::cast(builder, loc, isZero, countType), getAxes(), /*keepdims=*/true);
+  Value others = select(builder, loc, isZero, one, getInput());
+  Value rest = ReduceProdOp::create(builder, loc, RankedTensorType::get(kept, element), others, getAxes(), /*keepdims=*/true);
+  Value noZero = compare(builder, loc, ComparePredicate::eq, zeros, scalar(builder, loc, countType, 0.0));
+  Value oneZero = compare(builder, loc, ComparePredicate::eq, zeros, scalar(builder, loc, countType, 1.0));
+  Value atZero = select(builder, loc, oneZero, rest, none);
+  Value elsewhere = select(builder, loc, noZero, div(builder, loc, rest, others), none);
+  Value slope = select(builder, loc, isZero, atZero, elsewhere);
+  return {mul(builder, loc, spread(builder, loc, cotangents[0], getInput(), getAxes()), slope)};
+}
+
 //===----------------------------------------------------------------------===//
 // Rows
 //===----------------------------------------------------------------------===//

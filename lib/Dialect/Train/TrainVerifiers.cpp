@@ -219,6 +219,7 @@ LogicalResult DivOp::verify() { return verifyBinary(*this); }
 LogicalResult PowOp::verify() { return verifyBinary(*this); }
 LogicalResult MaxOp::verify() { return verifyBinary(*this); }
 LogicalResult MinOp::verify() { return verifyBinary(*this); }
+LogicalResult RemOp::verify() { return verifyBinary(*this); }
 
 static LogicalResult verifyLogic(Operation *op) {
   if (!isa<IntegerType>(elementOf(op->getResult(0))))
@@ -227,6 +228,9 @@ static LogicalResult verifyLogic(Operation *op) {
 }
 
 LogicalResult AndOp::verify() { return verifyLogic(*this); }
+LogicalResult XorOp::verify() { return verifyLogic(*this); }
+LogicalResult ShiftLeftOp::verify() { return verifyLogic(*this); }
+LogicalResult ShiftRightOp::verify() { return verifyLogic(*this); }
 LogicalResult OrOp::verify() { return verifyLogic(*this); }
 
 LogicalResult CompareOp::verify() {
@@ -407,6 +411,7 @@ static LogicalResult verifyReduce(Operation *op, ArrayRef<int64_t> axes, bool ke
 LogicalResult ReduceSumOp::verify() { return verifyReduce(*this, getAxes(), getKeepdims()); }
 LogicalResult ReduceMeanOp::verify() { return verifyReduce(*this, getAxes(), getKeepdims()); }
 LogicalResult ReduceMaxOp::verify() { return verifyReduce(*this, getAxes(), getKeepdims()); }
+LogicalResult ReduceProdOp::verify() { return verifyReduce(*this, getAxes(), getKeepdims()); }
 
 /// A statistic of each row: the input's shape without the last axis, in the type that the op computes in.
 static LogicalResult verifyStatistic(Operation *op, StringRef what, Value statistic, Value input) {

@@ -24,7 +24,7 @@ using nlohmann::json;
       throw json::other_error::create(501, "enumeration out of range", &value);                                        \
     number = Enum(read);                                                                                               \
   }
-ZOPT_ENUM_AS_NUMBER(DataType, DataType::Bool)
+ZOPT_ENUM_AS_NUMBER(DataType, DataType::U32)
 ZOPT_ENUM_AS_NUMBER(Tier, Tier::File)
 ZOPT_ENUM_AS_NUMBER(MemoryClass, MemoryClass::Buffers)
 ZOPT_ENUM_AS_NUMBER(Role, Role::Scalar)

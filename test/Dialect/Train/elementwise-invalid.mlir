@@ -172,3 +172,35 @@ func.func @f(%a: tensor<3xf32>) {
   } : (tensor<3xf32>) -> tensor<2xf32>
   return
 }
+
+// -----
+
+func.func @f(%a: tensor<2x3xf32>, %b: tensor<2xf32>) {
+  // expected-error@+1 {{operand shapes [2x3] and [2] do not broadcast}}
+  %0 = train.rem %a, %b : tensor<2x3xf32>, tensor<2xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2x3xf32>) {
+  // expected-error@+1 {{has element type 'f32', expected an integer}}
+  %0 = train.xor %a, %a : tensor<2x3xf32>, tensor<2x3xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2x3xf32>) {
+  // expected-error@+1 {{has element type 'f32', expected an integer}}
+  %0 = train.shift_left %a, %a : tensor<2x3xf32>, tensor<2x3xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2xui8>, %b: tensor<2xi8>) {
+  // expected-error@+1 {{right operand has element type 'i8', expected 'ui8'}}
+  %0 = train.shift_right %a, %b : tensor<2xui8>, tensor<2xi8> -> tensor<2xui8>
+  return
+}

@@ -253,3 +253,11 @@ func.func @f(%x: tensor<f32>, %y: tensor<i64>) {
   %0 = train.count_correct %x, %y : tensor<f32>, tensor<i64> -> tensor<f32>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>) {
+  // expected-error@+1 {{result has shape [3], expected [1x3]}}
+  %0 = train.reduce_prod %x [0] {keepdims} : tensor<2x3xf32> -> tensor<3xf32>
+  return
+}

@@ -9,7 +9,8 @@
 //
 // Each folder holds model.onnx and test_data_set_0/{input,output}_N.pb, and perhaps tolerance.txt ("relative absolute"). What `zopt --mode=forward` and `zrun` do to a case is done here in one
 // process, without their files: import, both pipelines, kernels, an executor of one rank. Every case runs in a child of its own, so that a crash or a hang is that case's failure and nothing is
-// shared but the loaded dialects. Prints one JSON object a case: {"case", "outcome", "known", "message", "seconds"}.
+// shared but the loaded dialects. Prints one JSON object a case: {"case", "operator", "outcome", "known", "message",
+// "seconds"}; "operator" is that of the graph's only node, or empty.
 //
 //   pass      every output has the type, shape and values of the suite
 //   refused   the compiler said why not, by errors alone
@@ -56,6 +57,7 @@ constexpr int64_t kMostKnownElements = 64;
 struct Outcome {
   std::string kind, message;
   int known = 0;
+  std::string op = {};
 };
 
 template <typename Proto>
@@ -71,6 +73,13 @@ public:
   Outcome run() {
     if (!parse(folder / "model.onnx", model))
       return {"failed", "model.onnx cannot be read"};
+    Outcome outcome = attempt();
+    outcome.op = model.graph().node_size() == 1 ? (model.graph().node(0).domain().empty() ? "" : model.graph().node(0).domain() + ".") + model.graph().node(0).op_type() : "";
+    return outcome;
+  }
+
+private:
+  Outcome attempt() {
     Outcome outcome = attempt({});
     for (bool first : {false, true}) {
       if (outcome.kind != "refused")
@@ -85,7 +94,6 @@ public:
     return outcome;
   }
 
-private:
   /// Inputs that are initializers in a second try.
   std::vector<int> knowable(bool first) const {
     std::vector<int> result;
@@ -189,6 +197,8 @@ private:
       std::optional<HostTensor> expected = readTensor(proto);
       if (!expected)
         return runtimeError("output_", i, ".pb has a type that no program has: ", proto.data_type());
+      if (expected->type == DataType::U16 && model.graph().output(int(i)).type().tensor_type().elem_type() == onnx::TensorProto::BFLOAT16)
+        expected->type = DataType::BF16;
       HostTensor actual{output.type, output.shape, std::vector<char>(size_t(elementCount(output.shape) * sizeOf(output.type)))};
       ZOPT_RETURN_IF_FAILED((*executor)->download(output.buffer, 0, actual.bytes.data(), int64_t(actual.bytes.size())));
       if (std::string difference = compare(actual, *expected, tolerance); !difference.empty())
@@ -208,6 +218,9 @@ private:
       std::optional<HostTensor> tensor = readTensor(proto);
       if (!tensor)
         return runtimeError("input_", i, ".pb has a type that no program has: ", proto.data_type());
+      // The suite of onnx 1.12 stores bfloat16 as the bits of unsigned integers.
+      if (tensor->type == DataType::U16 && input.type == DataType::BF16)
+        tensor->type = DataType::BF16;
       if (tensor->shape != input.shape)
         return runtimeError("input ", input.name, " has shape ", shapeText(input.shape), ", but its data ", shapeText(tensor->shape));
       if (tensor->type != input.type)
@@ -224,7 +237,7 @@ private:
 };
 
 std::string toJson(const fs::path &folder, const Outcome &outcome, double seconds) {
-  llvm::json::Object object{{"case", folder.filename().string()}, {"outcome", outcome.kind}, {"known", outcome.known}, {"message", llvm::json::fixUTF8(outcome.message)}, {"seconds", seconds}};
+  llvm::json::Object object{{"case", folder.filename().string()}, {"operator", outcome.op}, {"outcome", outcome.kind}, {"known", outcome.known}, {"message", llvm::json::fixUTF8(outcome.message)}, {"seconds", seconds}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(object));
   return text;

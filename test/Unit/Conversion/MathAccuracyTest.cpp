@@ -70,6 +70,19 @@ TEST(MathAccuracy, AtMostTwoUlp) {
   EXPECT_LE(measure("cos", sample(1e-30f, 3.4e38f), std::cos), 2.0);
 }
 
+TEST(MathAccuracy, InverseAndHyperbolic) {
+  EXPECT_LE(measure("asin", sample(1e-30f, 1.0f), std::asin), 2.0);
+  EXPECT_LE(measure("acos", sample(1e-30f, 1.0f), std::acos), 2.0);
+  EXPECT_LE(measure("atan", sample(1e-30f, 3.4e38f), std::atan), 2.0);
+  EXPECT_LE(measure("expm1", sample(1e-30f, 104.0f), std::expm1), 3.0);
+  EXPECT_LE(measure("tan", sample(1e-30f, 1e6f), std::tan), 4.0);
+  EXPECT_LE(measure("sinh", sample(1e-30f, 90.0f), std::sinh), 5.0);
+  EXPECT_LE(measure("cosh", sample(1e-30f, 90.0f), std::cosh), 4.0);
+  EXPECT_LE(measure("asinh", sample(1e-30f, 3.4e38f), std::asinh), 4.0);
+  EXPECT_LE(measure("acosh", sample(1.0f, 3.4e38f, false), std::acosh), 4.0);
+  EXPECT_LE(measure("atanh", sample(1e-30f, 0.9999999f), std::atanh), 4.0);
+}
+
 TEST(MathAccuracy, Compositions) {
   EXPECT_LE(measure("sigmoid", sample(1e-30f, 80.0f), logistic), 3.0);
   EXPECT_LE(measure("softplus", sample(1e-30f, 80.0f), softplus), 3.0); // log1p

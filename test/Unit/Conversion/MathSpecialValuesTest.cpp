@@ -35,7 +35,9 @@ double relu(double x) { return x < 0 ? 0 : x; }
 
 const Function kFunctions[] = {{"exp", std::exp},   {"log", std::log},   {"tanh", std::tanh},         {"erf", std::erf},     {"sin", std::sin},   {"cos", std::cos},
                                {"sqrt", std::sqrt}, {"rsqrt", rsqrt},    {"reciprocal", reciprocal},  {"sigmoid", logistic}, {"softplus", softplus}, // log1p
-                               {"relu", relu},      {"abs", std::fabs}};
+                               {"relu", relu},      {"abs", std::fabs},  {"round", std::nearbyint},     {"expm1", std::expm1}, {"tan", std::tan},   {"asin", std::asin},
+                               {"acos", std::acos}, {"atan", std::atan},  {"sinh", std::sinh},           {"cosh", std::cosh},   {"asinh", std::asinh}, {"acosh", std::acosh},
+                               {"atanh", std::atanh}};
 
 /// Every special value at every place of a row of two whole vectors and a tail: row r begins with the r-th. Rows are apart in memory, so that each has a tail of its own.
 Tensor specials(Type type) {

@@ -77,14 +77,15 @@ def Plan_ReturnOp : Plan_Op<"return", [Pure, Terminator, ReturnLike, HasParent<"
 
 def Plan_InputOp : Plan_Op<"input", [Symbol]> {
   let summary = "a tensor of the micro-batch that the data fills";
-  let description = [{`limit`: values must lie in [-limit, limit) (indices) or, for labels, [0, limit) or equal `ignore_index`; 0: not checked.}];
-  let arguments = (ins SymbolNameAttr:$sym_name, Plan_InputKind:$kind, FlatSymbolRefAttr:$buffer, TypeAttr:$type, DefaultValuedAttr<I64Attr, "0">:$limit, OptionalAttr<I64Attr>:$ignore_index);
+  let description = [{`limit`: values must lie in [-limit, limit) (indices) or, for labels, [0, limit) or equal `ignore_index`; 0: not checked. `tensor_name`: the name in the data, where it is not the symbol.}];
+  let arguments = (ins SymbolNameAttr:$sym_name, Plan_InputKind:$kind, FlatSymbolRefAttr:$buffer, TypeAttr:$type, DefaultValuedAttr<I64Attr, "0">:$limit, OptionalAttr<I64Attr>:$ignore_index, OptionalAttr<StrAttr>:$tensor_name);
   let assemblyFormat = "$sym_name $kind `from` $buffer `:` $type attr-dict";
 }
 
 def Plan_OutputOp : Plan_Op<"output", [Symbol]> {
   let summary = "a tensor that a forward plan gives back";
-  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$buffer, TypeAttr:$type);
+  let description = [{`tensor_name`: the graph's name, where it is not the symbol.}];
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$buffer, TypeAttr:$type, OptionalAttr<StrAttr>:$tensor_name);
   let assemblyFormat = "$sym_name `from` $buffer `:` $type attr-dict";
 }
 

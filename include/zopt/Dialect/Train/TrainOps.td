@@ -221,6 +221,17 @@ def Train_SiluOp : Train_UnaryOp<"silu", "x * sigmoid(x)">;
 def Train_FloorOp : Train_UnaryOp<"floor", "largest integer not above x; gradient 0">;
 def Train_CeilOp : Train_UnaryOp<"ceil", "smallest integer not below x; gradient 0">;
 def Train_SoftplusOp : Train_UnaryOp<"softplus", "log(1 + e^x), computed as max(x, 0) + log1p(e^-|x|)">;
+def Train_RoundOp : Train_UnaryOp<"round", "nearest integer, halves to the even one; gradient 0">;
+def Train_Expm1Op : Train_UnaryOp<"expm1", "e^x - 1, accurate near 0">;
+def Train_TanOp : Train_UnaryOp<"tan", "tangent">;
+def Train_AsinOp : Train_UnaryOp<"asin", "arc sine; NaN outside [-1, 1]">;
+def Train_AcosOp : Train_UnaryOp<"acos", "arc cosine; NaN outside [-1, 1]">;
+def Train_AtanOp : Train_UnaryOp<"atan", "arc tangent">;
+def Train_SinhOp : Train_UnaryOp<"sinh", "hyperbolic sine">;
+def Train_CoshOp : Train_UnaryOp<"cosh", "hyperbolic cosine">;
+def Train_AsinhOp : Train_UnaryOp<"asinh", "inverse hyperbolic sine">;
+def Train_AcoshOp : Train_UnaryOp<"acosh", "inverse hyperbolic cosine; NaN below 1">;
+def Train_AtanhOp : Train_UnaryOp<"atanh", "inverse hyperbolic tangent; NaN outside [-1, 1]">;
 def Train_NotOp : Train_UnaryOp<"not", "logical or bitwise complement", []>;
 
 def Train_GeluOp : Train_UnaryOp<"gelu", "x * Phi(x), by erf (none) or tanh"> {
@@ -261,6 +272,11 @@ def Train_MaxOp : Train_BinaryOp<"max", "max(a, b); NaN if either is; gradient h
 def Train_MinOp : Train_BinaryOp<"min", "min(a, b); NaN if either is; gradient halves on ties, as PyTorch takes it">;
 def Train_AndOp : Train_BinaryOp<"and", "a and b", []>;
 def Train_OrOp : Train_BinaryOp<"or", "a or b", []>;
+
+def Train_RemOp : Train_BinaryOp<"rem", "a - b * trunc(a / b), with the sign of a, as C's % and fmod have it; exact for floats where |a / b| < 2^52; NaN where a float b is 0, 0 where an integer b is">;
+def Train_XorOp : Train_BinaryOp<"xor", "exclusive or, logical or bitwise", []>;
+def Train_ShiftLeftOp : Train_BinaryOp<"shift_left", "a * 2^b of integers, wrapping; 0 where b is the width or more", []>;
+def Train_ShiftRightOp : Train_BinaryOp<"shift_right", "a / 2^b of integers, rounded down; 0 (-1 for a negative a) where b is the width or more", []>;
 
 def Train_CompareOp : Train_Op<"compare", [Pure, ElementwiseTrait]> {
   let summary = "elementwise comparison; false where an operand is NaN, but for ne";
@@ -413,6 +429,7 @@ class Train_ReduceOp<string mnemonic, string text> : Train_Op<mnemonic, [Pure, D
 def Train_ReduceSumOp : Train_ReduceOp<"reduce_sum", "sum over axes">;
 def Train_ReduceMeanOp : Train_ReduceOp<"reduce_mean", "mean over axes">;
 def Train_ReduceMaxOp : Train_ReduceOp<"reduce_max", "maximum over axes; gradient shared evenly among ties">;
+def Train_ReduceProdOp : Train_ReduceOp<"reduce_prod", "product over axes, in the order of a sum">;
 
 class Train_RowUnaryOp<string mnemonic, string text> : Train_Op<mnemonic, [Pure, SameOperandsAndResultType, Differentiable]> {
   let summary = text;
