@@ -253,6 +253,8 @@ LogicalResult lowerAttention(NodeImporter &node) {
     return node.error("has " + Twine(node.inputs()) + " operands");
   if (node.has(4) || node.has(5) || node.has(6) || node.wants(1) || node.wants(2) || node.wants(3))
     return node.error("past and present keys and values, padded lengths and the scores' output are not supported");
+  if (node.attribute("left_window_size", int64_t(-1)) != -1 || node.attribute("right_window_size", int64_t(-1)) != -1)
+    return node.error("left_window_size and right_window_size are not supported");
   if (node.attribute("softcap", 0.0) != 0)
     return node.error("softcap " + std::to_string(node.attribute("softcap", 0.0)) + " is not supported");
   for (int i = 0; i < 3; ++i)
