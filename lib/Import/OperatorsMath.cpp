@@ -67,7 +67,7 @@ LogicalResult lowerActivation(NodeImporter &node) {
     Value line = k.add(k.mul(x, alpha(double(0.2f))), node.attribute("beta", 0.5));
     result = k.select(k.compare(Predicate::le, line, 0.0), k.c(x, 0), k.select(k.compare(Predicate::ge, line, 1.0), k.c(x, 1), line));
   } else if (op == "HardSwish") {
-    Value middle = k.mul(x, k.add(k.mul(x, double(1.0f / 6)), 0.5));
+    Value middle = k.mul(x, k.add(k.div(x, 6.0), 0.5));
     result = k.select(k.compare(Predicate::lt, x, -3.0), k.c(x, 0), k.select(k.compare(Predicate::le, x, 3.0), middle, x));
   } else if (op == "Mish") {
     result = k.mul(x, k.unary<train::TanhOp>(k.unary<train::SoftplusOp>(x)));

@@ -53,6 +53,8 @@ static std::optional<double> ofNothing(StringRef op, Type element) {
     return -infinity;
   if ((op == "ReduceMax" || op == "ReduceMin") && isa<FloatType>(element))
     return op == "ReduceMax" ? -infinity : infinity;
+  if ((op == "ReduceMax" || op == "ReduceMin") && element.isInteger(1))
+    return op == "ReduceMin";
   if (op == "ReduceSum" || op == "ReduceL1" || op == "ReduceL2" || op == "ReduceSumSquare")
     return 0;
   return std::nullopt;

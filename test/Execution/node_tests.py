@@ -81,7 +81,8 @@ def count_by_operator(rows):
     for row in rows:
         base = re.sub(r"_expanded(_ver\d+)?$", "", row["case"])
         operator = operators.get(base) or row["operator"] or "several"
-        counts[operator][("pass", "refused", "failed").index(verdict(row)[0])] += 1
+        kind = "refused" if row["outcome"] == "refused" else verdict(row)[0]
+        counts[operator][("pass", "refused", "failed").index(kind)] += 1
     return {name: counts[name] for name in sorted(counts)}
 
 
@@ -139,14 +140,14 @@ def main():
     begin = time.time()
     with tempfile.TemporaryDirectory(prefix="zopt-nodes-") as work:
         rows = run_cases(args.tools / "zopt-node-cases", folders, Path(work), args.jobs)
+    if args.json:
+        args.json.write_text("".join(json.dumps(row) + "\n" for row in rows))
     counts = collections.Counter()
     for row in rows:
         kind, text = verdict(row)
         counts[kind] += 1
         if kind == "failed" or args.verbose:
             print(f"{kind}: {name_of(row)}: {text[:400]}")
-    if args.json:
-        args.json.write_text("".join(json.dumps(row) + "\n" for row in rows))
     known = sum(row["outcome"] == "pass" and row["known"] > 0 for row in rows)
     print(f"{len(rows)} cases: {counts['pass']} pass ({known} with known inputs), {counts['refused']} are refused, {counts['failed']} fail; {time.time() - begin:.1f} s")
     return 1 if counts["failed"] else 0

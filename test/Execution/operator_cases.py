@@ -81,7 +81,7 @@ def every():
         yield Case("Sum", [draw("normal", a, "Sum"), draw("normal", b, "Sumb"), draw("normal", (1,), "Sumc")], "a + b + c")
     for shape in SHAPES:
         yield Case("PRelu", [draw("kinks", shape, "PRelu"), draw("normal", shape[-1:], "slopes")], "torch.where(a > 0, a, a * b)")
-        yield Case("Clip", [draw("kinks", shape, "Clip"), np.float32(-0.5).reshape(()), np.float32(1).reshape(())], "a.clamp(b, c)")
+        yield Case("Clip", [draw("kinks", shape, "Clip"), np.float32(-0.5).reshape(()), np.float32(1).reshape(())], "a.clamp(-0.5, 1)")
 
     for shape, axes, keep in (((3, 4), (1,), 1), ((2, 3, 4), (0, 2), 0), ((2, 1, 3), (1,), 1)):
         a, keepdims = draw("normal", shape, "reduce"), f"{axes}, keepdim={bool(keep)}"
