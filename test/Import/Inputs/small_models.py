@@ -99,7 +99,7 @@ write('table', [node('Shape', ['ids'], ['s'], start=1, end=2), node('Squeeze', [
                 node('Gather', ['words', 'ids'], ['w']), node('Add', ['w', 'e'], ['y'])], [value('y', FLOAT, ['n', 'seq', 4])],
       [tensor('zero', INT64, [], [0]), tensor('one', INT64, [], [1]), weight('positions', [16, 4]), weight('words', [9, 4])], inputs=(value('ids', INT64, ['n', 'seq']),))
 
-# Dropout: nothing in inference, refused in training.
+# Dropout: nothing in inference.
 write('dropout', [node('Dropout', ['x', 'ratio', 'training'], ['y'], 'drop')], [value('y', FLOAT, ['n', 4])], [tensor('ratio', FLOAT, [], [0.1]), tensor('training', BOOL, [], [True])])
 # Half-precision weights: fp32 in the graph, two bytes an element in the file.
 write('half', [node('MatMul', ['x', 'w'], ['y'])], [value('y', FLOAT16, ['n', 4])], [tensor('w', FLOAT16, [4, 4], raw=bytes(32))], inputs=(value('x', FLOAT16, ['n', 4]),))
