@@ -51,8 +51,8 @@ class Torchrun(unittest.TestCase):
 
     def test_its_restart_goes_on_from_a_checkpoint(self):
         metrics, checkpoints = self.folder / "m", self.folder / "D"
-        command = [*self.torchrun("--nproc-per-node", "2", "--standalone", "--max-restarts", "1", "--monitor-interval", "0.1"), "--steps", "200", "--metrics", metrics, "--checkpoint-dir", checkpoints,
-                   "--checkpoint-every", "20", "--keep", "2", "--resume=auto"]
+        command = [*self.torchrun("--nproc-per-node", "2", "--standalone", "--max-restarts", "1", "--monitor-interval", "0.1"), "--steps", "60", "--metrics", metrics, "--checkpoint-dir", checkpoints,
+                   "--checkpoint-every", "10", "--keep", "2", "--resume=auto"]
         process = subprocess.Popen(list(map(str, command)), env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
         self.addCleanup(self.end, process)
         deadline = time.time() + 120
@@ -67,7 +67,7 @@ class Torchrun(unittest.TestCase):
         self.assertEqual(process.returncode, 0, errors[-4000:])
         events = [json.loads(line) for line in metrics.read_text().splitlines()]
         self.assertTrue(any(e["event"] == "restart" for e in events), "the run did not go on from a checkpoint")
-        self.assertEqual(losses(metrics), self.as_threads(200))
+        self.assertEqual(losses(metrics), self.as_threads(60))
 
     @staticmethod
     def end(process):
