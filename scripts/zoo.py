@@ -154,9 +154,8 @@ def run_exporter(name, make, exporter, folder, reuse):
                 if p.ndim <= 1:
                     p.add_(torch.randn_like(p) * 0.02)
     kept = folder / "exported.json"
-    if reuse and kept.exists():
-        result = json.loads(kept.read_text())
-    else:
+    result = json.loads(kept.read_text()) if reuse and kept.exists() else {}
+    if "trained" not in result:
         result = {"parameters": sum(p.numel() for p in row.module.parameters()), "notes": []}
         begin = time.monotonic()
         try:
@@ -219,7 +218,7 @@ def cell(result):
         return "not run"
     if result["status"] in ("ok", "differs"):
         result["status"] = "ok" if is_same(result) else "differs"
-        others = f", trains {result['trains']:,} of {result['trained']:,}" if result.get("trains") and result["trains"] != result["trained"] else ""
+        others = f", trains {result['trains']:,} of {result['trained']:,}" if result.get("trains") and result["trains"] != result.get("trained", result["trains"]) else ""
         return f"{'' if result['status'] == 'ok' else '**differs** '}{result['first']:.0e} / {result['last']:.0e}{others}"
     return {"export": "not exported", "zopt": "refused", "zrun": "refused", "failed": "not run"}[result["status"]]
 
