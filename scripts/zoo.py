@@ -83,7 +83,7 @@ def train_here(row):
 
 
 def one_line(error):
-    lines = [l.strip() for l in str(error).splitlines() if l.strip()]
+    lines = [l.strip() for l in re.sub(r"\x1b\[\d+m", "", str(error)).splitlines() if l.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
@@ -154,9 +154,8 @@ def run_exporter(name, make, exporter, folder, reuse):
                 if p.ndim <= 1:
                     p.add_(torch.randn_like(p) * 0.02)
     kept = folder / "exported.json"
-    if reuse and kept.exists():
-        result = json.loads(kept.read_text())
-    else:
+    result = json.loads(kept.read_text()) if reuse and kept.exists() else {}
+    if "trained" not in result:
         result = {"parameters": sum(p.numel() for p in row.module.parameters()), "notes": []}
         begin = time.monotonic()
         try:
@@ -183,8 +182,13 @@ def run_exporter(name, make, exporter, folder, reuse):
     (folder / "run.jsonl").unlink()
     scale = max(1.0, abs(reference[0]))
     differences = [abs(float(a) - b) / scale for a, b in zip(losses, reference)]
-    same = len(losses) == STEPS and differences[0] <= FIRST and max(differences) <= LAST and result["trains"] == result["trained"]  # a NaN is not
-    return {**result, "status": "ok" if same else "differs", "first": differences[0], "last": max(differences), "losses": losses}
+    result.update(first=differences[0], last=max(differences), losses=losses)
+    return {**result, "status": "ok" if is_same(result) else "differs"}
+
+
+def is_same(result):
+    """Whether it trained as PyTorch did; a NaN is not the same."""
+    return len(result["losses"]) == STEPS and result["first"] <= FIRST and result["last"] <= LAST and result.get("trains") == result.get("trained")
 
 
 def run_row(name, exporters, work, reuse):
@@ -213,7 +217,8 @@ def cell(result):
     if result is None:
         return "not run"
     if result["status"] in ("ok", "differs"):
-        others = f", trains {result['trains']:,} of {result['trained']:,}" if result.get("trains") and result["trains"] != result["trained"] else ""
+        result["status"] = "ok" if is_same(result) else "differs"
+        others = f", trains {result['trains']:,} of {result['trained']:,}" if result.get("trains") and result["trains"] != result.get("trained", result["trains"]) else ""
         return f"{'' if result['status'] == 'ok' else '**differs** '}{result['first']:.0e} / {result['last']:.0e}{others}"
     return {"export": "not exported", "zopt": "refused", "zrun": "refused", "failed": "not run"}[result["status"]]
 
@@ -224,6 +229,8 @@ def table(names, work):
     reasons = []
     for name in names:
         results = {e: json.loads(f.read_text()) if (f := work / name / f"{e}.json").exists() else None for e in EXPORTERS}
+        if not any(results.values()):
+            continue
         count = next((r["parameters"] for r in results.values() if r and "parameters" in r), 0)
         lines.append(f"| {MODELS[name][0]} | {name} | {count:,} | " + " | ".join(cell(results[e]) for e in EXPORTERS) + " |")
         reasons += [f"- {name}, {e}: {r['why']}" for e, r in results.items() if r and "why" in r]
@@ -245,7 +252,8 @@ def main():
     unknown = [e for e in options.exporters if e not in EXPORTERS]
     if unknown:
         parser.error(f"no exporter '{unknown[0]}'; there are {', '.join(EXPORTERS)}")
-    enter_environment()
+    if not options.table_only:
+        enter_environment()
     sys.path.insert(0, str(ROOT / "scripts"))
     from zoo_models import MODELS
     names = [n for n in MODELS if not options.names or any(re.fullmatch(p, n) for p in options.names)]
@@ -287,7 +295,8 @@ def main():
         options.write.write_text(before + "<!-- zoo -->\n" + "\n".join(lines) + "\n\n" + "\n".join(reasons) + "\n<!-- /zoo -->\n" + after)
     elif options.table_only:
         print("\n".join(lines + [""] + reasons))
-    results = [json.loads(f.read_text())["status"] for n in names for e in options.exporters if (f := options.work / n / f"{e}.json").exists()]
+    found = [json.loads(f.read_text()) for f in (options.work / n / f"{e}.json" for n in names for e in options.exporters) if f.exists()]
+    results = [("ok" if is_same(r) else "differs") if "losses" in r else r["status"] for r in found]
     print(f"{results.count('ok')} of {len(results)} train as PyTorch does; {results.count('differs')} differ, {results.count('zopt') + results.count('zrun')} are refused, {results.count('export')} are not exported, {results.count('failed')} failed")
     return 0 if all(r == "ok" for r in results) else 1
 

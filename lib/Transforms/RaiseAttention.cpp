@@ -33,12 +33,14 @@ struct Mask {
   Value condition;       ///< i1
   bool hides = false;
   double filling = 0.0;
+  bool isJoined = false; ///< of scores [B * H, T, S] that are split into heads behind it
 };
 
 /// The operands of an attention in spelled-out form.
 struct Expansion {
   MatmulOp product; ///< scores before masks
   SmallVector<Mask, 2> masks;
+  SmallVector<int64_t, 2> heads; ///< [B, H] where the product is [B * H, T, S] and masks are added to [B, H, T, S]
 };
 
 /// What is left of masks: at most one operand.
@@ -64,8 +66,18 @@ private:
   GradientReach gradients;
 };
 
-/// The probabilities' scores; `probabilities` has no other use. Looks through the zeroing of NaN.
+/// [B, H] where [B, H, T, S] becomes [B * H, T, S].
+std::optional<SmallVector<int64_t, 2>> matchJoinedHeads(RankedTensorType split, RankedTensorType joined) {
+  ArrayRef<int64_t> s = split.getShape(), j = joined.getShape();
+  if (s.size() != 4 || j.size() != 3 || s[0] * s[1] != j[0] || s.drop_front(2) != j.drop_front(1))
+    return std::nullopt;
+  return SmallVector<int64_t, 2>{s[0], s[1]};
+}
+
+/// The probabilities' scores; `probabilities` has no other use. Looks through the zeroing of NaN, and through heads that are joined with samples.
 SoftmaxOp matchProbabilities(Value probabilities) {
+  if (auto joined = probabilities.getDefiningOp<ReshapeOp>(); joined && joined->hasOneUse() && matchJoinedHeads(getTensorType(joined.getInput()), joined.getType()))
+    return matchProbabilities(joined.getInput());
   if (auto select = probabilities.getDefiningOp<SelectOp>()) {
     auto isNaN = select.getCondition().getDefiningOp<IsNaNOp>();
     Value guarded = select.getOnFalse();
@@ -94,6 +106,15 @@ bool Raiser::matchScores(Value scores, Expansion &expansion, unsigned depth) {
     expansion.masks.push_back(mask);
     return true;
   };
+  if (auto split = dyn_cast<ReshapeOp>(op)) { // BLOOM: products of batches of matrices
+    auto heads = matchJoinedHeads(split.getType(), getTensorType(split.getInput()));
+    if (!heads || !expansion.heads.empty() || !matchScores(split.getInput(), expansion, depth - 1))
+      return false;
+    expansion.heads = *heads;
+    for (Mask &mask : expansion.masks)
+      mask.isJoined = true;
+    return true;
+  }
   if (isa<AddOp>(op)) {
     for (Value operand : op->getOperands())
       if (descend(operand, {getOther(op, operand), {}, false, 0.0}))
@@ -153,7 +174,7 @@ void splitConjunctions(Mask mask, SmallVectorImpl<Mask> &parts) {
     return;
   }
   for (Value part : {both.getLhs(), both.getRhs()})
-    splitConjunctions({{}, part, false, mask.filling}, parts);
+    splitConjunctions({{}, part, false, mask.filling, mask.isJoined}, parts);
 }
 
 Visibility Raiser::classify(ArrayRef<Mask> masks, int64_t rows, int64_t columns) {
@@ -194,7 +215,7 @@ Mask normalize(Mask mask) {
   bool hides = *onTrue != 0.0;
   double filling = hides ? *onTrue : *onFalse;
   // A finite number is added and not put in place of a score: that stays as it is.
-  return filling == -std::numeric_limits<double>::infinity() ? Mask{{}, select.getCondition(), hides, filling} : mask;
+  return filling == -std::numeric_limits<double>::infinity() ? Mask{{}, select.getCondition(), hides, filling, mask.isJoined} : mask;
 }
 
 /// One operand for all masks: i1 where all of them hide with -inf, else floats to add.
@@ -299,8 +320,15 @@ bool Raiser::raise(MatmulOp matmul) {
     return false;
   auto heads = [](RankedTensorType type) { return type.getShape().drop_back(2); };
   Type elementType = q.getElementType();
-  if (heads(q) != heads(k) || heads(q) != heads(v) || v.getElementType() != elementType || product.getType().getElementType() != elementType ||
+  // Falcon: all query heads read one key head.
+  const bool isMultiQuery = rank == 4 && q.getDimSize(0) == k.getDimSize(0) && k.getDimSize(1) == 1;
+  if ((heads(q) != heads(k) && !isMultiQuery) || heads(k) != heads(v) || v.getElementType() != elementType || product.getType().getElementType() != elementType ||
       matmul.getType().getElementType() != elementType)
+    return false;
+  // Heads are split between the products or nowhere.
+  const bool isSplit = !expansion.heads.empty();
+  std::optional<SmallVector<int64_t, 2>> joined = rank == 3 ? matchJoinedHeads(softmax.getType(), product.getType()) : std::nullopt;
+  if (isSplit ? rank != 3 || !joined || *joined != expansion.heads : softmax.getType() != product.getType())
     return false;
   if (llvm::any_of(expansion.masks, [&](const Mask &mask) { return mask.value && gradients.reaches(mask.value); }))
     return false;
@@ -313,15 +341,24 @@ bool Raiser::raise(MatmulOp matmul) {
   Location loc = matmul.getLoc();
   auto withHeads = [&](Value value) {
     SmallVector<int64_t> shape(getTensorType(value).getShape());
-    if (shape.size() == 3)
+    if (shape.size() == 3 && isSplit && shape[0] != 1) {
+      shape[0] = expansion.heads[0];
+      shape.insert(shape.begin() + 1, expansion.heads[1]);
+    } else if (shape.size() == 3) {
       shape.insert(shape.begin() + 1, 1);
+    }
     return reshape(builder, loc, value, shape);
   };
+  for (Mask &mask : visibility.masks)
+    if (mask.isJoined)
+      for (Value *part : {&mask.value, &mask.condition})
+        if (*part)
+          *part = withHeads(*part);
   auto prepare = [&](Value value, bool exchanged) { return withHeads(exchanged ? exchangeLastAxes(builder, loc, value) : value); };
   Value query = prepare(product.getLhs(), product.getTransposeLhs()), key = prepare(product.getRhs(), !product.getTransposeRhs());
   Value value = prepare(matmul.getRhs(), matmul.getTransposeRhs());
   Value mask = buildMask(builder, loc, visibility.masks, elementType);
-  if (mask && rank == 3)
+  if (mask && rank == 3 && !isSplit)
     mask = withHeads(mask);
   SmallVector<int64_t> shape(getTensorType(query).getShape());
   auto statistics = RankedTensorType::get(ArrayRef(shape).drop_back(), getComputeType(elementType));

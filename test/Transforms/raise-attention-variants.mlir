@@ -88,3 +88,52 @@ func.func @query_key_norm(%q: tensor<2x4x8x16xf32>, %k: tensor<2x4x8x16xf32>, %v
   %out = train.matmul %p, %v : tensor<2x4x8x8xf32>, tensor<2x4x8x16xf32> -> tensor<2x4x8x16xf32>
   return %out : tensor<2x4x8x16xf32>
 }
+
+// Falcon: all query heads read one key head.
+// CHECK-LABEL: func.func @multi_query
+// CHECK-SAME: (%[[Q:.*]]: tensor<2x4x8x16xf32>, %[[K:.*]]: tensor<2x1x8x16xf32>, %[[V:.*]]: tensor<2x1x8x16xf32>)
+// CHECK-NEXT: %{{.*}}, %{{.*}} = train.attention %[[Q]], %[[K]], %[[V]] {scale = 1.000000e+00 : f64} : tensor<2x4x8x16xf32>, tensor<2x1x8x16xf32>, tensor<2x1x8x16xf32> -> tensor<2x4x8x16xf32>
+// CHECK-NEXT: return
+func.func @multi_query(%q: tensor<2x4x8x16xf32>, %k: tensor<2x1x8x16xf32>, %v: tensor<2x1x8x16xf32>) -> tensor<2x4x8x16xf32> {
+  %kt = train.transpose %k [0, 1, 3, 2] : tensor<2x1x8x16xf32> -> tensor<2x1x16x8xf32>
+  %scores = train.matmul %q, %kt : tensor<2x4x8x16xf32>, tensor<2x1x16x8xf32> -> tensor<2x4x8x8xf32>
+  %p = train.softmax %scores : tensor<2x4x8x8xf32>
+  %out = train.matmul %p, %v : tensor<2x4x8x8xf32>, tensor<2x1x8x16xf32> -> tensor<2x4x8x16xf32>
+  return %out : tensor<2x4x8x16xf32>
+}
+
+// BLOOM: products of batches of matrices, ALiBi added to them, and a mask added to heads of samples.
+// CHECK-LABEL: func.func @joined_heads
+// CHECK-SAME: (%[[Q:.*]]: tensor<8x8x16xf32>, %[[K:.*]]: tensor<8x8x16xf32>, %[[V:.*]]: tensor<8x8x16xf32>, %[[B:.*]]: tensor<8x1x8xf32>, %[[M:.*]]: tensor<2x1x8x8xf32>)
+// CHECK-DAG: %[[B4:.*]] = train.reshape %[[B]] : tensor<8x1x8xf32> -> tensor<2x4x1x8xf32>
+// CHECK-DAG: %[[S:.*]] = train.add %[[B4]], %[[M]] : {{.*}} -> tensor<2x4x8x8xf32>
+// CHECK-DAG: %[[Q4:.*]] = train.reshape %[[Q]] : tensor<8x8x16xf32> -> tensor<2x4x8x16xf32>
+// CHECK-DAG: %[[K4:.*]] = train.reshape %[[K]] : tensor<8x8x16xf32> -> tensor<2x4x8x16xf32>
+// CHECK-DAG: %[[V4:.*]] = train.reshape %[[V]] : tensor<8x8x16xf32> -> tensor<2x4x8x16xf32>
+// CHECK: %[[Y:.*]], %{{.*}} = train.attention %[[Q4]], %[[K4]], %[[V4]] mask %[[S]] : tensor<2x4x8x8xf32> {scale = 1.000000e+00 : f64}
+// CHECK: train.reshape %[[Y]] : tensor<2x4x8x16xf32> -> tensor<8x8x16xf32>
+func.func @joined_heads(%q: tensor<8x8x16xf32>, %k: tensor<8x8x16xf32>, %v: tensor<8x8x16xf32>, %bias: tensor<8x1x8xf32>, %mask: tensor<2x1x8x8xf32>) -> tensor<8x8x16xf32> {
+  %kt = train.transpose %k [0, 2, 1] : tensor<8x8x16xf32> -> tensor<8x16x8xf32>
+  %raw = train.matmul %q, %kt : tensor<8x8x16xf32>, tensor<8x16x8xf32> -> tensor<8x8x8xf32>
+  %biased = train.add %raw, %bias : tensor<8x8x8xf32>, tensor<8x1x8xf32> -> tensor<8x8x8xf32>
+  %split = train.reshape %biased : tensor<8x8x8xf32> -> tensor<2x4x8x8xf32>
+  %hidden = train.add %split, %mask : tensor<2x4x8x8xf32>, tensor<2x1x8x8xf32> -> tensor<2x4x8x8xf32>
+  %p = train.softmax %hidden : tensor<2x4x8x8xf32>
+  %joined = train.reshape %p : tensor<2x4x8x8xf32> -> tensor<8x8x8xf32>
+  %out = train.matmul %joined, %v : tensor<8x8x8xf32>, tensor<8x8x16xf32> -> tensor<8x8x16xf32>
+  return %out : tensor<8x8x16xf32>
+}
+
+// Heads that are split otherwise than they are joined again are other heads.
+// CHECK-LABEL: func.func @no_attention_of_other_heads
+// CHECK-NOT: train.attention
+// CHECK: return
+func.func @no_attention_of_other_heads(%q: tensor<8x8x16xf32>, %k: tensor<8x8x16xf32>, %v: tensor<4x16x16xf32>) -> tensor<4x8x16xf32> {
+  %kt = train.transpose %k [0, 2, 1] : tensor<8x8x16xf32> -> tensor<8x16x8xf32>
+  %raw = train.matmul %q, %kt : tensor<8x8x16xf32>, tensor<8x16x8xf32> -> tensor<8x8x8xf32>
+  %split = train.reshape %raw : tensor<8x8x8xf32> -> tensor<2x2x8x16xf32>
+  %p = train.softmax %split : tensor<2x2x8x16xf32>
+  %joined = train.reshape %p : tensor<2x2x8x16xf32> -> tensor<4x8x16xf32>
+  %out = train.matmul %joined, %v : tensor<4x8x16xf32>, tensor<4x16x16xf32> -> tensor<4x8x16xf32>
+  return %out : tensor<4x8x16xf32>
+}
