@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-MODULES = ("reference", "gradients", "vjp", "stages", "recompute", "ranks", "memory", "plans", "optimizers", "configs", "interface", "monitors", "boards", "sft", "bad_models", "bad_data", "faults", "checkpoints", "crashes")
+MODULES = ("reference", "gradients", "vjp", "convolutions", "stages", "recompute", "ranks", "memory", "plans", "optimizers", "configs", "interface", "monitors", "boards", "sft", "bad_models", "bad_data", "faults", "checkpoints", "crashes")
 
 
 def main():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 import harness
+import images
 from device import Device, gradients, on_cpu, on_device, specialization
 from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, expected_gradients, reference, scratch, succeed, train, train_anew
 from reference import (BF16_LOSS, BF16_WEIGHTS_TOTAL, FP32_LOSS, FP32_NORM, FP32_WEIGHTS, MODELS_WITH_CURVES, MSE_LOSS, MSE_NORM, check_losses, check_norms, check_weights,
@@ -178,6 +179,7 @@ def register():
                   ("--schedule=WarmupLR,warmup_num_steps=5",)):
         config = harness.Config("gpt2-tiny", stage=3, micro=4, steps=10, flags=("--clip=1", *flags))
         add(f"I9/gpt2-tiny/fp32/{' '.join(flags)}", as_cpu, config, 1e-4)
+    images.register(compare_gradients)
     add("I6/planned == measured in every run", every, alone=True)
 
 

@@ -617,4 +617,6 @@ def Train_RotaryOp : Train_Op<"rotary", [Pure, AllTypesMatch<["cos", "sin"]>, Al
   let hasVerifier = 1;
 }
 
+include "zopt/Dialect/Train/ConvolutionOps.td"
+
 #endif // ZOPT_DIALECT_TRAIN_OPS_TD
