@@ -54,7 +54,7 @@ std::optional<int64_t> zopt::getStartedCollective(Operation *command) {
       .Default([](Operation *) { return std::nullopt; });
 }
 
-/// Attention writes the buffers of `written` and reads all others.
+/// Attention (or a convolution) writes the buffers of `written` and reads all others.
 template <typename AttentionLike, typename Read, typename Write>
 static void collectAttention(AttentionLike op, ArrayRef<size_t> written, Read read, Write write) {
   for (auto [index, buffer, tensor] : llvm::enumerate(op.getBuffers().template getAsRange<FlatSymbolRefAttr>(), op.getTensors().template getAsRange<plan::MatmulOperandAttr>())) {
@@ -116,6 +116,11 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
       })
       .Case([&](plan::AttentionOp op) { collectAttention(op, {3, 4}, read, write); })
       .Case([&](plan::AttentionGradOp op) { collectAttention(op, {6, 7, 8}, read, write); })
+      .Case([&](plan::ConvolutionOp op) {
+        // Forward writes the output, the gradients the input or the weight.
+        const size_t written = op.getKind() == plan::ConvolutionKind::forward ? 2 : op.getKind() == plan::ConvolutionKind::input_grad ? 0 : 1;
+        collectAttention(op, {written}, read, write);
+      })
       .Case([&](plan::CopyOp op) {
         read(op.getSourceAttr(), op.getSourceOffset(), op.getBytes());
         write(op.getDestinationAttr(), op.getDestinationOffset(), op.getBytes());

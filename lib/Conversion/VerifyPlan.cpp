@@ -256,7 +256,7 @@ private:
 
   LogicalResult verifyCommand(Operation *command) {
     return llvm::TypeSwitch<Operation *, LogicalResult>(command)
-        .Case<plan::LaunchOp, plan::MatmulOp, plan::AttentionOp, plan::AttentionGradOp, plan::ReduceScatterOp, plan::AllGatherOp, plan::AllReduceOp, plan::GradientNormOp, plan::ParameterNormsOp, plan::UpdateOp>([&](auto op) { return verifyOp(op); })
+        .Case<plan::LaunchOp, plan::MatmulOp, plan::AttentionOp, plan::AttentionGradOp, plan::ConvolutionOp, plan::ReduceScatterOp, plan::AllGatherOp, plan::AllReduceOp, plan::GradientNormOp, plan::ParameterNormsOp, plan::UpdateOp>([&](auto op) { return verifyOp(op); })
         .Default([](Operation *) { return success(); });
   }
 
@@ -347,10 +347,17 @@ private:
   LogicalResult verifyOp(plan::AttentionOp op) { return verifyAttention(op); }
   LogicalResult verifyOp(plan::AttentionGradOp op) { return verifyAttention(op); }
 
+  LogicalResult verifyOp(plan::ConvolutionOp op) { return verifyTensors(op); }
+
   template <typename AttentionLike>
   LogicalResult verifyAttention(AttentionLike op) {
     if (!isOnGpu())
       return op.emitOpError("is not in the library of target ") << target.getTarget();
+    return verifyTensors(op);
+  }
+
+  template <typename Op>
+  LogicalResult verifyTensors(Op op) {
     for (auto [offset, tensor] : llvm::zip(op.getByteOffsets(), op.getTensors().template getAsRange<plan::MatmulOperandAttr>()))
       if (offset % getBytes(tensor.getElementType()) != 0)
         return op.emitOpError("starts inside an element: offsets ") << op.getByteOffsetsAttr();

@@ -141,6 +141,16 @@ llvm::LogicalResult lowerRotaryEmbedding(NodeImporter &node);
 llvm::LogicalResult lowerDropout(NodeImporter &node);
 llvm::LogicalResult lowerBatchNormalization(NodeImporter &node);
 
+// OperatorsConvolution.cpp
+llvm::LogicalResult lowerConv(NodeImporter &node);
+llvm::LogicalResult lowerConvTranspose(NodeImporter &node);
+llvm::LogicalResult lowerPool(NodeImporter &node);
+llvm::LogicalResult lowerGlobalPool(NodeImporter &node);
+llvm::LogicalResult lowerInstanceNormalization(NodeImporter &node);
+llvm::LogicalResult lowerGroupNormalization(NodeImporter &node);
+llvm::LogicalResult lowerBatchNormalization(NodeImporter &node);
+llvm::LogicalResult lowerLRN(NodeImporter &node);
+
 } // namespace zopt::importer
 
 #endif // ZOPT_LIB_IMPORT_OPERATORS_H

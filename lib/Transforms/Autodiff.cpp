@@ -255,7 +255,7 @@ private:
   }
 
   static bool roundsOnce(Operation *op) {
-    return isa<MatmulOp, ReduceSumOp, GatherGradOp, LayerNormParameterGradOp, RMSNormParameterGradOp>(op);
+    return isa<MatmulOp, ConvWeightGradOp, ReduceSumOp, GatherGradOp, LayerNormParameterGradOp, RMSNormParameterGradOp>(op);
   }
 
   /// Adds up what reached each trained parameter and accumulates it, right behind the last contribution.

@@ -21,23 +21,24 @@ namespace {
 
 struct WidenProductsPass : zopt::impl::WidenProductsPassBase<WidenProductsPass> {
   void runOnOperation() override {
-    SmallVector<MatmulOp> products;
-    getOperation().walk([&](MatmulOp op) {
-      if (getTensorType(op.getLhs()).getElementType().isF16())
+    SmallVector<Operation *> products;
+    getOperation().walk([&](Operation *op) {
+      if (isa<MatmulOp, ConvOp, ConvInputGradOp, ConvWeightGradOp>(op) && getTensorType(op->getOperand(0)).getElementType().isF16())
         products.push_back(op);
     });
-    for (MatmulOp op : products) {
+    for (Operation *op : products) {
       OpBuilder builder(op);
+      Value result = op->getResult(0);
       Type wide = builder.getF32Type();
       for (OpOperand &operand : op->getOpOperands())
-        operand.set(train::cast(builder, op.getLoc(), operand.get(), wide));
-      RankedTensorType type = getTensorType(op.getResult());
+        operand.set(train::cast(builder, op->getLoc(), operand.get(), wide));
+      RankedTensorType type = getTensorType(result);
       if (type.getElementType() == wide)
         continue;
-      op.getResult().setType(type.clone(wide));
+      result.setType(type.clone(wide));
       builder.setInsertionPointAfter(op);
-      Value narrow = train::cast(builder, op.getLoc(), op.getResult(), type.getElementType());
-      op.getResult().replaceAllUsesExcept(narrow, narrow.getDefiningOp());
+      Value narrow = train::cast(builder, op->getLoc(), result, type.getElementType());
+      result.replaceAllUsesExcept(narrow, narrow.getDefiningOp());
     }
   }
 };

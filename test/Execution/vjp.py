@@ -262,6 +262,8 @@ def draw(kind, shape, rng):
     x = rng.standard_normal(shape)
     if kind == "positive":
         x = 0.5 + np.abs(x)
+    elif kind == "small":
+        x = rng.integers(-1, 2, shape) / 128
     elif kind == "away from kinks":  # of abs, relu, floor, ceil: not near an integer
         x = np.floor(2 * x) + rng.uniform(0.2, 0.8, shape)
     elif kind == "some zeros":

@@ -6,6 +6,7 @@ import numpy as np
 
 import batch_norm
 import harness
+import images
 from device import Device, gradients, on_cpu, on_device, specialization
 from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, expected_gradients, reference, scratch, succeed, train, train_anew
 from reference import (BF16_LOSS, BF16_WEIGHTS_TOTAL, FP32_LOSS, FP32_NORM, FP32_WEIGHTS, MODELS_WITH_CURVES, MSE_LOSS, MSE_NORM, check_losses, check_norms, check_weights,
@@ -194,6 +195,7 @@ def register():
     for name, flags in (("alone", ()), ("recomputed", ("--recompute=full",)), ("synchronized", ("--sync-batchnorm",))):
         case = batch_norm.Case(flags=flags + specialization(Device.target, 1), run_flags=(f"--target={Device.target}",))
         add(f"I9/batch_norm/{name}/as PyTorch", batch_norm.check_pytorch, "alone", case, 1e-4)
+    images.register(compare_gradients)
     add("I6/planned == measured in every run", every, alone=True)
 
 

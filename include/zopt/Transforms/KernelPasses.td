@@ -98,4 +98,19 @@ def FuseCrossEntropy : Pass<"zopt-fuse-cross-entropy", "mlir::func::FuncOp"> {
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 
+def ChannelsLast : Pass<"zopt-channels-last", "mlir::func::FuncOp"> {
+  let summary = "Keep channels last between convolutions";
+  let description = [{
+    Expects the explicit level, specialized, before elementwise fusion; leaves the same. Libraries read and write convolutions with channels last, so between `train.conv`, its gradients and pooling, whose shapes stay
+    [batch, channels, space...], ops work on [batch, space..., channels]: elementwise ops, reductions, slices, concatenations and broadcasts of a value a channel. Transposes stand between
+    the two forms; those beside a convolution move nothing, those at the ends of a chain are what is left of layout changes. Dead ops are left for canonicalization.
+
+    With `split-bias`, for a target whose library has none, a convolution's bias becomes an addition behind it.
+
+    Numerics: bitwise, but for the order of sums in reductions, which is that of the transposed tensor; and a convolution is rounded before a bias that is split off is added.
+  }];
+  let options = [Option<"splitBias", "split-bias", "bool", "false", "Make the bias of a convolution an addition">];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
 #endif // ZOPT_TRANSFORMS_KERNELPASSES_TD

@@ -193,8 +193,8 @@ def DecomposeAttentionPass : Pass<"zopt-decompose-attention", "::mlir::func::Fun
 def WidenProductsPass : Pass<"zopt-widen-products", "::mlir::func::FuncOp"> {
   let summary = "products of fp16 in fp32, where no library has them";
   let description = [{
-    A `train.matmul` of f16 operands reads them, and its bias, through casts to f32, and its result is cast to the type that it had. A cast stands right before its product, so that none lives
-    from forward to backward; run it behind the last CSE. Leaves no matmul of f16. Never touches another type. Numerics: bitwise: products of f16 are exact in f32, in which
+    A `train.matmul`, or a convolution or a gradient of one, of f16 operands reads them, and its bias, through casts to f32, and its result is cast to the type that it had. A cast stands right before its product, so that none lives
+    from forward to backward; run it behind the last CSE. Leaves none of f16. Never touches another type. Numerics: bitwise: products of f16 are exact in f32, in which
     they were summed before, and the result is rounded once as before, up to the order of the sum, which is the library's.
   }];
   let dependentDialects = ["::zopt::train::TrainDialect"];

@@ -105,6 +105,12 @@ mlir::LogicalResult generateCountCorrect(Context &context, train::CountCorrectOp
 //===--- Matmul.cpp ---===//
 mlir::LogicalResult generateMatmul(Context &context, train::MatmulOp op);
 
+//===--- Convolution.cpp ---===//
+mlir::LogicalResult generateConvolution(Context &context);
+
+//===--- Pool.cpp ---===//
+mlir::LogicalResult generatePool(Context &context);
+
 //===--- Optimizer.cpp ---===//
 void writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
 void writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);

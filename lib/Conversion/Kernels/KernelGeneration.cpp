@@ -83,6 +83,8 @@ static LogicalResult generateKernels(Context &context) {
       .Case([&](train::BatchNormSumsOp op) { return generateBatchNormSums(context, op); })
       .Case([&](train::RotaryOp op) { return generateRotary(context, op); })
       .Case([&](train::MatmulOp op) { return generateMatmul(context, op); })
+      .Case<train::ConvOp, train::ConvInputGradOp, train::ConvWeightGradOp>([&](auto) { return generateConvolution(context); })
+      .Case<train::MaxPoolOp, train::MaxPoolGradOp, train::AveragePoolOp, train::AveragePoolGradOp>([&](auto) { return generatePool(context); })
       .Default([&](Operation *op) -> LogicalResult {
         if (op->hasTrait<train::Elementwise>())
           return generateElementwiseOp(context);

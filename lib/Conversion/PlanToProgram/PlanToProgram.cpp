@@ -365,6 +365,19 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
         convertAttention(attention, command);
         return success();
       })
+      .Case([&](plan::ConvolutionOp convolution) {
+        command.kind = Command::Kind::Convolution;
+        for (auto symbol : convolution.getBuffers().getAsRange<FlatSymbolRefAttr>())
+          command.buffers.push_back(buffer(symbol, op));
+        command.buffers.resize(4, -1);
+        refs({convolution.getScratchAttr()});
+        command.byteOffsets = convolution.getByteOffsets().vec();
+        command.byteOffsets.resize(command.buffers.size(), 0);
+        for (auto tensor : convolution.getTensors().getAsRange<plan::MatmulOperandAttr>())
+          command.tensors.push_back(operand(tensor, op));
+        command.convolution = {runtime::Convolution::Kind(convolution.getKind()), convolution.getStrides().vec(), convolution.getDilations().vec(), convolution.getPads().vec(), (int64_t)convolution.getGroups()};
+        return success();
+      })
       .Case([&](plan::CopyOp copy) {
         command.kind = Command::Kind::Copy;
         refs({copy.getSourceAttr(), copy.getDestinationAttr()});

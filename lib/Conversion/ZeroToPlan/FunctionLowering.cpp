@@ -75,6 +75,7 @@ LogicalResult FunctionLowering::lower(Operation *op) {
       .Case([&](train::FusedMatmulOp op) { return lowerFusedMatmul(op); })
       .Case([&](train::AttentionOp op) { return lowerAttention(op); })
       .Case([&](train::AttentionGradOp op) { return lowerAttentionGrad(op); })
+      .Case<train::ConvOp, train::ConvInputGradOp, train::ConvWeightGradOp>([&](auto op) { return lowerConvolution(op); })
       .Case([&](train::ConcatOp op) { return lowerConcat(op); })
       .Case([&](zero::AllGatherOp op) { return lowerAllGather(op), success(); })
       .Case([&](zero::ViewOp op) { return lowerView(op), success(); })
@@ -271,6 +272,8 @@ View FunctionLowering::getResultView(Value value) {
     view = createProductResult(product);
   else if (context.isGpu() && isa_and_nonnull<train::RotaryOp>(op))
     view = createPermuted(type, getAxesByStride(getView(op->getOperand(0)))); // heads stay next to one another, as projections have them
+  else if (op && isPool(op))
+    view = createPermuted(type, getChannelsLastOrder(type.getRank()));
   else
     view = createTemporary(type);
   owners[view.storage] = value;

@@ -80,6 +80,14 @@ private:
   template <typename Command>
   void emitAttention(mlir::Location loc, llvm::ArrayRef<View> tensors, runtime::Command description, double scale, bool causal);
 
+  //===--- ConvolutionLowering.cpp ---===//
+
+  mlir::LogicalResult lowerConvolution(mlir::Operation *op);
+  /// `value` [batch, channels, space...] with channels, space and batch in the order of growing strides, without gaps: its view, or a copy that all who ask for it share.
+  mlir::FailureOr<View> getChannelsLast(mlir::Value value);
+  static bool isPool(mlir::Operation *op);
+  static llvm::SmallVector<int64_t> getChannelsLastOrder(int64_t rank);
+
   //===--- common ---===//
 
   View getView(mlir::Value value) { return views.lookup(value); }
@@ -108,7 +116,7 @@ private:
   llvm::DenseMap<mlir::Value, View> views;
   llvm::DenseMap<mlir::Value, View> destinations;
   llvm::DenseMap<mlir::Operation *, View> movedTo; // movement that is a copy of its operand into here
-  llvm::DenseMap<mlir::Value, View> copies;
+  llvm::DenseMap<mlir::Value, View> copies, channelsLastCopies;
   llvm::DenseMap<mlir::Value, StorageId> gathered;
   llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients takes them from
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already

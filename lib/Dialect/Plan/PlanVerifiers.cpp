@@ -154,6 +154,30 @@ static LogicalResult verifyAttention(AttentionLike op, size_t fixed) {
   return success();
 }
 
+LogicalResult ConvolutionOp::verify() {
+  auto tensors = llvm::to_vector(getTensors().getAsRange<MatmulOperandAttr>());
+  if (tensors.size() < 3 || tensors.size() > 4 || getBuffers().size() != tensors.size() || getByteOffsets().size() != tensors.size())
+    return emitOpError("expects 3 buffers, layouts and offsets, or 4 with a bias, but got ") << getBuffers().size() << ", " << tensors.size() << " and " << getByteOffsets().size();
+  if (tensors.size() == 4 && getKind() != ConvolutionKind::forward)
+    return emitOpError("has a bias, which only a forward convolution takes");
+  const size_t rank = tensors[0].getShape().size(), space = rank - 2;
+  if (rank < 3 || rank > 5 || getStrides().size() != space || getDilations().size() != space || getPads().size() != 2 * space)
+    return emitOpError("has strides, dilations and pads that do not belong to an input ") << tensors[0];
+  for (auto [index, tensor] : llvm::enumerate(tensors))
+    if (static_cast<size_t>(tensor.getShape().size()) != (index == 3 ? 1 : rank) || tensor.getStrides().size() != tensor.getShape().size() || !isa<FloatType>(tensor.getElementType()))
+      return emitOpError("expects float layouts of one rank, but got ") << tensor;
+  ArrayRef<int64_t> input = tensors[0].getShape(), weight = tensors[1].getShape(), output = tensors[2].getShape();
+  const int64_t groups = getGroups();
+  bool agree = groups >= 1 && input[0] == output[0] && weight[0] == output[1] && weight[1] * groups == input[1] && output[1] % groups == 0 && (tensors.size() < 4 || tensors[3].getShape()[0] == output[1]);
+  for (size_t axis = 0; agree && axis < space; ++axis) {
+    const int64_t room = input[axis + 2] + getPads()[axis] + getPads()[space + axis] - (weight[axis + 2] - 1) * getDilations()[axis] - 1;
+    agree = getStrides()[axis] >= 1 && getDilations()[axis] >= 1 && room >= 0 && room / getStrides()[axis] + 1 == output[axis + 2];
+  }
+  if (!agree)
+    return emitOpError("has sizes that do not agree: ") << tensors[0] << " with " << tensors[1] << " into " << tensors[2];
+  return success();
+}
+
 LogicalResult AttentionOp::verify() { return verifyAttention(*this, 5); }
 LogicalResult AttentionGradOp::verify() { return verifyAttention(*this, 9); }
 

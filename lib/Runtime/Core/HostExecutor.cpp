@@ -8,6 +8,7 @@
 #include "HostExecutor.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/ExactSum.h"
+#include "zopt/Runtime/Device/Convolution.h"
 #include "zopt/Runtime/Device/Matmul.h"
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
@@ -58,6 +59,7 @@ private:
     std::vector<size_t> segments;  // of `calls` of a ParameterNorms
     std::vector<int64_t> words;    // of a ParameterNorms whose sums the ranks add up
     std::unique_ptr<MatmulPrimitive> matmul;
+    std::unique_ptr<ConvolutionPrimitive> convolution;
     Collective collective;
   };
   struct PreparedSequence {
@@ -129,6 +131,16 @@ Status HostExecutor::prepareCommand(const Command &command, Prepared &prepared) 
       available = program.buffers[command.buffers[4]].bytes - (command.byteOffsets.size() > 4 ? command.byteOffsets[4] : 0);
     if (prepared.matmul->scratchBytes() > available)
       return inputError("the plan gives the library ", available, " bytes of scratch, but with ", options.threads, " threads on this machine it needs ", prepared.matmul->scratchBytes());
+    break;
+  }
+  case Command::Kind::Convolution: {
+    Result<std::unique_ptr<ConvolutionPrimitive>> primitive = ConvolutionPrimitive::create(command, options.threads);
+    if (primitive.failed())
+      return primitive.getStatus();
+    prepared.convolution = std::move(*primitive);
+    int64_t available = command.buffers[4] < 0 ? 0 : program.buffers[command.buffers[4]].bytes - (command.byteOffsets.size() > 4 ? command.byteOffsets[4] : 0);
+    if (prepared.convolution->scratchBytes() > available)
+      return inputError("the plan gives the library ", available, " bytes of scratch, but with ", options.threads, " threads on this machine it needs ", prepared.convolution->scratchBytes());
     break;
   }
   case Command::Kind::GradientNorm:
@@ -218,6 +230,8 @@ Status HostExecutor::execute(Prepared &prepared, bool firstMicroStep) {
     return sumParameterNorms(prepared);
   case Command::Kind::Matmul:
     return prepared.matmul->run(pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]);
+  case Command::Kind::Convolution:
+    return prepared.convolution->run(pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]);
   case Command::Kind::Copy: {
     // Overlapping ranges move in one piece.
     bool overlap = pointers[0] < pointers[1] + command.bytes && pointers[1] < pointers[0] + command.bytes;

@@ -96,6 +96,12 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
     }
     break;
   }
+  case Command::Kind::Convolution: {
+    const size_t written = command.convolution.kind == Convolution::Kind::Forward ? 2 : command.convolution.kind == Convolution::Kind::InputGrad ? 0 : 1;
+    for (size_t i = 0; i < command.buffers.size(); ++i)
+      list.add(command.buffers[i], i != written && i != 4, i == written || i == 4); // the scratch is last
+    break;
+  }
   case Command::Kind::Copy:
   case Command::Kind::AllGather:
   case Command::Kind::AllReduceScalars:

@@ -29,7 +29,8 @@ ZOPT_ENUM_AS_NUMBER(Tier, Tier::File)
 ZOPT_ENUM_AS_NUMBER(MemoryClass, MemoryClass::Buffers)
 ZOPT_ENUM_AS_NUMBER(Role, Role::Scalar)
 ZOPT_ENUM_AS_NUMBER(InputKind, InputKind::Label)
-ZOPT_ENUM_AS_NUMBER(Command::Kind, Command::Kind::ParameterNorms)
+ZOPT_ENUM_AS_NUMBER(Command::Kind, Command::Kind::Convolution)
+ZOPT_ENUM_AS_NUMBER(Convolution::Kind, Convolution::Kind::WeightGrad)
 ZOPT_ENUM_AS_NUMBER(Epilogue, Epilogue::GeluGrad)
 ZOPT_ENUM_AS_NUMBER(BiasGradient, BiasGradient::OutColumns)
 #undef ZOPT_ENUM_AS_NUMBER
@@ -44,7 +45,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Input, name, kind, type, shape, buffer, limit
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Output, name, type, shape, buffer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatmulOperand, type, shape, strides)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Kernel, symbol, blockThreads, blockIterations)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, norms, rates, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Convolution, kind, strides, dilations, pads, groups)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, norms, rates, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal, convolution)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Sequence, name, commands)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Program, version, planHash, model, mode, target, cpu, features, libraries, worldSize,
                                    threads, microBatch, accumSteps, sequenceLength, flops, lossAverageGlobal, learningRate,

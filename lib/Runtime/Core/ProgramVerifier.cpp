@@ -181,6 +181,36 @@ private:
     return success();
   }
 
+  Status checkConvolution(const Command &command, const std::string &what) const {
+    const Convolution &convolution = command.convolution;
+    const bool hasBias = command.buffers.size() > 3 && command.buffers[3] >= 0;
+    if (command.buffers.size() != 5 || command.tensors.size() != (hasBias ? 4 : 3))
+      return inputError(what, " names ", command.buffers.size(), " buffers and ", command.tensors.size(), " layouts");
+    for (size_t i = 0; i < command.tensors.size(); ++i) {
+      const MatmulOperand &tensor = command.tensors[i];
+      const size_t rank = i == 3 ? 1 : command.tensors[0].shape.size();
+      bool fits = tensor.shape.size() == rank && tensor.strides.size() == rank && rank <= 5;
+      for (size_t axis = 0; fits && axis < rank; ++axis)
+        fits = tensor.shape[axis] >= 1 && tensor.strides[axis] >= 0;
+      if (!fits)
+        return inputError(what, " has a tensor of shape ", shapeText(tensor.shape), " and strides ", shapeText(tensor.strides));
+      ZOPT_RETURN_IF_FAILED(holds(command.buffers[i], offsetOf(command, i), spanOf(tensor), what));
+    }
+    const std::vector<int64_t> &input = command.tensors[0].shape, &weight = command.tensors[1].shape, &output = command.tensors[2].shape;
+    const size_t space = input.size() < 3 ? 0 : input.size() - 2;
+    bool fits = space > 0 && convolution.groups >= 1 && convolution.strides.size() == space && convolution.dilations.size() == space && convolution.pads.size() == 2 * space;
+    fits = fits && input[0] == output[0] && weight[0] == output[1] && weight[1] * convolution.groups == input[1] && output[1] % convolution.groups == 0;
+    for (size_t axis = 0; fits && axis < space; ++axis) {
+      fits = convolution.strides[axis] >= 1 && convolution.dilations[axis] >= 1;
+      const int64_t room = input[axis + 2] + convolution.pads[axis] + convolution.pads[space + axis] - (weight[axis + 2] - 1) * convolution.dilations[axis] - 1;
+      fits = fits && room >= 0 && room / convolution.strides[axis] + 1 == output[axis + 2];
+    }
+    if (!fits || (hasBias && command.tensors[3].shape[0] != output[1]))
+      return inputError(what, " convolves ", shapeText(input), " with ", shapeText(weight), " into ", shapeText(output), ", strides ", shapeText(convolution.strides), ", dilations ", shapeText(convolution.dilations), ", pads ",
+                        shapeText(convolution.pads), ", ", convolution.groups, " groups");
+    return success();
+  }
+
   static int64_t offsetOf(const Command &command, size_t index) { return index < command.byteOffsets.size() ? command.byteOffsets[index] : 0; }
 
   Status checkSequence(const Sequence &sequence) {
@@ -211,7 +241,7 @@ private:
 
   Status checkCommand(const Command &command, const std::string &what) const {
     for (size_t i = 0; i < command.buffers.size(); ++i) {
-      bool optional = (command.kind == Command::Kind::Matmul && i >= 3) || (command.kind == Command::Kind::Attention && i >= 5) || (command.kind == Command::Kind::AttentionGrad && i >= 9);
+      bool optional = (command.kind == Command::Kind::Matmul && i >= 3) || (command.kind == Command::Kind::Attention && i >= 5) || (command.kind == Command::Kind::AttentionGrad && i >= 9) || (command.kind == Command::Kind::Convolution && i >= 3);
       if (optional && command.buffers[i] == -1)
         continue;
       ZOPT_RETURN_IF_FAILED(holds(command.buffers[i], offsetOf(command, i), 0, what));
@@ -241,6 +271,8 @@ private:
       return checkAttention(command, 5, what);
     case Command::Kind::AttentionGrad:
       return checkAttention(command, 9, what);
+    case Command::Kind::Convolution:
+      return checkConvolution(command, what);
     case Command::Kind::Copy:
       ZOPT_RETURN_IF_FAILED(needs(2));
       ZOPT_RETURN_IF_FAILED(holds(command.buffers[0], offsetOf(command, 0), command.bytes, what));

@@ -6,16 +6,18 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Device/Matmul.h"
+#include "OneDnn.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <oneapi/dnnl/dnnl.h>
 #include <sstream>
 
 namespace zopt::runtime {
+
+using namespace onednn;
 
 namespace {
 
@@ -117,23 +119,6 @@ bool makeProblem(const Command &command, Problem &problem, bool &swapped) {
   return true;
 }
 
-dnnl_data_type_t libraryType(DataType type) { return type == DataType::F32 ? dnnl_f32 : dnnl_bf16; }
-
-std::string textOf(dnnl_status_t status) {
-  switch (status) {
-  case dnnl_out_of_memory:
-    return "out of memory";
-  case dnnl_invalid_arguments:
-    return "invalid arguments";
-  case dnnl_unimplemented:
-    return "unimplemented";
-  case dnnl_runtime_error:
-    return "runtime error";
-  default:
-    return concat("status ", int(status));
-  }
-}
-
 bool describe(const MatmulOperand &operand, dnnl_memory_desc_t &descriptor) {
   dnnl_dims_t sizes, strides;
   for (size_t i = 0; i < operand.shape.size(); ++i) {
@@ -141,15 +126,6 @@ bool describe(const MatmulOperand &operand, dnnl_memory_desc_t &descriptor) {
     strides[i] = operand.strides[i];
   }
   return dnnl_memory_desc_init_by_strides(&descriptor, int(operand.shape.size()), sizes, libraryType(operand.type), strides) == dnnl_success;
-}
-
-/// One CPU engine and stream serve the process: both are stateless handles for the OpenMP runtime.
-dnnl_engine_t engine() {
-  static dnnl_engine_t instance = [] {
-    dnnl_engine_t made = nullptr;
-    return dnnl_engine_create(&made, dnnl_cpu, 0) == dnnl_success ? made : nullptr;
-  }();
-  return instance;
 }
 
 /// Null where the library has no brgemm implementation for the problem.

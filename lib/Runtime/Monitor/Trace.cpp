@@ -39,6 +39,7 @@ Stream streamOf(Kind kind) {
   case Kind::ParameterNorms:
   case Kind::Attention:
   case Kind::AttentionGrad:
+  case Kind::Convolution:
     return Compute;
   }
   return Compute;
@@ -54,6 +55,8 @@ const char *nameOf(Kind kind) {
     return "attention";
   case Kind::AttentionGrad:
     return "attention_grad";
+  case Kind::Convolution:
+    return "convolution";
   case Kind::Copy:
     return "copy";
   case Kind::Zero:

@@ -260,4 +260,6 @@ def Plan_UpdateOp : Plan_Command<"update"> {
   let assemblyFormat = "$bucket `by` $kernel `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays (`rates` $rates^)? attr-dict";
 }
 
+include "zopt/Dialect/Plan/ConvolutionOps.td"
+
 #endif // ZOPT_DIALECT_PLAN_OPS_TD

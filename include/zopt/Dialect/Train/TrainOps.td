@@ -648,5 +648,6 @@ def Train_RotaryOp : Train_Op<"rotary", [Pure, AllTypesMatch<["cos", "sin"]>, Al
 
 include "zopt/Dialect/Train/TrainIndexingOps.td"
 include "zopt/Dialect/Train/TrainingSemanticsOps.td"
+include "zopt/Dialect/Train/ConvolutionOps.td"
 
 #endif // ZOPT_DIALECT_TRAIN_OPS_TD

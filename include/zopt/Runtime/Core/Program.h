@@ -21,7 +21,7 @@
 namespace zopt::runtime {
 
 /// Changes whenever a field does: a cached Program of another version is compiled anew.
-constexpr int kProgramVersion = 5;
+constexpr int kProgramVersion = 6;
 
 enum class DataType { F32, BF16, F16, F64, I64, I32, I16, U16, I8, U8, Bool, U64, U32 };
 enum class Tier { Device, Host, File };
@@ -139,8 +139,16 @@ enum class Epilogue { None, Gelu, GeluGrad };
 /// A sum that the library makes beside a product. LhsRows: lhs over k, an element a row of out. RhsColumns: rhs over k, an element a column of out. OutColumns: out over its rows.
 enum class BiasGradient { None, LhsRows, RhsColumns, OutColumns };
 
+/// A convolution or one of its gradients: `kind` says which tensor is computed from the other two. Entries an axis of space; `pads` has all begins, then all ends.
+struct Convolution {
+  enum class Kind { Forward, InputGrad, WeightGrad };
+  Kind kind = Kind::Forward;
+  std::vector<int64_t> strides, dilations, pads;
+  int64_t groups = 1;
+};
+
 struct Command {
-  enum class Kind { Launch, Matmul, Copy, Zero, AllGather, ReduceScatter, AllReduce, AllReduceScalars, Wait, GradientNorm, Update, Attention, AttentionGrad, ParameterNorms };
+  enum class Kind { Launch, Matmul, Copy, Zero, AllGather, ReduceScatter, AllReduce, AllReduceScalars, Wait, GradientNorm, Update, Attention, AttentionGrad, ParameterNorms, Convolution };
   Kind kind = Kind::Launch;
   std::string location; // ONNX node or pass that it comes from, for messages and traces
 
@@ -150,7 +158,7 @@ struct Command {
   std::vector<int32_t> kernels;
   // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1), and on CUDA aux (or -1), biasGradient (or -1), addend (or -1; laid out
   // as out, which it may be). Attention: query, key, value, output, lse, mask (or -1), scratch
-  // (or -1). AttentionGrad: query, key, value, output, lse, cotangent, and the gradients of query, key and value, mask (or -1), scratch (or -1). Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
+  // (or -1). AttentionGrad: query, key, value, output, lse, cotangent, and the gradients of query, key and value, mask (or -1), scratch (or -1). Convolution: input, weight, output, bias (or -1), scratch (or -1), of which the kind writes one. Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
   // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm, and on CUDA the words of two ExactSums (sliced, whole). Update, ParameterNorms: scale, lr, step, finite
   // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type).
   std::vector<BufferId> buffers;
@@ -175,8 +183,9 @@ struct Command {
   MatmulOperand aux; // of a Gelu or GeluGrad epilogue
   BiasGradient biasGradient = BiasGradient::None;
   int64_t algorithm = -1; // Matmul on CUDA: which of the library's candidates, as autotuning chose it; -1: its first
-  std::vector<MatmulOperand> tensors; // Attention, AttentionGrad: as `buffers`, without the scratch; lse is fp32 [batch, heads, queries, 1]
+  std::vector<MatmulOperand> tensors; // Attention, AttentionGrad, Convolution: as `buffers`, without the scratch (and a bias that is not there); lse is fp32 [batch, heads, queries, 1]
   bool causal = false;
+  runtime::Convolution convolution;
 };
 
 /// The range of bytes that a command reads or writes can be derived from the fields above; Runtime/Core/Memory.h does, to measure the high-water mark of live bytes.

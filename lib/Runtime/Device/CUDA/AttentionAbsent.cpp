@@ -13,4 +13,8 @@ Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &, const
   return runtimeError("this zrun was built without the headers of cuDNN and cudnn-frontend, so it has no attention on CUDA");
 }
 
+Result<std::unique_ptr<DeviceConvolution>> createConvolution(LibraryContext &, const Command &, int64_t) {
+  return runtimeError("this zrun was built without the headers of cuDNN and cudnn-frontend, so it has no convolutions on CUDA");
+}
+
 } // namespace zopt::runtime::cuda

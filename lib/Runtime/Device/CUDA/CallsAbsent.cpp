@@ -24,9 +24,11 @@ std::string LibraryContext::attentionLibrary() const { return ""; }
 
 DeviceMatmul::~DeviceMatmul() = default;
 DeviceAttention::~DeviceAttention() = default;
+DeviceConvolution::~DeviceConvolution() = default;
 
 Result<std::unique_ptr<DeviceMatmul>> createMatmul(LibraryContext &, const Command &, int64_t) { return refusal(); }
 Result<MatmulChoice> chooseMatmul(LibraryContext &, const Command &, int64_t, CUstream, const std::vector<MatmulPlace> &, int) { return refusal(); }
 Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &, const Command &, int64_t, const AttentionOptions &) { return refusal(); }
+Result<std::unique_ptr<DeviceConvolution>> createConvolution(LibraryContext &, const Command &, int64_t) { return refusal(); }
 
 } // namespace zopt::runtime::cuda

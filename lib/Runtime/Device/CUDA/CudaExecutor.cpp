@@ -90,6 +90,7 @@ private:
     size_t summed = 0;                              // ParameterNorms: calls before those that make norms of sums
     std::unique_ptr<DeviceMatmul> matmul;
     std::unique_ptr<DeviceAttention> attention;
+    std::unique_ptr<DeviceConvolution> convolution;
     Collective collective;
     uint32_t mark = 0;      // of a collective: its place among those of the program, from 1
     CUevent done = nullptr; // of a collective: recorded behind it
@@ -290,7 +291,7 @@ Status CudaExecutor::prepareDevice() {
   bool usesLibraries = false;
   for (const Sequence &sequence : program.sequences)
     for (const Command &command : sequence.commands)
-      usesLibraries |= command.kind == Command::Kind::Matmul || command.kind == Command::Kind::Attention || command.kind == Command::Kind::AttentionGrad;
+      usesLibraries |= command.kind == Command::Kind::Matmul || command.kind == Command::Kind::Attention || command.kind == Command::Kind::AttentionGrad || command.kind == Command::Kind::Convolution;
   if (usesLibraries) {
     Result<std::unique_ptr<LibraryContext>> context = LibraryContext::create();
     if (context.failed())
@@ -473,6 +474,13 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     if (made.failed())
       return made.getStatus();
     prepared.attention = std::move(*made);
+    break;
+  }
+  case Command::Kind::Convolution: {
+    Result<std::unique_ptr<DeviceConvolution>> made = createConvolution(*libraries, command, scratchBytes(4));
+    if (made.failed())
+      return made.getStatus();
+    prepared.convolution = std::move(*made);
     break;
   }
   case Command::Kind::AllGather:
@@ -712,6 +720,8 @@ Status CudaExecutor::execute(Prepared &prepared, bool firstMicroStep) {
   case Command::Kind::Attention:
   case Command::Kind::AttentionGrad:
     return prepared.attention->run(device->compute, pointers.data());
+  case Command::Kind::Convolution:
+    return prepared.convolution->run(device->compute, pointers.data());
   case Command::Kind::Copy: {
     // The driver copies in no particular order: ranges that overlap move in pieces as long as their distance, from the end that is not overwritten.
     const int64_t distance = pointers[0] > pointers[1] ? int64_t(pointers[0] - pointers[1]) : int64_t(pointers[1] - pointers[0]);

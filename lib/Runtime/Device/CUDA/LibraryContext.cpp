@@ -125,5 +125,6 @@ std::string LibraryContext::attentionLibrary() const { return implementation->cu
 
 DeviceMatmul::~DeviceMatmul() = default;
 DeviceAttention::~DeviceAttention() = default;
+DeviceConvolution::~DeviceConvolution() = default;
 
 } // namespace zopt::runtime::cuda

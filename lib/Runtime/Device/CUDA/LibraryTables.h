@@ -62,7 +62,7 @@ struct LibraryContext::Implementation {
   void *driverLibrary = nullptr, *cublasLibrary = nullptr, *cudnnLibrary = nullptr;
   cublasLtHandle_t cublasHandle = nullptr;
   void *cudnnHandle = nullptr;
-  std::map<std::string, std::shared_ptr<void>> attentionGraphs; // cuDNN's plans by what they depend on
+  std::map<std::string, std::shared_ptr<void>> attentionGraphs, convolutionGraphs; // cuDNN's plans by what they depend on
   ~Implementation();
 
   Status loadCublas();

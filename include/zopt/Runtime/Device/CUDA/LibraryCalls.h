@@ -18,6 +18,7 @@
 #include "zopt/Runtime/Core/Program.h"
 #include "zopt/Runtime/Core/Status.h"
 #include "zopt/Runtime/Device/CUDA/AttentionRules.h"
+#include "zopt/Runtime/Device/CUDA/ConvolutionRules.h"
 #include "zopt/Runtime/Device/CUDA/MatmulRules.h"
 #include <array>
 #include <cstdint>
@@ -40,7 +41,7 @@ public:
   LibraryContext(const LibraryContext &) = delete;
   LibraryContext &operator=(const LibraryContext &) = delete;
 
-  /// Loads cuDNN, at the first call; createAttention() calls it.
+  /// Loads cuDNN, at the first call; createAttention() and createConvolution() call it.
   Status loadAttentionLibrary();
 
   /// "cublasLt 13.1.0", and "cudnn 9.19.0" once it is loaded, for the report and the plan.
@@ -103,6 +104,18 @@ public:
 
 /// Refuses, with both numbers, where the library asks for more workspace than `scratchBytes`.
 Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &context, const Command &command, int64_t scratchBytes, const AttentionOptions &options = {});
+
+/// A convolution or a gradient of one, ready to run. It refers to the context.
+class DeviceConvolution {
+public:
+  virtual ~DeviceConvolution();
+  /// `buffers` in the order of Command::buffers: input, weight, output, bias (never there), scratch; byte offsets applied, 0 where absent. Queues the work and returns.
+  virtual Status run(CUstream stream, const CUdeviceptr *buffers) = 0;
+  /// What the chosen engine uses.
+  virtual int64_t workspaceBytes() const = 0;
+};
+
+Result<std::unique_ptr<DeviceConvolution>> createConvolution(LibraryContext &context, const Command &command, int64_t scratchBytes);
 
 } // namespace zopt::runtime::cuda
 

@@ -1,0 +1,363 @@
+//===- OperatorsConvolution.cpp - convolution, pooling, norms over space --------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Operators.h"
+
+using namespace mlir;
+
+namespace zopt::importer {
+
+namespace {
+
+using Sizes = SmallVector<int64_t, 8>;
+
+/// What convolution and pooling say about their windows, one entry an axis of space; pads: all begins, then all ends.
+struct Window {
+  Sizes size, strides, dilations, pads;
+  std::string automatic; ///< NOTSET, SAME_UPPER, SAME_LOWER or VALID
+  int64_t axes() const { return size.size(); }
+  int64_t span(int64_t axis) const { return (size[axis] - 1) * dilations[axis] + 1; }
+  int64_t begin(int64_t axis) const { return pads[axis]; }
+  int64_t end(int64_t axis) const { return pads[axes() + axis]; }
+};
+
+constexpr int64_t kLargestAttribute = int64_t(1) << 31;
+
+/// An attribute with `count` entries in [least, 2^31).
+LogicalResult readSizes(NodeImporter &node, StringRef name, size_t count, int64_t least, int64_t otherwise, Sizes &values) {
+  values = node.attributeInts(name).value_or(Sizes(count, otherwise));
+  if (values.size() != count)
+    return node.error("attribute '" + name + "' has " + Twine(values.size()) + " entries, expected " + Twine(count));
+  for (int64_t value : values)
+    if (value < least || value >= kLargestAttribute)
+      return node.error("attribute '" + name + "' has the entry " + Twine(value) + (value < least ? ", but needs at least " + Twine(least) : Twine(", which is too large")));
+  return success();
+}
+
+/// The first operand must be floats [batch, channels, space...] with 1 to 3 axes of space.
+LogicalResult checkImage(NodeImporter &node) {
+  for (int i = 0; i < node.inputs(); ++i)
+    if (node.has(i) && !isa<FloatType>(node.element(i)))
+      return node.error("operand " + Twine(i) + " must be floats");
+  if (node.inputs() == 0 || node.rank(0) < 3 || node.rank(0) > 5)
+    return node.error("needs an input with 1 to 3 axes of space behind batch and channels, but it is " + (node.inputs() == 0 ? std::string("missing") : describe(node.shape(0))));
+  if (llvm::is_contained(node.shape(0), 0))
+    return node.error("has an empty input " + describe(node.shape(0)));
+  return success();
+}
+
+/// Reads the window of `size`; pads of auto_pad are filled in for an input of `space`.
+FailureOr<Window> readWindow(NodeImporter &node, ArrayRef<int64_t> size, ArrayRef<int64_t> space) {
+  Window window;
+  const size_t axes = space.size();
+  window.size.assign(size.begin(), size.end());
+  if (size.size() != axes || llvm::any_of(size, [](int64_t value) { return value < 1 || value >= kLargestAttribute; }))
+    return node.error("has a window " + describe(size) + " for space " + describe(space));
+  if (failed(readSizes(node, "strides", axes, 1, 1, window.strides)) || failed(readSizes(node, "dilations", axes, 1, 1, window.dilations)) || failed(readSizes(node, "pads", 2 * axes, 0, 0, window.pads)))
+    return failure();
+  window.automatic = node.attribute("auto_pad", StringRef("NOTSET")).str();
+  if (window.automatic != "NOTSET" && window.automatic != "VALID" && window.automatic != "SAME_UPPER" && window.automatic != "SAME_LOWER")
+    return node.error("auto_pad '" + window.automatic + "' is none of NOTSET, SAME_UPPER, SAME_LOWER and VALID");
+  if (window.automatic == "NOTSET")
+    return window;
+  window.pads.assign(2 * axes, 0);
+  if (window.automatic != "VALID")
+    for (size_t axis = 0; axis < axes; ++axis) {
+      const int64_t places = (space[axis] + window.strides[axis] - 1) / window.strides[axis];
+      const int64_t total = std::max<int64_t>(0, (places - 1) * window.strides[axis] + window.span(axis) - space[axis]);
+      const int64_t less = total / 2, more = total - less;
+      window.pads[axis] = window.automatic == "SAME_UPPER" ? less : more;
+      window.pads[axes + axis] = total - window.pads[axis];
+    }
+  return window;
+}
+
+/// The weight [output channels, input channels of a group, window...] and the groups; operands are checked against each other. For a transposed convolution the weight's first axis goes with the input.
+FailureOr<int64_t> checkWeight(NodeImporter &node, bool transposed) {
+  if (node.inputs() < 2 || node.rank(1) != node.rank(0))
+    return node.error("needs a weight with as many axes as the input " + describe(node.shape(0)));
+  if (node.element(1) != node.element(0) || (node.has(2) && node.element(2) != node.element(0)))
+    return node.error("operands have different element types");
+  const int64_t groups = node.attribute("group", int64_t(1)), channels = node.shape(0)[1];
+  ArrayRef<int64_t> weight = node.shape(1);
+  const bool fits = groups >= 1 && groups <= channels && channels % groups == 0 && weight[0] >= 1 && weight[0] % groups == 0 && weight[1] >= 1 && (transposed ? weight[0] == channels : weight[1] == channels / groups);
+  if (!fits)
+    return node.error("an input " + describe(node.shape(0)) + " and a weight " + describe(weight) + " do not fit in " + Twine(groups) + " groups");
+  if (std::optional<SmallVector<int64_t, 8>> kernel = node.attributeInts("kernel_shape"); kernel && ArrayRef<int64_t>(*kernel) != weight.drop_front(2))
+    return node.error("kernel_shape is " + describe(*kernel) + ", but the weight is " + describe(weight));
+  const int64_t outputs = transposed ? weight[1] * groups : weight[0];
+  if (node.has(2) && node.shape(2) != ArrayRef<int64_t>{outputs})
+    return node.error("a bias " + describe(node.shape(2)) + " does not fit " + Twine(outputs) + " output channels");
+  return groups;
+}
+
+/// [channels, 1...], to broadcast over space.
+Value overSpace(NodeImporter &node, Value vector, int64_t rank) {
+  Shape shape(rank - 1, 1);
+  shape[0] = cast<RankedTensorType>(vector.getType()).getDimSize(0);
+  return node.reshape(vector, shape);
+}
+
+/// x * scale + bias, both a value a channel.
+Value scaleChannels(NodeImporter &node, Value x, Value scale, Value bias) {
+  const int64_t rank = cast<RankedTensorType>(x.getType()).getRank();
+  return node.binary<train::AddOp>(node.binary<train::MulOp>(x, overSpace(node, scale, rank)), overSpace(node, bias, rank));
+}
+
+} // namespace
+
+LogicalResult lowerConv(NodeImporter &node) {
+  if (failed(checkImage(node)))
+    return failure();
+  FailureOr<int64_t> groups = checkWeight(node, /*transposed=*/false);
+  if (failed(groups))
+    return failure();
+  ArrayRef<int64_t> space = node.shape(0).drop_front(2);
+  FailureOr<Window> window = readWindow(node, node.shape(1).drop_front(2), space);
+  if (failed(window))
+    return failure();
+  Shape shape = {node.shape(0)[0], node.shape(1)[0]};
+  for (int64_t axis = 0; axis < window->axes(); ++axis) {
+    const int64_t room = space[axis] + window->begin(axis) + window->end(axis) - window->span(axis);
+    if (room < 0)
+      return node.error("a window " + describe(window->size) + " does not fit an input " + describe(node.shape(0)) + " with pads " + describe(window->pads));
+    shape.push_back(room / window->strides[axis] + 1);
+  }
+  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), bias = weight && node.has(2) ? node.operand(2) : Value();
+  if (!weight || (node.has(2) && !bias))
+    return failure();
+  node.result(0, train::ConvOp::create(node.builder, node.loc, node.type(shape, node.element(0)), input, weight, bias, window->strides, window->dilations, window->pads, *groups));
+  return success();
+}
+
+LogicalResult lowerConvTranspose(NodeImporter &node) {
+  if (failed(checkImage(node)))
+    return failure();
+  FailureOr<int64_t> groups = checkWeight(node, /*transposed=*/true);
+  if (failed(groups))
+    return failure();
+  ArrayRef<int64_t> space = node.shape(0).drop_front(2);
+  FailureOr<Window> window = readWindow(node, node.shape(1).drop_front(2), space);
+  Sizes extra, wanted;
+  if (failed(window) || failed(readSizes(node, "output_padding", space.size(), 0, 0, extra)))
+    return failure();
+  const bool isSame = window->automatic == "SAME_UPPER" || window->automatic == "SAME_LOWER";
+  if (node.find("output_shape")) {
+    if (failed(readSizes(node, "output_shape", space.size(), 1, 1, wanted)))
+      return failure();
+  } else if (isSame) {
+    for (int64_t axis = 0; axis < window->axes(); ++axis)
+      wanted.push_back(space[axis] * window->strides[axis]);
+  }
+  const int64_t axes = window->axes();
+  Shape shape = {node.shape(0)[0], node.shape(1)[1] * *groups};
+  for (int64_t axis = 0; axis < axes; ++axis) {
+    const int64_t whole = (space[axis] - 1) * window->strides[axis] + extra[axis] + window->span(axis);
+    if (!wanted.empty()) {
+      const int64_t total = whole - wanted[axis], half = total / 2;
+      window->pads[axis] = window->automatic == "SAME_UPPER" ? half : total - half;
+      window->pads[axes + axis] = total - window->pads[axis];
+    }
+    const int64_t size = whole - window->begin(axis) - window->end(axis);
+    if (size < 1)
+      return node.error("pads " + describe(window->pads) + " leave no output of an input " + describe(node.shape(0)) + " and a window " + describe(window->size));
+    shape.push_back(size);
+    // A convolution of the output gives as many places as the input has: what is added at the end is not padded there.
+    if (extra[axis] >= window->strides[axis])
+      window->pads[axes + axis] -= extra[axis];
+  }
+  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), bias = weight && node.has(2) ? node.operand(2) : Value();
+  if (!weight || (node.has(2) && !bias))
+    return failure();
+  Value result = train::ConvInputGradOp::create(node.builder, node.loc, node.type(shape, node.element(0)), weight, input, window->strides, window->dilations, window->pads, *groups);
+  if (bias)
+    result = node.binary<train::AddOp>(result, overSpace(node, bias, shape.size()));
+  node.result(0, result);
+  return success();
+}
+
+LogicalResult lowerPool(NodeImporter &node) {
+  if (failed(checkImage(node)))
+    return failure();
+  StringRef op = node.proto.op_type();
+  if (node.wants(1))
+    return node.error("the output Indices is not supported");
+  ArrayRef<int64_t> space = node.shape(0).drop_front(2);
+  std::optional<SmallVector<int64_t, 8>> kernel = node.attributeInts("kernel_shape");
+  if (!kernel)
+    return node.error("has no kernel_shape");
+  FailureOr<Window> window = readWindow(node, *kernel, space);
+  if (failed(window))
+    return failure();
+  const bool ceil = node.attribute("ceil_mode", int64_t(0)) != 0 && window->automatic == "NOTSET";
+  const int64_t axes = window->axes();
+  Shape shape = {node.shape(0)[0], node.shape(0)[1]};
+  Sizes everything = window->pads; // a margin in which every window element lies
+  for (int64_t axis = 0; axis < axes; ++axis) {
+    const int64_t stride = window->strides[axis], span = window->span(axis), room = space[axis] + window->begin(axis) + window->end(axis) - span;
+    if (room < 0)
+      return node.error("a window " + describe(window->size) + " does not fit an input " + describe(node.shape(0)) + " with pads " + describe(window->pads));
+    if (window->begin(axis) >= span || window->end(axis) >= span)
+      return node.error("pads " + describe(window->pads) + " are not smaller than the window " + describe(window->size));
+    int64_t places = room / stride + 1;
+    // A last window that begins in the input, or in the pads before it, counts.
+    if (ceil && room % stride != 0 && places * stride < space[axis] + window->begin(axis))
+      ++places;
+    shape.push_back(places);
+    everything[axes + axis] = std::max(window->end(axis), (places - 1) * stride + span - window->begin(axis) - space[axis]);
+  }
+  Value input = node.operand(0);
+  if (!input)
+    return failure();
+  RankedTensorType type = node.type(shape, node.element(0));
+  auto average = [&](Value of, ArrayRef<int64_t> counted) -> Value {
+    return train::AveragePoolOp::create(node.builder, node.loc, type, of, window->size, window->strides, window->dilations, window->pads, counted);
+  };
+  if (op == "MaxPool") {
+    const int64_t elements = countElements(window->size);
+    Type place = node.builder.getIntegerType(elements < 128 ? 8 : elements < kLargestAttribute ? 32 : 64);
+    node.result(0, train::MaxPoolOp::create(node.builder, node.loc, type, node.type(shape, place), input, window->size, window->strides, window->dilations, window->pads).getResult());
+    return success();
+  }
+  if (op == "AveragePool") {
+    const bool pads = node.attribute("count_include_pad", int64_t(0)) != 0;
+    node.result(0, average(input, pads ? window->pads : Sizes(2 * axes, 0)));
+    return success();
+  }
+  // LpPool: the root of the sum of powers, which is a mean over all window elements times their number.
+  const int64_t p = node.attribute("p", int64_t(2));
+  if (p < 1)
+    return node.error("p is " + Twine(p) + ", but needs to be at least 1");
+  Value power = p == 2 ? node.binary<train::MulOp>(input, input) : Value(train::AbsOp::create(node.builder, node.loc, input.getType(), input));
+  if (p > 2)
+    power = node.binary<train::PowOp>(power, node.splat(p, node.element(0)));
+  Value sum = node.binary<train::MulOp>(average(power, everything), node.splat(countElements(window->size), node.element(0)));
+  node.result(0, p == 1 ? sum : p == 2 ? Value(train::SqrtOp::create(node.builder, node.loc, type, sum)) : node.binary<train::PowOp>(sum, node.splat(1.0 / p, node.element(0))));
+  return success();
+}
+
+LogicalResult lowerGlobalPool(NodeImporter &node) {
+  if (node.inputs() != 1 || !isa<FloatType>(node.element(0)) || node.rank(0) < 3)
+    return node.error("needs one float input with axes of space behind batch and channels");
+  Value input = node.operand(0);
+  if (!input)
+    return failure();
+  StringRef op = node.proto.op_type();
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(2, node.rank(0)));
+  Shape shape(node.rank(0), 1);
+  shape[0] = node.shape(0)[0];
+  shape[1] = node.shape(0)[1];
+  RankedTensorType type = node.type(shape, node.element(0));
+  if (op == "GlobalAveragePool") {
+    node.result(0, train::ReduceMeanOp::create(node.builder, node.loc, type, input, axes, /*keepdims=*/true));
+  } else if (op == "GlobalMaxPool") {
+    node.result(0, train::ReduceMaxOp::create(node.builder, node.loc, type, input, axes, /*keepdims=*/true));
+  } else {
+    const int64_t p = node.attribute("p", int64_t(2));
+    if (p < 1)
+      return node.error("p is " + Twine(p) + ", but needs to be at least 1");
+    Value power = p == 2 ? node.binary<train::MulOp>(input, input) : Value(train::AbsOp::create(node.builder, node.loc, input.getType(), input));
+    if (p > 2)
+      power = node.binary<train::PowOp>(power, node.splat(p, node.element(0)));
+    Value sum = train::ReduceSumOp::create(node.builder, node.loc, type, power, axes, /*keepdims=*/true);
+    node.result(0, p == 1 ? sum : p == 2 ? Value(train::SqrtOp::create(node.builder, node.loc, type, sum)) : node.binary<train::PowOp>(sum, node.splat(1.0 / p, node.element(0))));
+  }
+  return success();
+}
+
+/// `input` [batch, channels, space...] normalized over each of `groups` parts of the channels together with space.
+static Value normalizeGroups(NodeImporter &node, Value input, int64_t groups) {
+  auto type = cast<RankedTensorType>(input.getType());
+  const int64_t batch = type.getDimSize(0), row = type.getNumElements() / (batch * groups);
+  Value rows = node.reshape(input, {batch, groups, row});
+  RankedTensorType statistics = node.type({batch, groups}, train::getComputeType(type.getElementType()));
+  auto norm = train::LayerNormOp::create(node.builder, node.loc, rows.getType(), statistics, statistics, rows, /*gamma=*/Value(), /*beta=*/Value(), APFloat(node.attribute("epsilon", 1e-5)));
+  return norm.getResult();
+}
+
+LogicalResult lowerInstanceNormalization(NodeImporter &node) {
+  if (node.inputs() != 3 || node.rank(0) < 3)
+    return node.error("needs an input with axes of space behind batch and channels, a scale and a bias");
+  for (int i = 0; i < 3; ++i)
+    if (!isa<FloatType>(node.element(i)) || node.element(i) != node.element(0) || (i > 0 && node.shape(i) != ArrayRef<int64_t>{node.shape(0)[1]}))
+      return node.error("needs floats of one type, a scale and a bias of " + Twine(node.shape(0)[1]) + " channels");
+  if (llvm::is_contained(node.shape(0), 0))
+    return node.error("has an empty input " + describe(node.shape(0)));
+  Value input = node.operand(0), scale = input ? node.operand(1) : Value(), bias = scale ? node.operand(2) : Value();
+  if (!bias)
+    return failure();
+  node.result(0, scaleChannels(node, node.reshape(normalizeGroups(node, input, node.shape(0)[1]), node.shape(0)), scale, bias));
+  return success();
+}
+
+LogicalResult lowerGroupNormalization(NodeImporter &node) {
+  if (node.inputs() != 3 || node.rank(0) < 2)
+    return node.error("needs an input with channels, a scale and a bias");
+  const int64_t groups = node.attribute("num_groups", int64_t(0)), channels = node.shape(0)[1];
+  if (groups < 1 || channels % groups != 0)
+    return node.error("num_groups " + Twine(groups) + " does not divide " + Twine(channels) + " channels");
+  // Since opset 21 a value a channel, before a value a group.
+  const int64_t values = node.graph.opset >= 21 ? channels : groups;
+  for (int i = 0; i < 3; ++i)
+    if (!isa<FloatType>(node.element(i)) || node.element(i) != node.element(0) || (i > 0 && node.shape(i) != ArrayRef<int64_t>{values}))
+      return node.error("needs floats of one type, a scale and a bias of " + Twine(values) + " elements");
+  if (node.attribute("stash_type", int64_t(1)) != 1)
+    return node.error("stash_type " + Twine(node.attribute("stash_type", int64_t(1))) + " is not supported: statistics are fp32");
+  if (llvm::is_contained(node.shape(0), 0))
+    return node.error("has an empty input " + describe(node.shape(0)));
+  Value input = node.operand(0), scale = input ? node.operand(1) : Value(), bias = scale ? node.operand(2) : Value();
+  if (!bias)
+    return failure();
+  Value rows = normalizeGroups(node, input, groups);
+  if (node.graph.opset >= 21)
+    node.result(0, scaleChannels(node, node.reshape(rows, node.shape(0)), scale, bias));
+  else
+    node.result(0, node.reshape(scaleChannels(node, rows, scale, bias), node.shape(0)));
+  return success();
+}
+
+LogicalResult lowerBatchNormalization(NodeImporter &node) {
+  if (node.inputs() != 5 || node.rank(0) < 2)
+    return node.error("needs an input with channels, a scale, a bias, a mean and a variance");
+  const bool training = node.graph.options.trainingMode == TrainingMode::Keep ? node.attribute("training_mode", int64_t(0)) != 0 : node.graph.options.trainingMode == TrainingMode::Train;
+  if (training)
+    return node.error("batch normalization in training mode is not supported; --training-mode=eval imports the model with the statistics that it has");
+  for (int i = 0; i < 5; ++i)
+    if (!isa<FloatType>(node.element(i)) || node.element(i) != node.element(0) || (i > 0 && node.shape(i) != ArrayRef<int64_t>{node.shape(0)[1]}))
+      return node.error("needs floats of one type, and " + Twine(node.shape(0)[1]) + " channels in scale, bias, mean and variance");
+  Value values[5];
+  for (int i = 0; i < 5; ++i)
+    if (!(values[i] = node.operand(i)))
+      return failure();
+  Value variance = node.binary<train::AddOp>(values[4], node.splat(node.attribute("epsilon", 1e-5), node.element(0)));
+  Value scale = node.binary<train::MulOp>(values[1], train::RsqrtOp::create(node.builder, node.loc, variance.getType(), variance));
+  Value centered = node.binary<train::SubOp>(values[0], overSpace(node, values[3], node.rank(0)));
+  node.result(0, scaleChannels(node, centered, scale, values[2]));
+  return success();
+}
+
+LogicalResult lowerLRN(NodeImporter &node) {
+  if (node.inputs() != 1 || !isa<FloatType>(node.element(0)) || node.rank(0) < 3 || llvm::is_contained(node.shape(0), 0))
+    return node.error("needs one float input with axes of space behind batch and channels");
+  const int64_t size = node.attribute("size", int64_t(0));
+  if (size < 1 || size >= kLargestAttribute)
+    return node.error("has the size " + Twine(size));
+  Value input = node.operand(0);
+  if (!input)
+    return failure();
+  // A mean over neighbouring channels: a window over the axis of channels, taken for space.
+  ArrayRef<int64_t> shape = node.shape(0);
+  Value squares = node.reshape(node.binary<train::MulOp>(input, input), {shape[0], 1, shape[1], countElements(shape.drop_front(2))});
+  const int64_t before = (size - 1) / 2, after = size - 1 - before;
+  Sizes ones = {1, 1}, pads = {before, 0, after, 0};
+  Value mean = train::AveragePoolOp::create(node.builder, node.loc, squares.getType(), squares, Sizes{size, 1}, ones, ones, pads, pads);
+  Value base = node.binary<train::AddOp>(node.binary<train::MulOp>(node.reshape(mean, shape), node.splat(node.attribute("alpha", 1e-4), node.element(0))), node.splat(node.attribute("bias", 1.0), node.element(0)));
+  node.result(0, node.binary<train::DivOp>(input, node.binary<train::PowOp>(base, node.splat(node.attribute("beta", 0.75), node.element(0)))));
+  return success();
+}
+
+} // namespace zopt::importer

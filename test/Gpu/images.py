@@ -1,0 +1,50 @@
+"""I9 for convolutional models: test/Execution's small models of images on the device, beside the CPU and PyTorch's recorded curves; I1, poisoned memory and bits that repeat."""
+import dataclasses
+
+import convolutions
+import small_images
+import tensors
+from device import Device, on_device, specialization
+from harness import add, assert_same_training, compile_plan, memoize, scratch, succeed, train, train_anew
+
+RELATIVE = {"fp32": 1e-4, "bf16": 3e-2}
+CURVE = {"fp32": (1e-5, 1e-4, 1e-4), "bf16": (2e-2, 1e-1, 1e-2)}
+
+
+@memoize
+def gradients(name, precision, target):
+    folder = scratch("gradients")
+    loss = small_images.MODELS[name][1]
+    plan = compile_plan(str(convolutions.folder_of(name)), "--mode=gradient", f"--loss={loss}", f"--micro-batch={small_images.BATCH}", *([f"--{precision}"] if precision != "fp32" else []), *specialization(target, 1))
+    succeed(["zrun", plan, "--nproc", 1, "--comm=local", "--threads", 1, f"--target={target}", "--data", convolutions.folder_of(name) / "batch.safetensors", "--steps", 1, "--gradients-out", folder / "g.safetensors"],
+            timeout=300)
+    return tensors.load(folder / "g.safetensors")
+
+
+def curve(config, name, loss, norm, weights):
+    run, theirs = train(config), convolutions.RECORDED[name]
+    for what, ours, expected, tolerance in (("losses", run.losses, theirs["loss"], loss), ("gradient norms", run.norms, theirs["grad_norm"], norm)):
+        worst = max(abs(a - b) / abs(b) for a, b in zip(ours, expected, strict=True))
+        assert worst <= tolerance, f"{what} differ from PyTorch's by {worst:.3g} relative, more than {tolerance:g}"
+
+
+def same(config, other):
+    assert_same_training(train(config), train(other))
+
+
+def same_with(config, **variables):
+    assert_same_training(train(config), train_anew(config, **variables))
+
+
+def register(compare_gradients):
+    for name in small_images.MODELS:
+        for precision in ("fp32", "bf16"):
+            base = on_device(convolutions.config_of(name, precision))
+            label = f"I9/images/{name}/{precision}"
+            add(f"{label}/gradients-as-cpu", lambda n=name, p=precision: compare_gradients(n, p, gradients(n, p, Device.target), gradients(n, p, "cpu"), RELATIVE[p], remember=True))
+            add(f"{label}/curve", curve, base, name, *CURVE[precision])
+            add(f"I1/images/{name}/{precision}/stage3", same, base, dataclasses.replace(base, stage=3))
+            add(f"poison/images/{name}/{precision}", same_with, base, ZOPT_POISON="1")
+            if Device.target == "cuda":
+                add(f"no graph/images/{name}/{precision}", same_with, base, ZOPT_CUDA_GRAPH="0")
+            add(f"repeat/images/{name}/{precision}", lambda config=base: assert_same_training(train_anew(config), train_anew(config)))
