@@ -146,9 +146,6 @@ llvm::LogicalResult lowerConv(NodeImporter &node);
 llvm::LogicalResult lowerConvTranspose(NodeImporter &node);
 llvm::LogicalResult lowerPool(NodeImporter &node);
 llvm::LogicalResult lowerGlobalPool(NodeImporter &node);
-llvm::LogicalResult lowerInstanceNormalization(NodeImporter &node);
-llvm::LogicalResult lowerGroupNormalization(NodeImporter &node);
-llvm::LogicalResult lowerBatchNormalization(NodeImporter &node);
 llvm::LogicalResult lowerLRN(NodeImporter &node);
 
 } // namespace zopt::importer
