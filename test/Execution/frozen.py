@@ -1,4 +1,4 @@
-"""Frozen parameters leave an fp32 run with the bits that they came with, at every stage; the others move."""
+"""Frozen parameters leave a run with the bits that they came with, in every precision and at every stage; the others move."""
 import dataclasses
 import re
 
@@ -24,7 +24,7 @@ def check(config):
     assert moved == run.weights.keys() - frozen, f"parameters that train stayed as they were: {sorted(run.weights.keys() - frozen - moved)}"
 
 
-for precision in ("fp32",):  # in bf16 and fp16 they live rounded, and are written so
+for precision in ("fp32", "bf16", "fp16"):
     for stage, ranks, accum in ((0, 1, 1), (3, 2, 2)):
         # A weight decay and a clip, which would reach them if they were trained.
         config = Config("gpt2-tiny", precision=precision, stage=stage, ranks=ranks, accum=accum, micro=2, steps=3, flags=("--clip=0.1", "--weight-decay=0.5", f"--freeze={FROZEN}"))

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "zopt/Runtime/Core/InitialValues.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Core/Fingerprint.h"
@@ -106,6 +107,9 @@ public:
         ZOPT_RETURN_IF_FAILED(fill(state, 0, elementCount(state.shape), {{state.buffer, state.type, 0, elementCount(state.shape)}}));
     return executor.synchronize();
   }
+
+  /// Elements [begin, begin + count) of a state, in its type.
+  Status value(const State &state, int64_t begin, int64_t count, char *destination) { return produce(state, begin, count, destination); }
 
 private:
   /// An array that holds elements [begin, end) of a state (or of a bucket) in a type.
@@ -303,6 +307,20 @@ Status checkWeightFiles(const Program &program, const InitializationOptions &opt
   if (!problems.empty())
     return inputError(problems);
   return success();
+}
+
+struct InitialValues::Reader {
+  Reader(Executor &executor, const InitializationOptions &given) : options(given), initializer(executor, options) {}
+  InitializationOptions options;
+  Initializer initializer;
+};
+
+InitialValues::InitialValues(Executor &executor, const InitializationOptions &options)
+    : reader(std::make_unique<Reader>(executor, options)) {}
+InitialValues::~InitialValues() = default;
+
+Status InitialValues::read(const State &state, int64_t begin, int64_t count, void *destination) {
+  return reader->initializer.value(state, begin, count, static_cast<char *>(destination));
 }
 
 Status initializeStates(Executor &executor, const InitializationOptions &options) { return Initializer(executor, options).run().onRank(executor.getCommunicator().rank()); }

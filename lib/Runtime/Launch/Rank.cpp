@@ -72,8 +72,16 @@ public:
     ZOPT_RETURN_IF_FAILED(together("metrics", untold));
     ZOPT_RETURN_IF_FAILED(shared(checkpoints.finish(reached)));
     ZOPT_RETURN_IF_FAILED(together("metrics", untold));
-    if (!options.weightsOut.empty() && program.mode != "forward")
-      ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames)));
+    if (!options.weightsOut.empty() && program.mode != "forward") {
+      InitializationOptions initialization = options.initialization;
+      StateSource source;
+      if (run.weights) {
+        source = run.weights->source();
+        initialization.weights = &source;
+      }
+      InitialValues initial(*executor, initialization);
+      ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.weightsOut, options.sourceNames, nullptr, 1, /*average=*/false, &initial)));
+    }
     if (!options.averageOut.empty())
       ZOPT_RETURN_IF_FAILED(shared(writeStates(*executor, options.averageOut, options.sourceNames, nullptr, 1, /*average=*/applied > 0))); // no average without a step
     if (gradients && done > 0) {

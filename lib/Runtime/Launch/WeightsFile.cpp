@@ -11,6 +11,7 @@
 #include "zopt/Runtime/Core/SourceLayout.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -245,7 +246,22 @@ Status GradientCopy::take() {
   return success();
 }
 
-Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients, double scale, bool average) {
+/// Elements of a frozen parameter that lives rounded, which `data` is, in fp32: as they came, where they round to that.
+static const void *asTheyCame(const State &state, const Bucket &bucket, InitialValues &initial, int64_t begin, int64_t count, const void *data, std::vector<char> &came) {
+  const int64_t width = sizeOf(state.type);
+  came.resize(size_t(count * width));
+  if (initial.read(state, begin, count, came.data()).failed())
+    return data; // a run that was resumed may have lost them
+  std::vector<char> rounded(size_t(count * sizeOf(bucket.computeType))), widened(size_t(count * width));
+  convertElements(state.type, came.data(), bucket.computeType, rounded.data(), count);
+  convertElements(bucket.computeType, rounded.data(), state.type, widened.data(), count);
+  for (int64_t i = 0; i < count; ++i)
+    if (std::memcmp(widened.data() + i * width, static_cast<const char *>(data) + i * width, size_t(width)) != 0)
+      std::memcpy(came.data() + i * width, static_cast<const char *>(data) + i * width, size_t(width));
+  return came.data();
+}
+
+Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients, double scale, bool average, InitialValues *initial) {
   const Program &program = executor.getProgram();
   Communicator &communicator = executor.getCommunicator();
   const bool root = communicator.rank() == 0;
@@ -289,11 +305,19 @@ Status writeStates(Executor &executor, const std::string &path, bool sourceNames
     const State &state = *entry.state;
     const int64_t width = sizeOf(collectedType(state));
     bool permuted = isPermuted(state, sourceNames);
-    std::vector<char> whole;
+    std::vector<char> whole, came;
     int64_t position = 0; // bytes
+    const Bucket *rounded = nullptr;
+    if (initial && !gradients && !state.trained && state.bucket >= 0 && state.type == collectedType(state)) {
+      const Bucket &bucket = program.buckets[size_t(state.bucket)];
+      if (bucket.master < 0 && sizeOf(bucket.computeType) < width)
+        rounded = &bucket;
+    }
     auto sink = [&](const void *data, int64_t count) -> Status {
       if (!writer || failure.failed())
         return success();
+      if (rounded)
+        data = asTheyCame(state, *rounded, *initial, position / width, count, data, came);
       if (permuted)
         whole.insert(whole.end(), static_cast<const char *>(data), static_cast<const char *>(data) + count * width);
       else

@@ -13,6 +13,7 @@
 #ifndef ZOPT_RUNTIME_LAUNCH_WEIGHTSFILE_H
 #define ZOPT_RUNTIME_LAUNCH_WEIGHTSFILE_H
 
+#include "zopt/Runtime/Core/InitialValues.h"
 #include "zopt/Runtime/Core/Executor.h"
 #include "zopt/Runtime/Core/States.h"
 #include <memory>
@@ -50,7 +51,8 @@ private:
 };
 
 /// Writes parameters and buffers, from rank 0; every rank calls it. With `gradients`, the trained parameters' gradients times `scale` instead; with `average`, the moving average of what is trained.
-Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients = nullptr, double scale = 1, bool average = false);
+/// With `initial`, frozen parameters that live rounded are written as they came, where the rounded ones are still theirs.
+Status writeStates(Executor &executor, const std::string &path, bool sourceNames, const GradientCopy *gradients = nullptr, double scale = 1, bool average = false, InitialValues *initial = nullptr);
 
 } // namespace zopt::runtime
 
