@@ -66,6 +66,43 @@ private:
   std::vector<bool> partial;                             // whether a node below has items
 };
 
+/// Placed items by offset, in blocks, so that one is put in its place without moving all behind it.
+class PlacedByOffset {
+public:
+  struct Entry {
+    int64_t offset, bytes, first, last;
+  };
+
+  void insert(const PackedItem &item) {
+    Entry entry{item.offset, item.bytes, item.first, item.last};
+    auto block = llvm::partition_point(blocks, [&](const std::vector<Entry> &b) { return b.back().offset < entry.offset; });
+    if (block == blocks.end()) {
+      if (blocks.empty() || blocks.back().size() >= kBlock)
+        blocks.emplace_back().reserve(kBlock);
+      blocks.back().push_back(entry);
+      return;
+    }
+    block->insert(llvm::partition_point(*block, [&](const Entry &e) { return e.offset < entry.offset; }), entry);
+    if (block->size() < 2 * kBlock)
+      return;
+    std::vector<Entry> upper(block->begin() + kBlock, block->end());
+    block->resize(kBlock);
+    blocks.insert(std::next(block), std::move(upper));
+  }
+
+  template <typename Visit>
+  void forEachLive(int64_t first, int64_t last, Visit visit) const {
+    for (const std::vector<Entry> &block : blocks)
+      for (const Entry &entry : block)
+        if (entry.first <= last && first <= entry.last)
+          visit(entry.offset, entry.bytes);
+  }
+
+private:
+  static constexpr size_t kBlock = 512;
+  std::vector<std::vector<Entry>> blocks;
+};
+
 } // namespace
 
 int64_t zopt::packArena(MutableArrayRef<PackedItem> items, int64_t base, int64_t alignment) {
@@ -79,25 +116,34 @@ int64_t zopt::packArena(MutableArrayRef<PackedItem> items, int64_t base, int64_t
   });
 
   PlacedByTime placed(times);
+  PlacedByOffset sorted;
   SmallVector<const PackedItem *> live;
   int64_t highest = base;
-  for (size_t index : order) {
+  for (auto [count, index] : llvm::enumerate(order)) {
     PackedItem &item = items[index];
-    live.clear();
-    placed.collect(item.first, item.last, live);
-    llvm::sort(live, [](const PackedItem *a, const PackedItem *b) { return a->offset < b->offset; });
     int64_t cursor = llvm::alignTo(base, alignment), best = -1, bestHole = 0;
-    for (const PackedItem *other : live) {
-      int64_t hole = other->offset - cursor;
+    auto pass = [&](int64_t offset, int64_t bytes) {
+      int64_t hole = offset - cursor;
       if (hole >= item.bytes && (best < 0 || hole < bestHole)) {
         best = cursor;
         bestHole = hole;
       }
-      cursor = std::max<int64_t>(cursor, llvm::alignTo(other->offset + other->bytes, alignment));
+      cursor = std::max<int64_t>(cursor, llvm::alignTo(offset + bytes, alignment));
+    };
+    live.clear();
+    placed.collect(item.first, item.last, live);
+    // Few neighbours are sorted; where a large part of all lives (what backward reads of a net that was written out over time), all are walked as they lie.
+    if (live.size() < 64 || live.size() * 16 < count) {
+      llvm::sort(live, [](const PackedItem *a, const PackedItem *b) { return a->offset < b->offset; });
+      for (const PackedItem *other : live)
+        pass(other->offset, other->bytes);
+    } else {
+      sorted.forEachLive(item.first, item.last, pass);
     }
     item.offset = best >= 0 ? best : cursor;
     highest = std::max(highest, item.offset + item.bytes);
     placed.insert(&item);
+    sorted.insert(item);
   }
   return highest;
 }
