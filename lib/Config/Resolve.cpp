@@ -415,8 +415,10 @@ private:
   std::string learningRate() const {
     if (flagGiven("lr"))
       return request.given.at("lr");
-    const json *rate = given("optimizer.params.lr");
-    return rate ? text(*rate) : "0.001";
+    if (const json *rate = given("optimizer.params.lr"))
+      return text(*rate);
+    auto plans = request.compiled.find("lr");
+    return plans == request.compiled.end() ? "0.001" : plans->second;
   }
 
   void zero() {

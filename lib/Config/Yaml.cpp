@@ -87,10 +87,29 @@ private:
   bool stopped = false;
 };
 
+/// Where the text is no UTF-8 or has a control character, or npos. yaml-cpp 0.7 goes on for ever in some such texts.
+size_t findForeignByte(const std::string &text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const size_t length = byte < 0x80 ? 1 : byte >> 5 == 6 ? 2 : byte >> 4 == 14 ? 3 : byte >> 3 == 30 ? 4 : 0;
+    if (length == 0 || i + length > text.size() || (byte < ' ' && byte != '\t' && byte != '\n' && byte != '\r'))
+      return i;
+    for (size_t j = 1; j < length; ++j)
+      if (static_cast<unsigned char>(text[i + j]) >> 6 != 2)
+        return i;
+    i += length;
+  }
+  return std::string::npos;
+}
+
 } // namespace
 
 json readYaml(const std::string &text, std::vector<Finding> &refused) {
   const size_t before = refused.size();
+  if (const size_t at = findForeignByte(text); at != std::string::npos) {
+    refused.push_back({"", "is not YAML: byte " + std::to_string(at) + " is no character of a text in UTF-8"});
+    return nullptr;
+  }
   try {
     std::vector<YAML::Node> documents = YAML::LoadAll(text);
     if (documents.size() != 1)

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <unistd.h>
 
@@ -43,6 +44,7 @@ Status readConfig(const RunOptions &options, const Program &program, std::map<st
   request.partial = true;
   request.ranks = program.worldSize;
   request.compiled = program.compiled;
+  request.compiled["lr"] = nlohmann::json(program.learningRate).dump(); // which a schedule's "auto" means
   for (const char *flag : {"lr", "clip", "weight-decay", "schedule"})
     if (auto it = options.given.find(flag); it != options.given.end())
       request.given[flag] = it->second;

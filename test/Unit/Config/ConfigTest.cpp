@@ -159,6 +159,10 @@ TEST(Config, OfARunLeavesToThePlanWhatItDoesNotSay) {
       compiled);
   EXPECT_TRUE(run.refused.empty());
   EXPECT_EQ(run.flags, (std::map<std::string, std::string>{{"clip", "0.5"}, {"lr", "0.25"}, {"print-every", "7"}}));
+  // A schedule's "auto" is the plan's rate.
+  std::map<std::string, std::string> withRate = compiled;
+  withRate["lr"] = "0.125";
+  EXPECT_EQ(settled(R"({"scheduler": {"type": "WarmupDecayLR", "params": {"warmup_max_lr": "auto", "warmup_num_steps": 4}}})", withRate).flags.at("schedule"), "WarmupDecayLR,warmup_num_steps=4,warmup_max_lr=0.125");
   // Sizes are in elements of the plan's precision, at the plan's stage.
   EXPECT_TRUE(
       settled(
@@ -225,6 +229,16 @@ TEST(Config, AJobOfManyAliasesEnds) {
   EXPECT_FALSE(resolveFile("job.yaml", text, {}, readFile).refused.empty());
   EXPECT_FALSE(resolveFile("job.yaml", "a: &a [*a]\n", {}, readFile).refused.empty());
   EXPECT_FALSE(resolveFile("job.yaml", std::string(100000, '['), {}, readFile).refused.empty());
+}
+
+// Found by ConfigFuzzer: yaml-cpp does not come back from the first.
+TEST(Config, AJobThatIsNoTextIsRefused) {
+  for (const char *text : {"Ai\x93ng: [M\x83", "a: \x04", "a: \xc3", "\xff\xfe" "a", "a: b\x01"}) {
+    const Resolved resolved = resolveFile("job.yaml", text, {}, readFile);
+    ASSERT_EQ(resolved.refused.size(), 1u);
+    EXPECT_NE(resolved.refused[0].text.find("is no character of a text in UTF-8"), std::string::npos);
+  }
+  EXPECT_TRUE(resolveFile("job.yaml", "model: \"mod\xc3\xa8le.onnx\"\n", {}, readFile).refused.empty());
 }
 
 TEST(Config, SizesAndDepthsHaveAnEnd) {
