@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+import batch_norm
 import tensors
-from harness import EXAMPLES, MODELS, Config, add, assert_same_training, compile_plan, every_run, execute, expect_refusal, memoize, read_metrics, scratch, succeed, test
+from harness import EXAMPLES, MODELS, Config, add, assert_same_training, compile_plan, every_run, execute, expect_refusal, memoize, model_path, read_metrics, scratch, succeed, test
 
 STATES = ("--eval",)
 
@@ -207,3 +208,21 @@ def out_of_range():
     plan = compile_plan("gpt2-tiny", *STATES, "--micro-batch=1")
     expect_refusal(execute(["zrun", plan, "--nproc", 2, "--comm=local", "--data", MODELS / "gpt2-tiny" / "batch.safetensors", "--steps", 2, "--eval-data", folder / "bad.safetensors"]), 1,
                    r"bad\.safetensors: labels: sample 4, position 3")
+
+
+@test("evaluation/dropout is off, and normalization takes the running averages")
+def training_mode_is_off():
+    # Evaluated after the last step, a model is what --training-mode=eval makes of its weights and averages.
+    folder = scratch("mode")
+    batch_norm.write_model(folder / "norm.onnx")
+    _, values = batch_norm.values()
+    tensors.save(folder / "norm.safetensors", values)
+    for name, model, data in (("norm", folder / "norm.onnx", folder / "norm.safetensors"), ("dropout", model_path("gpt2-dropout"), MODELS / "gpt2-tiny" / "batch.safetensors")):
+        bind = ["--bind=seq=64"] if name == "dropout" else []
+        for part, flags in (("train", ("--eval", "--micro-batch=4", "--zero-stage=3")), ("fixed", ("--mode=gradient", "--training-mode=eval", "--micro-batch=8"))):
+            succeed(["zopt", *bind, *flags, model, "-o", folder / f"{name}-{part}.mlir"])
+        common = ["--comm=local", "--threads", 1, "--data", data]
+        succeed(["zrun", folder / f"{name}-train.mlir", "--nproc", 2, *common, "--steps", 4, "--eval-data", data, "--eval-steps", 1, "--metrics", folder / "m", "--weights-out", folder / "w.safetensors"])
+        succeed(["zrun", folder / f"{name}-fixed.mlir", *common, "--steps", 1, "--weights", folder / "w.safetensors", "--metrics", folder / "fixed"])
+        evaluated, expected = events_of(folder / "m")[-1]["loss"], read_metrics(folder / "fixed")[1][0]["loss"]
+        assert abs(evaluated - expected) <= 2e-6 * expected, f"{name}: evaluated {evaluated}, with training mode off {expected}"

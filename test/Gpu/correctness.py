@@ -103,6 +103,22 @@ def same_recomputed(config, policy, tolerance):
     assert worst <= tolerance, f"losses differ by {worst:.2e} relative, {tolerance:.0e} is allowed"
 
 
+def evaluates(stage, precision, tolerance):
+    """--eval-data on the device: what the CPU finds within the precision's rounding, planned == measured, and again the same bits (the second evaluation is a replayed graph)."""
+    data, found = MODELS / "gpt2-tiny" / "batch.safetensors", {}
+    for target in ("cpu", Device.target):
+        folder = scratch("eval")
+        plan = compile_plan("gpt2-tiny", "--eval", "--micro-batch=2", f"--zero-stage={stage}", *precision)
+        succeed(["zrun", plan, "--target", target, "--data", data, "--lr=0", "--weight-decay=0", "--steps", 4, "--eval-data", data, "--eval-every=1", "--eval-steps=20", "--metrics", folder / "m"])
+        events = [json.loads(line) for line in (folder / "m").read_text().splitlines()]
+        evals = [(e["loss"], e["accuracy"], e["labels"]) for e in events if e["event"] == "eval"]
+        assert len(evals) == 4 and len(set(evals)) == 1, f"{target}: weights do not change, but evaluations give {evals}"
+        assert events[0]["planned_peak"]["device"] == events[-1]["measured_peak"]["device"], (events[0], events[-1])
+        found[target] = evals[0]
+    (cpu, _, labels), (device, _, counted) = found["cpu"], found[Device.target]
+    assert counted == labels and abs(device - cpu) <= tolerance * cpu, found
+
+
 def memory_report(model):
     plan = compile_plan(model, "--micro-batch=4", "--bf16", *specialization(Device.target, 1))
     done = succeed(["zrun", plan, "--comm=local", "--threads", 1, f"--target={Device.target}", "--steps", 2, "--memory-report=json"], timeout=300)
@@ -196,6 +212,9 @@ def register():
         case = batch_norm.Case(flags=flags + specialization(Device.target, 1), run_flags=(f"--target={Device.target}",))
         add(f"I9/batch_norm/{name}/as PyTorch", batch_norm.check_pytorch, "alone", case, 1e-4)
     images.register(compare_gradients)
+    for stage in (0, 3):
+        add(f"evaluation/gpt2-tiny/fp32/stage{stage}", evaluates, stage, (), 1e-5)
+        add(f"evaluation/gpt2-tiny/bf16/stage{stage}", evaluates, stage, ("--bf16",), 5e-3)
     add("I6/planned == measured in every run", every, alone=True)
 
 
