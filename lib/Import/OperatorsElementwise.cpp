@@ -259,7 +259,7 @@ LogicalResult lowerClip(NodeImporter &node) {
         return failure();
       bound = k.reshape(bound, {});
     }
-    result = k.select(k.compare(i == 1 ? train::ComparePredicate::lt : train::ComparePredicate::gt, result, bound), bound, result);
+    result = k.select(k.compare(i == 1 ? train::ComparePredicate::le : train::ComparePredicate::ge, result, bound), bound, result);
   }
   node.result(0, result);
   return success();

@@ -58,6 +58,8 @@ public:
         .Case([&](SliceOp op) { slice(op, op.getInput()); })
         .Case([&](SliceGradOp op) { slice(op, op.getCotangent()); })
         .Case([&](BroadcastOp op) { broadcast(op); })
+        .Case([&](BatchStatisticsOp op) { statistics(op); })
+        .Case([&](BatchNormSumsOp op) { sums(op); })
         .Default([&](Operation *op) {
           if (op->hasTrait<Elementwise>())
             elementwise(op);
@@ -127,6 +129,32 @@ private:
       return;
     OpBuilder builder(op);
     replace(builder, op.getResult(), BroadcastOp::create(builder, op.getLoc(), getLastType(op.getResult()), getLast(builder, op.getInput(), rank)));
+  }
+
+  /// [M, C] of a value with channels last, whose M places are all axes but the last.
+  Value getRows(OpBuilder &builder, Value value) {
+    Value last = forms.lookup(value);
+    const int64_t channels = getTensorType(last).getShape().back();
+    return train::reshape(builder, value.getLoc(), last, {getTensorType(last).getNumElements() / channels, channels});
+  }
+
+  /// Statistics of a channel are over all other axes, wherever they are.
+  void statistics(BatchStatisticsOp op) {
+    if (!isLast(op.getInput()))
+      return;
+    OpBuilder builder(op);
+    op.getInputMutable().set(getRows(builder, op.getInput()));
+  }
+
+  void sums(BatchNormSumsOp op) {
+    if (!isLast(op.getInput()) || !isLast(op.getCotangent()))
+      return;
+    OpBuilder builder(op);
+    Value input = getRows(builder, op.getInput()), cotangent = getRows(builder, op.getCotangent());
+    auto asVector = [&](Value value) { return train::reshape(builder, op.getLoc(), value, {getTensorType(value).getNumElements()}); };
+    auto made = BatchNormSumsOp::create(builder, op.getLoc(), op.getSum().getType(), op.getProduct().getType(), input, asVector(op.getMean()), asVector(op.getVariance()), cotangent, op.getEpsilonAttr());
+    made->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    op->replaceAllUsesWith(made);
   }
 
   template <typename Op>

@@ -111,12 +111,15 @@ static LogicalResult verifyRank(Operation *op, Value input) {
   return success();
 }
 
-/// Vectors of a number a channel, as elementwise ops read them.
+/// Vectors of a number a channel, as elementwise ops read them: [C, 1, ...], or with channels last [1, ..., C].
 static LogicalResult verifyChannels(Operation *op, Value input, ArrayRef<std::pair<StringRef, Value>> vectors) {
   if (failed(verifyRank(op, input)))
     return failure();
+  SmallVector<int64_t> last(getTensorType(input).getRank(), 1);
+  last.back() = getTensorType(input).getShape().back();
+  const bool isLast = llvm::all_of(vectors, [&](auto vector) { return shapeOf(vector.second) == ArrayRef<int64_t>(last); });
   for (auto [name, value] : vectors)
-    if (shapeOf(value) != ArrayRef<int64_t>(channelShape(input)))
+    if (!isLast && shapeOf(value) != ArrayRef<int64_t>(channelShape(input)))
       return op->emitOpError() << name << " has shape " << text(shapeOf(value)) << ", expected "
                                << text(channelShape(input));
   return success();
@@ -143,8 +146,10 @@ LogicalResult BatchNormOp::verify() {
 }
 
 LogicalResult BatchNormSumsOp::verify() {
-  if (failed(verifyChannels(*this, getInput(), {{"mean", getMean()}})))
+  if (failed(verifyRank(*this, getInput())))
     return failure();
+  if (shapeOf(getMean()) != ArrayRef<int64_t>(channelShape(getInput())))
+    return emitOpError() << "mean has shape " << text(shapeOf(getMean())) << ", expected " << text(channelShape(getInput()));
   return verifyVectors(*this, getInput(), {{"sum", getSum()}, {"product", getProduct()}});
 }
 
