@@ -13,6 +13,7 @@
 #include "Weights.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -264,6 +265,15 @@ private:
   std::vector<Entry> list;
 };
 
+/// PyTorch's exporter writes GroupNorm below opset 21 as an InstanceNormalization of groups, with ones and zeros under names of its own, and multiplies by the weights behind it.
+static bool isFillOfGroupNorm(const Initializer &initializer, double value, WeightFiles &files) {
+  StringRef number = initializer.name;
+  if (!initializer.sourceName.empty() || !number.consume_front("val_") || number.empty() || !llvm::all_of(number, llvm::isDigit))
+    return false;
+  std::optional<Constant> values = files.read(initializer, int64_t(1) << 22);
+  return values && llvm::all_of(values->values(), [&](Scalar s) { return s.real == value; });
+}
+
 /// "['model.norm.weight', 'val_3']" -> its names.
 SmallVector<std::string> parseNames(StringRef text) {
   SmallVector<std::string> names;
@@ -413,9 +423,14 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
     const int64_t count = countElements(initializer.shape);
     bool byRule = weight != slots.end();
     initializer.reason = describeSlot(slot);
-    if (count <= 1 && slot != Slot::NormScale && slot != Slot::NormBias) {
+    // A contraction's bias is one, with one channel too.
+    const bool ofContraction = byRule && slot == Slot::Bias && !llvm::StringSwitch<bool>(weight->second->op_type()).Cases({"Add", "Sub", "Mul", "Div", "Sum"}, true).Default(false);
+    if (count <= 1 && slot != Slot::NormScale && slot != Slot::NormBias && !ofContraction) {
       byRule = false;
       initializer.reason = "a scalar";
+    } else if (byRule && weight->second->op_type() == "InstanceNormalization" && isFillOfGroupNorm(initializer, slot == Slot::NormScale ? 1 : 0, files)) {
+      byRule = false;
+      initializer.reason = "ones or zeros of a group norm that the exporter wrote as an instance norm";
     } else if (slot == Slot::Bias || slot == Slot::Join) {
       // A mask that is added to scores, or a state of zeros that is joined to activations, is told by its values.
       std::optional<Constant> values = initializer.shape.size() >= 2 ? files.read(initializer, int64_t(1) << 22) : std::nullopt;

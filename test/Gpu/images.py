@@ -9,8 +9,8 @@ from harness import add, assert_same_training, compile_plan, memoize, scratch, s
 
 RELATIVE = {"fp32": 1e-4, "bf16": 3e-2}
 CURVE = {"fp32": (1e-5, 1e-4, 1e-4), "bf16": (2e-2, 1.5e-1, 1e-2)}
-# Losses as small as the autoencoder's show each activation that rounds to the other side of a kink: 5.2e-4 after ten steps, from gradients within 4e-7.
-CURVES = {("autoencoder", "fp32"): (1e-3, 1e-2, 1e-2)}
+# Losses as small as the autoencoder's show each activation that rounds to the other side of a kink: losses by 5.2e-4 and norms by 2.6e-2 in ten steps, from gradients within 4e-7.
+CURVES = {("autoencoder", "fp32"): (1e-3, 5e-2, 1e-2)}
 ZERO = {"enc2.bias"}  # a bias before a norm: its gradient is rounding
 
 

@@ -7,7 +7,8 @@
 //
 // Sums of a channel run over the samples and, within each, over the positions as one row; both are in row-major order,
 // so the order depends on the shape alone. On a CPU a channel is an outer iteration; on a GPU samples and positions are
-// one row of a group of threads, cut into chunks where there are few channels. Bytes moved: operands once, for the
+// one row of a group of threads, cut into chunks where there are few channels, or where channels are last the rows of a
+// column reduction. Bytes moved: operands once, for the
 // statistics twice.
 //
 //===----------------------------------------------------------------------===//
@@ -48,13 +49,18 @@ struct ChannelSums {
       nullptr;
 
   int64_t count() const { return samples * positions; }
-  void generate() { context.isGpu() ? generateOnGpu() : generateOnCpu(); }
+  void generate() {
+    if (!context.isGpu())
+      return generateOnCpu();
+    positions == 1 ? generateColumnsOnGpu() : generateOnGpu();
+  }
 
 private:
   SmallVector<View> inputViews, vectorViews, resultViews;
 
   void generateOnCpu();
   void generateOnGpu();
+  void generateColumnsOnGpu();
   Access accessOf(unsigned input) const {
     return Access{input, context.operand(input).elementType, {positions, channels * positions, 1}, 0,
                   false, context.operand(input).alignment};
@@ -195,6 +201,32 @@ void ChannelSums::generateOnGpu() {
     kernel.storeRoundedScalar(finish(kernel, sum), destination, {outer});
     context.add(kernel);
   }
+}
+
+/// Channels last: a sum of rows.
+void ChannelSums::generateColumnsOnGpu() {
+  ColumnReduction reduction;
+  reduction.name = name;
+  reduction.rows = samples;
+  reduction.columns = channels;
+  reduction.kind = Combine::Sum;
+  reduction.results = results.size();
+  reduction.type = compute;
+  reduction.lanes = std::max<int64_t>(1, 16 / llvm::divideCeil(context.operand(0).elementType.getIntOrFloatBitWidth(), 8));
+  for (unsigned result : results)
+    reduction.destinations.push_back(Access{context.resultArgument(result), compute, {1}, 0, true});
+  reduction.declare = [&](KernelBuilder &kernel) {
+    for (unsigned input : inputs)
+      inputViews.push_back(kernel.argument(Access{input, context.operand(input).elementType, {channels, 1}, 0, false, context.operand(input).alignment}, {samples, channels}));
+    for (unsigned vector : vectors)
+      vectorViews.push_back(kernel.argument(Access{vector, compute, {0, 1}, 0, false}, {samples, channels}));
+  };
+  reduction.terms = [&](KernelBuilder &kernel, ValueRange, Value row, Value column, const Lanes &lanes) {
+    auto load = [&](const View &view) { return kernel.loadCompute(view, {row, column}, lanes); };
+    return terms(kernel, llvm::map_to_vector(inputViews, load), llvm::map_to_vector(vectorViews, load));
+  };
+  reduction.finish = [&](KernelBuilder &kernel, Value sum) { return finish(kernel, sum); };
+  generateColumnReduction(context, reduction);
 }
 
 LogicalResult kernels::generateBatchStatistics(Context &context, train::BatchStatisticsOp op) {

@@ -8,13 +8,18 @@
 #include "DatasetKinds.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Data/SampleOrder.h"
+#include <algorithm>
 #include <cmath>
 
 namespace zopt::runtime {
 
 namespace {
 
-/// Every value is a function of seed, input, sample and element, so it does not depend on ranks or accumulation.
+/// Normal numbers that a sample of floats is a part of.
+constexpr int64_t kNormals = int64_t(1) << 16;
+
+/// Every value is a function of seed, input, sample and element, so it does not depend on ranks or accumulation. A sample of floats begins somewhere in a table of normal numbers: images are drawn at the
+/// speed of a copy, so that a device does not wait for what measures it.
 class SyntheticDataset : public Dataset {
 public:
   SyntheticDataset(const Program &program, const DatasetOptions &options) : Dataset(program, options) {
@@ -24,6 +29,8 @@ public:
         key = scramble(key + c + 1);
       keys.push_back(key);
     }
+    for (int64_t i = 0; i < kNormals; ++i)
+      normals.push_back(float(normal(scramble(scramble(options.seed) + uint64_t(i)))));
     noteLines.push_back("no --data: runs synthetic batches of random values");
   }
 
@@ -37,11 +44,21 @@ protected:
     const int64_t elements = elementCount(input.shape) / micro;
     for (int64_t row = 0; row < micro; ++row) {
       const uint64_t sampleKey = scramble(keys[index] + uint64_t(placeOf(step, microStep, rank, row).position) * 0x9e3779b97f4a7c15);
+      if (input.type == DataType::F32 && input.kind != InputKind::Label) {
+        float *sample = static_cast<float *>(destination) + row * elements;
+        int64_t from = int64_t(sampleKey % kNormals);
+        for (int64_t k = 0; k < elements; from = 0) {
+          const int64_t count = std::min(kNormals - from, elements - k);
+          std::copy_n(normals.data() + from, count, sample + k);
+          k += count;
+        }
+        continue;
+      }
       for (int64_t k = 0; k < elements; ++k) {
         uint64_t bits = scramble(sampleKey + uint64_t(k) * 0xd1b54a32d192ed03);
         int64_t element = row * elements + k;
         if (isFloat(input.type))
-          storeDouble(input.type, destination, element, input.kind == InputKind::Label ? uniform(bits) : normal(bits));
+          storeDouble(input.type, destination, element, input.kind == InputKind::Label ? uniform(bits) : double(normals[size_t((sampleKey + uint64_t(k)) % kNormals)]));
         else // where there is no limit, nothing but 0 and 1 is safe
           storeInteger(input.type, destination, element, below(bits, input.limit > 0 ? input.limit : 2));
       }
@@ -62,6 +79,7 @@ private:
   }
 
   std::vector<uint64_t> keys; // one an input
+  std::vector<float> normals;
 };
 
 } // namespace
