@@ -158,7 +158,7 @@ LogicalResult lowerConvTranspose(NodeImporter &node) {
   for (int64_t axis = 0; axis < axes; ++axis) {
     const int64_t whole = (space[axis] - 1) * window->strides[axis] + extra[axis] + window->span(axis);
     if (!wanted.empty()) {
-      const int64_t total = whole - wanted[axis], half = total / 2;
+      const int64_t total = whole - wanted[axis], half = llvm::divideFloorSigned(total, 2); // negative: places that no window reaches, more of them at the end
       window->pads[axis] = window->automatic == "SAME_UPPER" ? half : total - half;
       window->pads[axes + axis] = total - window->pads[axis];
     }
