@@ -83,7 +83,7 @@ Value Emit::slice(Value x, int64_t axis, int64_t start, int64_t size, int64_t st
     return x;
   shape[axis] = size;
   starts[axis] = start;
-  steps[axis] = step;
+  steps[axis] = size > 1 ? step : 1;
   return train::SliceOp::create(b, loc, RankedTensorType::get(shape, elementOf(x)), x, starts, steps);
 }
 
@@ -108,6 +108,18 @@ Value Emit::moveAxis(Value x, int64_t from, int64_t to) {
   permutation.erase(permutation.begin() + from);
   permutation.insert(permutation.begin() + to, from);
   return transpose(x, permutation);
+}
+
+Value Emit::argMax(Value x, int64_t axis, bool last) {
+  const int64_t size = shapeOf(x)[axis];
+  Value isLargest = compare(Predicate::eq, x, largest(x, axis));
+  if (isa<FloatType>(elementOf(x)))
+    isLargest = logicalOr(isLargest, isNaN(x));
+  // Places count from the other end for the first.
+  Value places = last ? iota(rankOf(x), axis, size) : iota(rankOf(x), axis, size, size - 1, -1);
+  Value none = number(-1);
+  Value place = largest(broadcast(select(isLargest, places, none), shapeOf(x)), axis);
+  return last ? place : sub(c(place, static_cast<double>(size - 1)), place);
 }
 
 Value Emit::gather(Value data, Value indices) {

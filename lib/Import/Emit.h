@@ -8,6 +8,9 @@
 // For operators that become many train ops. Every member builds ops at the node's place; where nothing has to be done
 // the value itself comes back. Shapes are not checked here: the caller has.
 //
+// Kinks are selections, so that a derivative takes one side as PyTorch does (max and min halve it on ties), and a
+// condition that NaN fails leads to the branch that keeps NaN.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef ZOPT_LIB_IMPORT_EMIT_H
@@ -24,6 +27,8 @@ constexpr int64_t mostElementsOfResult = int64_t(1) << 40;
 
 class Emit {
 public:
+  using Predicate = train::ComparePredicate;
+
   explicit Emit(NodeImporter &node) : node(node), b(node.builder), loc(node.loc), i64(b.getI64Type()) {}
 
   NodeImporter &node;
@@ -38,6 +43,8 @@ public:
   //===--- numbers ---===//
   /// A rank-0 constant.
   mlir::Value number(mlir::Type element, double value) { return train::scalar(b, loc, element, value); }
+  /// The same of x's element type; a float rounded as the attributes of ONNX are, to fp32.
+  mlir::Value c(mlir::Value x, double value) { return number(elementOf(x), value); }
   mlir::Value number(int64_t value) {
     auto type = mlir::RankedTensorType::get({}, i64);
     return train::ConstantOp::create(b, loc, type, mlir::DenseElementsAttr::get(type, b.getI64IntegerAttr(value)));
@@ -59,19 +66,28 @@ public:
   mlir::Value sub(mlir::Value x, mlir::Value y) { return train::sub(b, loc, x, y); }
   mlir::Value mul(mlir::Value x, mlir::Value y) { return train::mul(b, loc, x, y); }
   mlir::Value div(mlir::Value x, mlir::Value y) { return train::div(b, loc, x, y); }
-  mlir::Value add(mlir::Value x, double y) { return add(x, number(elementOf(x), y)); }
-  mlir::Value sub(mlir::Value x, double y) { return sub(x, number(elementOf(x), y)); }
-  mlir::Value mul(mlir::Value x, double y) { return y == 1 ? x : mul(x, number(elementOf(x), y)); }
-  mlir::Value div(mlir::Value x, double y) { return y == 1 ? x : div(x, number(elementOf(x), y)); }
+  mlir::Value add(mlir::Value x, double y) { return add(x, c(x, y)); }
+  mlir::Value sub(mlir::Value x, double y) { return sub(x, c(x, y)); }
+  mlir::Value mul(mlir::Value x, double y) { return y == 1 ? x : mul(x, c(x, y)); }
+  mlir::Value div(mlir::Value x, double y) { return y == 1 ? x : div(x, c(x, y)); }
   mlir::Value max(mlir::Value x, mlir::Value y) { return node.binary<train::MaxOp>(x, y); }
   mlir::Value min(mlir::Value x, mlir::Value y) { return node.binary<train::MinOp>(x, y); }
-  mlir::Value max(mlir::Value x, double y) { return max(x, number(elementOf(x), y)); }
-  mlir::Value min(mlir::Value x, double y) { return min(x, number(elementOf(x), y)); }
-  mlir::Value conj(mlir::Value x, mlir::Value y) { return node.binary<train::AndOp>(x, y); }
-  mlir::Value disj(mlir::Value x, mlir::Value y) { return node.binary<train::OrOp>(x, y); }
-  mlir::Value compare(train::ComparePredicate predicate, mlir::Value x, mlir::Value y) {
+  mlir::Value max(mlir::Value x, double y) { return max(x, c(x, y)); }
+  mlir::Value min(mlir::Value x, double y) { return min(x, c(x, y)); }
+  template <typename Op>
+  mlir::Value binary(mlir::Value x, mlir::Value y) {
+    return node.binary<Op>(x, y);
+  }
+  mlir::Value logicalAnd(mlir::Value x, mlir::Value y) { return binary<train::AndOp>(x, y); }
+  mlir::Value logicalOr(mlir::Value x, mlir::Value y) { return binary<train::OrOp>(x, y); }
+  mlir::Value logicalNot(mlir::Value x) { return unary<train::NotOp>(x); }
+  mlir::Value isNaN(mlir::Value x) {
+    return train::IsNaNOp::create(b, loc, train::getTensorType(x).clone(b.getI1Type()), x);
+  }
+  mlir::Value compare(Predicate predicate, mlir::Value x, mlir::Value y) {
     return train::compare(b, loc, predicate, x, y);
   }
+  mlir::Value compare(Predicate predicate, mlir::Value x, double y) { return compare(predicate, x, c(x, y)); }
   mlir::Value select(mlir::Value condition, mlir::Value x, mlir::Value y) {
     return train::select(b, loc, condition, x, y);
   }
@@ -80,7 +96,6 @@ public:
   mlir::Value unary(mlir::Value x) {
     return Op::create(b, loc, x.getType(), x);
   }
-  mlir::Value neg(mlir::Value x) { return unary<train::NegOp>(x); }
 
   //===--- movement ---===//
   mlir::Value reshape(mlir::Value x, llvm::ArrayRef<int64_t> shape) { return train::reshape(b, loc, x, shape); }
@@ -98,10 +113,30 @@ public:
   mlir::Value take(llvm::ArrayRef<mlir::Value> sources, int64_t axis, llvm::ArrayRef<int64_t> places);
   /// Rows of axis 0.
   mlir::Value gather(mlir::Value data, mlir::Value indices);
-  mlir::Value sum(mlir::Value x, llvm::ArrayRef<int64_t> axes, bool keep = false) {
-    return axes.empty() ? x : train::reduceSum(b, loc, x, axes, keep);
-  }
 
+  //===--- reductions ---===//
+  /// Over sorted axes, which stay with size 1.
+  template <typename Op>
+  mlir::Value reduce(mlir::Value x, llvm::ArrayRef<int64_t> axes) {
+    if (axes.empty())
+      return x;
+    Shape kept(shapeOf(x));
+    for (int64_t axis : axes)
+      kept[axis] = 1;
+    return Op::create(b, loc, mlir::RankedTensorType::get(kept, elementOf(x)), x, axes, /*keepdims=*/true);
+  }
+  mlir::Value sum(mlir::Value x, llvm::ArrayRef<int64_t> axes) { return reduce<train::ReduceSumOp>(x, axes); }
+  mlir::Value mean(mlir::Value x, llvm::ArrayRef<int64_t> axes) { return reduce<train::ReduceMeanOp>(x, axes); }
+  mlir::Value largest(mlir::Value x, llvm::ArrayRef<int64_t> axes) { return reduce<train::ReduceMaxOp>(x, axes); }
+  /// Over axes, which go.
+  mlir::Value sumAway(mlir::Value x, llvm::ArrayRef<int64_t> axes) {
+    return axes.empty() ? x : train::reduceSum(b, loc, x, axes, /*keepdims=*/false);
+  }
+  /// The index of the first (or last) of the largest elements along an axis, which stays with size 1, as i64; a NaN
+  /// counts as the largest.
+  mlir::Value argMax(mlir::Value x, int64_t axis, bool last);
+
+  //===--- indices and checks ---===//
   /// Indices of any integer type as i64 in [0, size): negative ones count from the end, others that are out of range
   /// are clamped, as the gather's kernel does it.
   mlir::Value normalize(mlir::Value indices, int64_t size);

@@ -35,7 +35,7 @@ private:
   /// Positions that the causal rule, the window and padded lengths show, or null.
   FailureOr<Value> visiblePositions();
   Value offsetOfQueries();
-  void both(Value &visible, Value other) { visible = visible ? emit.conj(visible, other) : other; }
+  void both(Value &visible, Value other) { visible = visible ? emit.logicalAnd(visible, other) : other; }
   /// The scores' softmax and product written out; sets the scores' output.
   FailureOr<Value> writeOut();
   Value merge(Value heads) {

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Operators.h"
 
 #include <cmath>
@@ -23,10 +23,10 @@ static LogicalResult needFloats(NodeImporter &node) {
 
 /// lhs [..., m, k] times rhs [..., k, n]. Products of integers are no contraction of a library: they are spread out and summed.
 static Value multiply(NodeImporter &node, Value lhs, Value rhs, ArrayRef<int64_t> result) {
-  Compose k(node);
-  if (isa<FloatType>(k.element(lhs)))
-    return train::MatmulOp::create(node.builder, node.loc, node.type(result, k.element(lhs)), lhs, rhs, /*bias=*/Value(), false, false, APFloat(1.0));
-  Shape a(k.shape(lhs)), b(k.shape(rhs)), spread(result);
+  Emit k(node);
+  if (isa<FloatType>(k.elementOf(lhs)))
+    return train::MatmulOp::create(node.builder, node.loc, node.type(result, k.elementOf(lhs)), lhs, rhs, /*bias=*/Value(), false, false, APFloat(1.0));
+  Shape a(k.shapeOf(lhs)), b(k.shapeOf(rhs)), spread(result);
   a.push_back(1);
   b.insert(b.end() - 2, 1);
   spread.insert(spread.end() - 1, a[a.size() - 2]);
@@ -86,7 +86,7 @@ LogicalResult lowerGemm(NodeImporter &node) {
   const bool isFloat = isa<FloatType>(node.element(0));
   if (!isFloat && (alpha != std::trunc(alpha) || beta != std::trunc(beta)))
     return node.error("alpha is " + std::to_string(alpha) + " and beta " + std::to_string(beta) + ", but integers have integral factors");
-  Compose compose(node);
+  Emit compose(node);
   if (node.has(2) && beta != 0) {
     std::optional<Shape> both = broadcast(node.shape(2), {m, n});
     if (!both || *both != Shape({m, n}))

@@ -7,6 +7,8 @@
 
 #include "Operators.h"
 
+#include <array>
+
 using namespace mlir;
 
 namespace zopt::importer {
@@ -102,24 +104,40 @@ Value overSpace(NodeImporter &node, Value vector, int64_t rank) {
   return node.reshape(vector, shape);
 }
 
-/// x * scale + bias, both a value a channel.
-Value scaleChannels(NodeImporter &node, Value x, Value scale, Value bias) {
-  const int64_t rank = cast<RankedTensorType>(x.getType()).getRank();
-  return node.binary<train::AddOp>(node.binary<train::MulOp>(x, overSpace(node, scale, rank)), overSpace(node, bias, rank));
+/// What Conv and ConvTranspose have alike.
+struct Convolved {
+  int64_t groups;
+  Window window;
+};
+
+FailureOr<Convolved> readConvolved(NodeImporter &node, bool transposed) {
+  if (failed(checkImage(node)))
+    return failure();
+  FailureOr<int64_t> groups = checkWeight(node, transposed);
+  if (failed(groups))
+    return failure();
+  FailureOr<Window> window = readWindow(node, node.shape(1).drop_front(2), node.shape(0).drop_front(2));
+  if (failed(window))
+    return failure();
+  return Convolved{*groups, *window};
+}
+
+/// Their operands: input, weight, and the bias or null.
+FailureOr<std::array<Value, 3>> readOperands(NodeImporter &node) {
+  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), bias = weight && node.has(2) ? node.operand(2) : Value();
+  if (!weight || (node.has(2) && !bias))
+    return failure();
+  return std::array<Value, 3>{input, weight, bias};
 }
 
 } // namespace
 
 LogicalResult lowerConv(NodeImporter &node) {
-  if (failed(checkImage(node)))
+  FailureOr<Convolved> convolved = readConvolved(node, /*transposed=*/false);
+  if (failed(convolved))
     return failure();
-  FailureOr<int64_t> groups = checkWeight(node, /*transposed=*/false);
-  if (failed(groups))
-    return failure();
+  const Window *window = &convolved->window;
   ArrayRef<int64_t> space = node.shape(0).drop_front(2);
-  FailureOr<Window> window = readWindow(node, node.shape(1).drop_front(2), space);
-  if (failed(window))
-    return failure();
   Shape shape = {node.shape(0)[0], node.shape(1)[0]};
   for (int64_t axis = 0; axis < window->axes(); ++axis) {
     const int64_t room = space[axis] + window->begin(axis) + window->end(axis) - window->span(axis);
@@ -127,24 +145,21 @@ LogicalResult lowerConv(NodeImporter &node) {
       return node.error("a window " + describe(window->size) + " does not fit an input " + describe(node.shape(0)) + " with pads " + describe(window->pads));
     shape.push_back(room / window->strides[axis] + 1);
   }
-  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), bias = weight && node.has(2) ? node.operand(2) : Value();
-  if (!weight || (node.has(2) && !bias))
+  FailureOr<std::array<Value, 3>> operands = readOperands(node);
+  if (failed(operands))
     return failure();
-  node.result(0, train::ConvOp::create(node.builder, node.loc, node.type(shape, node.element(0)), input, weight, bias, window->strides, window->dilations, window->pads, *groups));
+  auto [input, weight, bias] = *operands;
+  node.result(0, train::ConvOp::create(node.builder, node.loc, node.type(shape, node.element(0)), input, weight, bias, window->strides, window->dilations, window->pads, convolved->groups));
   return success();
 }
 
 LogicalResult lowerConvTranspose(NodeImporter &node) {
-  if (failed(checkImage(node)))
-    return failure();
-  FailureOr<int64_t> groups = checkWeight(node, /*transposed=*/true);
-  if (failed(groups))
-    return failure();
+  FailureOr<Convolved> convolved = readConvolved(node, /*transposed=*/true);
   ArrayRef<int64_t> space = node.shape(0).drop_front(2);
-  FailureOr<Window> window = readWindow(node, node.shape(1).drop_front(2), space);
   Sizes extra, wanted;
-  if (failed(window) || failed(readSizes(node, "output_padding", space.size(), 0, 0, extra)))
+  if (failed(convolved) || failed(readSizes(node, "output_padding", space.size(), 0, 0, extra)))
     return failure();
+  Window *window = &convolved->window;
   const bool isSame = window->automatic == "SAME_UPPER" || window->automatic == "SAME_LOWER";
   if (node.find("output_shape")) {
     if (failed(readSizes(node, "output_shape", space.size(), 1, 1, wanted)))
@@ -154,7 +169,7 @@ LogicalResult lowerConvTranspose(NodeImporter &node) {
       wanted.push_back(space[axis] * window->strides[axis]);
   }
   const int64_t axes = window->axes();
-  Shape shape = {node.shape(0)[0], node.shape(1)[1] * *groups};
+  Shape shape = {node.shape(0)[0], node.shape(1)[1] * convolved->groups};
   for (int64_t axis = 0; axis < axes; ++axis) {
     const int64_t whole = (space[axis] - 1) * window->strides[axis] + extra[axis] + window->span(axis);
     if (!wanted.empty()) {
@@ -170,10 +185,11 @@ LogicalResult lowerConvTranspose(NodeImporter &node) {
     if (extra[axis] >= window->strides[axis])
       window->pads[axes + axis] -= extra[axis];
   }
-  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), bias = weight && node.has(2) ? node.operand(2) : Value();
-  if (!weight || (node.has(2) && !bias))
+  FailureOr<std::array<Value, 3>> operands = readOperands(node);
+  if (failed(operands))
     return failure();
-  Value result = train::ConvInputGradOp::create(node.builder, node.loc, node.type(shape, node.element(0)), weight, input, window->strides, window->dilations, window->pads, *groups);
+  auto [input, weight, bias] = *operands;
+  Value result = train::ConvInputGradOp::create(node.builder, node.loc, node.type(shape, node.element(0)), weight, input, window->strides, window->dilations, window->pads, convolved->groups);
   if (bias)
     result = node.binary<train::AddOp>(result, overSpace(node, bias, shape.size()));
   node.result(0, result);

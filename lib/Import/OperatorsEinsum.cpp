@@ -84,7 +84,7 @@ static void sumOut(Emit &emit, Labelled &x, llvm::function_ref<bool(int)> keeps)
     else
       axes.push_back(axis);
   }
-  x.value = emit.sum(x.value, axes);
+  x.value = emit.sumAway(x.value, axes);
   x.labels = kept;
 }
 
@@ -135,7 +135,7 @@ static Labelled join(Emit &emit, Labelled a, Labelled b, const Sizes &sizes, llv
   }
   Value product = emit.mul(emit.reshape(lhs, {b0, m, 1, k}),
                            emit.reshape(emit.transpose(emit.reshape(rhs, {b0, k, n}), {0, 2, 1}), {b0, 1, n, k}));
-  result.value = emit.reshape(emit.sum(product, {3}), shape);
+  result.value = emit.reshape(emit.sumAway(product, {3}), shape);
   return result;
 }
 
@@ -237,7 +237,7 @@ static Value product(Emit &emit, Value x, Value matrix) {
 static Value transform(Emit &emit, Value real, Value imaginary, int64_t n, int64_t kept, bool inverse) {
   auto [cosine, sine] = circle(emit, Emit::shapeOf(real).back(), kept, n, Emit::elementOf(real));
   // e^(-i a) = cos a - i sin a, conjugate for the inverse.
-  Value re = product(emit, real, cosine), im = product(emit, real, inverse ? sine : emit.neg(sine));
+  Value re = product(emit, real, cosine), im = product(emit, real, inverse ? sine : emit.unary<train::NegOp>(sine));
   if (imaginary) {
     Value crossed = product(emit, imaginary, sine);
     re = inverse ? emit.sub(re, crossed) : emit.add(re, crossed);
@@ -257,7 +257,7 @@ static Value inverseOfHalf(Emit &emit, Value real, Value imaginary, int64_t n) {
   // Each frequency stands for its conjugate too, but for 0 and half of n.
   Value k = emit.iota(2, 0, kept), single = emit.compare(train::ComparePredicate::eq, k, emit.number(0));
   if (n % 2 == 0)
-    single = emit.disj(single, emit.compare(train::ComparePredicate::eq, k, emit.number(n / 2)));
+    single = emit.logicalOr(single, emit.compare(train::ComparePredicate::eq, k, emit.number(n / 2)));
   Value weight = emit.select(single, emit.number(element, 1.0 / n), emit.number(element, 2.0 / n));
   Value result =
       emit.sub(product(emit, real, emit.mul(cosine, weight)), product(emit, imaginary, emit.mul(sine, weight)));

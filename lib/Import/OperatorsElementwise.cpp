@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Fold.h"
 #include "Operators.h"
 
@@ -139,10 +139,10 @@ LogicalResult lowerBinary(NodeImporter &node) {
   if (failed(shape))
     return failure();
   // The power has the base's type; one of integers with a float exponent is computed in floats.
-  Compose k(node);
+  Emit k(node);
   const Type base = getElementTypeOrSelf(values[0]);
   if (op == "Pow") {
-    const Type exponent = k.element(values[1]);
+    const Type exponent = k.elementOf(values[1]);
     const Type computed = isa<FloatType>(base) || isa<IntegerType>(exponent) ? base : exponent;
     for (Value &value : values)
       value = k.cast(value, computed);
@@ -241,7 +241,7 @@ LogicalResult lowerClip(NodeImporter &node) {
     return failure();
   if (node.element(0).isInteger(1))
     return node.error("needs numbers, but got bools");
-  Compose k(node);
+  Emit k(node);
   for (int i = 1; i <= 2; ++i) {
     Value bound;
     if (node.graph.opset < 11) {

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Operators.h"
 
 using namespace mlir;
@@ -15,7 +15,7 @@ namespace zopt::importer {
 using Predicate = train::ComparePredicate;
 
 /// The mean or sum of rows of unweighted scores is the loss that the compiler knows: one pass over the scores, and sums in fp32 in every precision.
-static Value crossEntropy(NodeImporter &node, Compose &k, Value scores, Value labels, bool mean) {
+static Value crossEntropy(NodeImporter &node, Emit &k, Value scores, Value labels, bool mean) {
   SmallVector<int64_t, 8> classesLast = {0};
   for (int64_t axis = 2; axis < node.rank(0); ++axis)
     classesLast.push_back(axis);
@@ -58,7 +58,7 @@ LogicalResult lowerLikelihoodLoss(NodeImporter &node) {
   if (!labels || (node.has(2) && !weights))
     return failure();
 
-  Compose k(node);
+  Emit k(node);
   if (ofScores && !weights && reduction != "none" && !node.wants(1)) {
     node.result(0, crossEntropy(node, k, x, labels, reduction == "mean"));
     return success();
@@ -72,7 +72,7 @@ LogicalResult lowerLikelihoodLoss(NodeImporter &node) {
   Shape column(node.shape(0));
   column[1] = 1;
   Value label = k.reshape(k.cast(labels, node.builder.getI64Type()), column);
-  Value isLabel = k.compare(Predicate::eq, k.iota(1, classes, rank, node.builder.getI64Type()), label);
+  Value isLabel = k.compare(Predicate::eq, k.iota(rank, 1, classes), label);
   if (node.find("ignore_index"))
     isLabel = k.logicalAnd(isLabel, k.compare(Predicate::ne, label, static_cast<double>(node.attribute("ignore_index", int64_t(0)))));
   Value weight = weights ? k.reshape(weights, weightShape) : k.c(x, 1);

@@ -9,7 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Operators.h"
 
 #include "llvm/ADT/bit.h"
@@ -36,7 +36,7 @@ static Value floatOperand(NodeImporter &node) {
 }
 
 /// x where x > 0, else scale (e^(x / width) - 1). The exponential sees no positive numbers, so that its derivative is finite wherever it does not count.
-static Value exponentialUnit(Compose &k, Value x, double scale, double width) {
+static Value exponentialUnit(Emit &k, Value x, double scale, double width) {
   Value positive = k.compare(Predicate::gt, x, 0.0);
   Value tail = k.select(positive, k.c(x, 0), x);
   if (width != 1)
@@ -48,7 +48,7 @@ LogicalResult lowerActivation(NodeImporter &node) {
   Value x = floatOperand(node);
   if (!x)
     return failure();
-  Compose k(node);
+  Emit k(node);
   StringRef op = node.proto.op_type();
   auto alpha = [&](double otherwise) { return node.attribute("alpha", otherwise); };
   Value result;
@@ -91,7 +91,7 @@ LogicalResult lowerSwiGLU(NodeImporter &node) {
   Value gate = node.operand(0), linear = gate ? node.operand(1) : Value();
   if (!linear)
     return failure();
-  Compose k(node);
+  Emit k(node);
   const double slope = node.attribute("alpha", 1.0);
   Value swish = slope == 1 ? k.unary<train::SiluOp>(gate) : k.mul(gate, k.unary<train::SigmoidOp>(k.mul(gate, slope)));
   node.result(0, k.mul(swish, linear));
@@ -109,7 +109,7 @@ LogicalResult lowerPRelu(NodeImporter &node) {
   Value x = node.operand(0), slope = x ? node.broadcastingOperand(1) : Value();
   if (!slope)
     return failure();
-  Compose k(node);
+  Emit k(node);
   node.result(0, k.select(k.compare(Predicate::gt, x, 0.0), x, k.mul(x, slope)));
   return success();
 }
@@ -118,7 +118,7 @@ LogicalResult lowerIsInf(NodeImporter &node) {
   Value x = floatOperand(node);
   if (!x)
     return failure();
-  Compose k(node);
+  Emit k(node);
   const bool positive = node.attribute("detect_positive", int64_t(1)) != 0, negative = node.attribute("detect_negative", int64_t(1)) != 0;
   constexpr double infinity = std::numeric_limits<double>::infinity();
   if (positive && negative)
@@ -140,7 +140,7 @@ LogicalResult lowerMod(NodeImporter &node) {
   Value a = node.broadcastingOperand(0), b = a ? node.broadcastingOperand(1) : Value();
   if (!b)
     return failure();
-  Compose k(node);
+  Emit k(node);
   Value rest = k.binary<train::RemOp>(a, b);
   if (node.attribute("fmod", int64_t(0)) == 0 && !node.element(0).isUnsignedInteger()) {
     Value other = k.binary<train::XorOp>(k.compare(Predicate::lt, rest, 0.0), k.compare(Predicate::lt, b, 0.0));
@@ -161,7 +161,7 @@ LogicalResult lowerDet(NodeImporter &node) {
     return node.error("needs square matrices, but got " + describe(node.shape(0)));
   if (n < 1 || n > most)
     return node.error("of matrices of " + Twine(n) + " rows is not supported: up to " + Twine(most) + " are");
-  Compose k(node);
+  Emit k(node);
   std::vector<Value> minors(size_t(1) << n); // by the set of their columns; as many rows
   for (unsigned columns = 1; columns < minors.size(); ++columns) {
     const int64_t row = llvm::popcount(columns) - 1;

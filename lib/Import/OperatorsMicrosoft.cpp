@@ -9,7 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Operators.h"
 
 #include <cmath>
@@ -62,7 +62,7 @@ LogicalResult lowerMicrosoftGelu(NodeImporter &node) {
     if (broadcast(node.shape(0), node.shape(1)) != std::optional<Shape>(Shape(node.shape(0))))
       return node.error("a bias of shape " + describe(node.shape(1)) + " does not broadcast to " + describe(node.shape(0)));
     Value bias = node.broadcastingOperand(1);
-    x = bias ? Compose(node).add(x, bias) : Value();
+    x = bias ? Emit(node).add(x, bias) : Value();
   }
   if (!x)
     return failure();
@@ -95,7 +95,7 @@ LogicalResult lowerSkipNormalization(NodeImporter &node) {
   Value x = node.operand(0), skip = x ? node.operand(1) : Value();
   if (failed(gamma) || failed(beta) || failed(bias) || !skip)
     return failure();
-  Compose k(node);
+  Emit k(node);
   Value sum = k.add(x, skip);
   if (*bias)
     sum = k.add(sum, *bias);
@@ -117,12 +117,12 @@ LogicalResult lowerSimplifiedLayerNormalization(NodeImporter &node) {
 }
 
 /// [batch, length, heads * size] as [batch, heads, length, size].
-static Value splitHeads(Compose &k, Value x, int64_t heads) {
-  ArrayRef<int64_t> shape = k.shape(x);
+static Value splitHeads(Emit &k, Value x, int64_t heads) {
+  ArrayRef<int64_t> shape = k.shapeOf(x);
   return k.transpose(k.reshape(x, {shape[0], shape[1], heads, shape[2] / heads}), {0, 2, 1, 3});
 }
-static Value mergeHeads(Compose &k, Value x) {
-  ArrayRef<int64_t> shape = k.shape(x);
+static Value mergeHeads(Emit &k, Value x) {
+  ArrayRef<int64_t> shape = k.shapeOf(x);
   return k.reshape(k.transpose(x, {0, 2, 1, 3}), {shape[0], shape[2], shape[1] * shape[3]});
 }
 
@@ -138,13 +138,13 @@ LogicalResult lowerMicrosoftRotary(NodeImporter &node) {
     heads = node.shape(0)[2] / (2 * node.shape(2)[1]);
   if (node.rank(0) != 4 && !(node.rank(0) == 3 && heads > 0 && node.shape(0)[2] % heads == 0))
     return node.error("needs an input [batch, heads, length, size], or [batch, length, heads * size] with num_heads, but got " + describe(node.shape(0)));
-  Compose k(node);
+  Emit k(node);
   Value x = node.operand(0), positions = x ? node.operand(1) : Value(), cos = positions ? node.operand(2) : Value(), sin = cos ? node.operand(3) : Value();
   if (!sin)
     return failure();
   if (node.rank(0) == 3)
     x = splitHeads(k, x, heads);
-  const Shape shape(k.shape(x));
+  const Shape shape(k.shapeOf(x));
   const int64_t size = shape[3], rotated = 2 * node.shape(2)[1];
   if (rotated > size || (asked && asked != rotated))
     return node.error("caches " + describe(node.shape(2)) + " do not fit heads of " + Twine(size) + " elements and rotary_embedding_dim " + Twine(asked));
@@ -188,7 +188,7 @@ LogicalResult lowerMultiHeadAttention(NodeImporter &node) {
       return node.error("present keys and values and the scores' output are not supported");
   const int64_t heads = node.attribute("num_heads", int64_t(0));
   Value values[3];
-  Compose k(node);
+  Emit k(node);
   for (int i = 0; i < 3; ++i) {
     if (!isa<FloatType>(node.element(i)) || node.element(i) != node.element(0) || (node.rank(i) != 3 && !(i > 0 && node.rank(i) == 4)))
       return node.error("needs queries, keys and values [batch, length, size] of one float type, but operand " + Twine(i) + " is " + describe(node.shape(i)));
@@ -210,9 +210,9 @@ LogicalResult lowerMultiHeadAttention(NodeImporter &node) {
       values[i] = k.add(values[i], k.slice(bias, 0, at, node.shape(i)[2]));
   }
   for (Value &value : values)
-    if (k.rank(value) == 3)
+    if (k.rankOf(value) == 3)
       value = splitHeads(k, value, heads);
-  const Shape q(k.shape(values[0])), key(k.shape(values[1])), v(k.shape(values[2]));
+  const Shape q(k.shapeOf(values[0])), key(k.shapeOf(values[1])), v(k.shapeOf(values[2]));
   if (key[0] != q[0] || v[0] != q[0] || key[1] != q[1] || v[1] != q[1] || key[2] != v[2] || key[3] != q[3])
     return node.error("queries " + describe(q) + ", keys " + describe(key) + " and values " + describe(v) + " do not fit");
   const Shape scores{q[0], q[1], q[2], key[2]};

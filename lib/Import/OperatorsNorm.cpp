@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Operators.h"
 
 using namespace mlir;
@@ -13,7 +13,7 @@ using namespace mlir;
 namespace zopt::importer {
 
 /// (x - mean) / sqrt(variance + epsilon) of each of `groups` groups of neighbouring channels of [N, C, ...].
-static Value normalizeGroups(NodeImporter &node, Compose &k, Value x, int64_t groups, double epsilon) {
+static Value normalizeGroups(NodeImporter &node, Emit &k, Value x, int64_t groups, double epsilon) {
   ArrayRef<int64_t> shape = node.shape(0);
   const int64_t size = countElements(shape.drop_front(1)) / groups;
   Value rows = k.reshape(x, {shape[0], groups, size});
@@ -23,9 +23,9 @@ static Value normalizeGroups(NodeImporter &node, Compose &k, Value x, int64_t gr
 }
 
 /// A vector of channels, or of groups of them, beside [N, C, ...].
-static Value perChannel(NodeImporter &node, Compose &k, Value vector, int64_t groups) {
+static Value perChannel(NodeImporter &node, Emit &k, Value vector, int64_t groups) {
   const int64_t channels = node.shape(0)[1];
-  if (k.shape(vector)[0] != channels)
+  if (k.shapeOf(vector)[0] != channels)
     vector = k.reshape(k.broadcast(k.reshape(vector, {groups, 1}), {groups, channels / groups}), {channels});
   Shape shape(node.rank(0), 1);
   shape[1] = channels;
@@ -54,7 +54,7 @@ LogicalResult lowerGroupNormalization(NodeImporter &node) {
   Value x = node.operand(0), scale = x ? node.operand(1) : Value(), bias = scale ? node.operand(2) : Value();
   if (!bias)
     return failure();
-  Compose k(node);
+  Emit k(node);
   Value norm = normalizeGroups(node, k, x, groups, node.attribute("epsilon", double(1e-5f)));
   node.result(0, k.add(k.mul(norm, perChannel(node, k, scale, groups)), perChannel(node, k, bias, groups)));
   return success();
@@ -71,7 +71,7 @@ LogicalResult lowerMeanVarianceNormalization(NodeImporter &node) {
   Value x = node.operand(0);
   if (!x)
     return failure();
-  Compose k(node);
+  Emit k(node);
   Value centered = k.sub(x, k.mean(x, *axes));
   Value deviation = k.unary<train::SqrtOp>(k.mean(k.mul(centered, centered), *axes));
   node.result(0, k.div(centered, k.add(deviation, double(1e-9f))));

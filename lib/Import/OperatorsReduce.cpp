@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Fold.h"
 #include "Operators.h"
 
@@ -18,28 +18,28 @@ namespace zopt::importer {
 using Predicate = train::ComparePredicate;
 
 /// max of -x negated; integers by complement, which has no smallest number without a negative.
-static Value smallest(Compose &k, Value x, ArrayRef<int64_t> axes) {
-  if (isa<FloatType>(k.element(x)))
-    return k.unary<train::NegOp>(k.max(k.unary<train::NegOp>(x), axes));
-  return k.logicalNot(k.max(k.logicalNot(x), axes));
+static Value smallest(Emit &k, Value x, ArrayRef<int64_t> axes) {
+  if (isa<FloatType>(k.elementOf(x)))
+    return k.unary<train::NegOp>(k.largest(k.unary<train::NegOp>(x), axes));
+  return k.logicalNot(k.largest(k.logicalNot(x), axes));
 }
 
 /// Of bools: their order is that of 0 and 1.
-static Value extremumOfBools(Compose &k, Value x, ArrayRef<int64_t> axes, bool largest) {
+static Value extremumOfBools(Emit &k, Value x, ArrayRef<int64_t> axes, bool largest) {
   Value numbers = k.cast(x, k.b.getI32Type());
-  return k.compare(Predicate::ne, largest ? k.max(numbers, axes) : smallest(k, numbers, axes), 0.0);
+  return k.compare(Predicate::ne, largest ? k.largest(numbers, axes) : smallest(k, numbers, axes), 0.0);
 }
 
 /// m + log(sum(e^(x - m))) for m = floor(max(x)), which has no derivative and cancels; 0 where the maximum is infinite.
-static Value logSumExp(Compose &k, Value x, ArrayRef<int64_t> axes) {
-  Value shift = k.unary<train::FloorOp>(k.max(x, axes));
+static Value logSumExp(Emit &k, Value x, ArrayRef<int64_t> axes) {
+  Value shift = k.unary<train::FloorOp>(k.largest(x, axes));
   Value infinite = k.compare(Predicate::eq, k.unary<train::AbsOp>(shift), std::numeric_limits<double>::infinity());
   shift = k.select(infinite, k.c(x, 0), shift);
   return k.add(k.unary<train::LogOp>(k.sum(k.unary<train::ExpOp>(k.sub(x, shift)), axes)), shift);
 }
 
 /// The root of a sum of squares; its derivative is 0 where the sum is, as PyTorch's norm has it.
-static Value rootOf(Compose &k, Value squares) {
+static Value rootOf(Emit &k, Value squares) {
   Value isZero = k.compare(Predicate::eq, squares, 0.0);
   return k.select(isZero, k.c(squares, 0), k.unary<train::SqrtOp>(k.select(isZero, k.c(squares, 1), squares)));
 }
@@ -91,7 +91,7 @@ LogicalResult lowerReduce(NodeImporter &node) {
   Value x = node.operand(0);
   if (!x)
     return failure();
-  Compose k(node);
+  Emit k(node);
   // Logarithms and roots of integers are taken in fp32 and truncated, as the result's type asks for.
   const bool transcendental = op == "ReduceL2" || op == "ReduceLogSum" || op == "ReduceLogSumExp";
   if (!isFloat && transcendental)
@@ -104,7 +104,7 @@ LogicalResult lowerReduce(NodeImporter &node) {
   else if (op == "ReduceProd")
     result = k.reduce<train::ReduceProdOp>(x, *axes);
   else if (op == "ReduceMax" || op == "ReduceMin")
-    result = isBool ? extremumOfBools(k, x, *axes, op == "ReduceMax") : op == "ReduceMax" ? k.max(x, *axes) : smallest(k, x, *axes);
+    result = isBool ? extremumOfBools(k, x, *axes, op == "ReduceMax") : op == "ReduceMax" ? k.largest(x, *axes) : smallest(k, x, *axes);
   else if (op == "ReduceL1")
     result = k.sum(k.unary<train::AbsOp>(x), *axes);
   else if (op == "ReduceL2")
@@ -123,20 +123,8 @@ LogicalResult lowerReduce(NodeImporter &node) {
 // Places of extrema
 //===----------------------------------------------------------------------===//
 
-Value Compose::argMax(Value x, int64_t axis, bool last) {
-  const int64_t size = shape(x)[axis];
-  Value isLargest = compare(Predicate::eq, x, max(x, axis));
-  if (isa<FloatType>(element(x)))
-    isLargest = logicalOr(isLargest, isNaN(x));
-  // Places count from the other end for the first.
-  Value places = last ? iota(axis, size, rank(x), b.getI64Type()) : iota(axis, size, rank(x), b.getI64Type(), size - 1, -1);
-  Value none = train::scalar(b, loc, b.getI64Type(), -1);
-  Value place = max(broadcast(select(isLargest, places, none), shape(x)), axis);
-  return last ? place : sub(c(place, static_cast<double>(size - 1)), place);
-}
-
 /// An input whose smallest element is where the original's largest is.
-static Value reversedOrder(Compose &k, Value x) { return isa<FloatType>(k.element(x)) ? k.unary<train::NegOp>(x) : k.logicalNot(x); }
+static Value reversedOrder(Emit &k, Value x) { return isa<FloatType>(k.elementOf(x)) ? k.unary<train::NegOp>(x) : k.logicalNot(x); }
 
 LogicalResult lowerArgMax(NodeImporter &node) {
   FailureOr<int64_t> axis = node.axis(node.attribute("axis", int64_t(0)), node.rank(0));
@@ -147,7 +135,7 @@ LogicalResult lowerArgMax(NodeImporter &node) {
   Value x = node.operand(0);
   if (!x)
     return failure();
-  Compose k(node);
+  Emit k(node);
   if (node.proto.op_type() == "ArgMin")
     x = reversedOrder(k, x);
   Value place = k.argMax(x, *axis, node.attribute("select_last_index", int64_t(0)) != 0);
@@ -174,7 +162,7 @@ LogicalResult lowerSoftmax(NodeImporter &node) {
     Value input = node.operand(0);
     if (!input)
       return failure();
-    Compose k(node);
+    Emit k(node);
     node.result(0, k.add(k.sub(input, input), node.proto.op_type() == "LogSoftmax" ? 0.0 : 1.0));
     return success();
   }
@@ -184,7 +172,7 @@ LogicalResult lowerSoftmax(NodeImporter &node) {
   Value input = node.operand(0);
   if (!input)
     return failure();
-  Compose k(node);
+  Emit k(node);
   Value rows = input;
   SmallVector<int64_t, 8> swap = llvm::to_vector<8>(llvm::seq<int64_t>(0, rank));
   if (coerces) {
@@ -202,8 +190,8 @@ LogicalResult lowerSoftmax(NodeImporter &node) {
   else if (node.proto.op_type() == "LogSoftmax")
     result = k.unary<train::LogSoftmaxOp>(rows);
   else { // 1 at the first of the largest
-    const int64_t last = k.rank(rows) - 1;
-    Value places = k.iota(last, k.shape(rows)[last], k.rank(rows), node.builder.getI64Type());
+    const int64_t last = k.rankOf(rows) - 1;
+    Value places = k.iota(k.rankOf(rows), last, k.shapeOf(rows)[last]);
     result = k.cast(k.compare(Predicate::eq, places, k.argMax(rows, last, /*last=*/false)), node.element(0));
   }
   node.result(0, coerces ? k.reshape(result, node.shape(0)) : node.transpose(result, swap));
@@ -220,7 +208,7 @@ LogicalResult lowerLpNormalization(NodeImporter &node) {
   Value x = node.operand(0);
   if (!x)
     return failure();
-  Compose k(node);
+  Emit k(node);
   Value norm = p == 1 ? k.sum(k.unary<train::AbsOp>(x), *axis) : rootOf(k, k.sum(k.mul(x, x), *axis));
   // A row of zeros stays one.
   node.result(0, k.div(x, k.select(k.compare(Predicate::eq, norm, 0.0), k.c(norm, 1), norm)));
@@ -240,7 +228,7 @@ LogicalResult lowerCumulative(NodeImporter &node) {
   Value x = node.operand(0);
   if (!x)
     return failure();
-  Compose k(node);
+  Emit k(node);
   const bool product = node.proto.op_type() == "CumProd", reverse = node.attribute("reverse", int64_t(0)) != 0;
   const int64_t size = node.shape(0)[*axis];
   // Elements that come in from outside.

@@ -63,14 +63,14 @@ static Value reflect(Emit &emit, Value x, const SampledAxis &axis) {
 static Value roundToEven(Emit &emit, Value x) {
   Value up = floorOf(emit, emit.add(x, 0.5));
   Value tie = emit.compare(ComparePredicate::eq, emit.sub(up, x), emit.number(Emit::elementOf(x), 0.5));
-  return emit.select(emit.conj(tie, isOdd(emit, up)), emit.sub(up, 1.0), up);
+  return emit.select(emit.logicalAnd(tie, isOdd(emit, up)), emit.sub(up, 1.0), up);
 }
 
 /// The element at a whole coordinate, under a padding mode.
 static Neighbour elementAt(Emit &emit, Value whole, const SampledAxis &axis, StringRef padding) {
   Neighbour n;
   if (padding == "zeros")
-    n.inside = emit.conj(emit.compare(ComparePredicate::ge, whole, emit.number(Emit::elementOf(whole), 0)),
+    n.inside = emit.logicalAnd(emit.compare(ComparePredicate::ge, whole, emit.number(Emit::elementOf(whole), 0)),
                          emit.compare(ComparePredicate::le, whole, emit.number(Emit::elementOf(whole), axis.size - 1)));
   if (padding == "reflection")
     whole = reflect(emit, whole, axis);
@@ -125,7 +125,7 @@ static Value sampleRows(Emit &emit, Value rows, Value first, ArrayRef<SmallVecto
       if (n.weight)
         weight = weight ? emit.mul(weight, n.weight) : n.weight;
       if (n.inside)
-        inside = inside ? emit.conj(inside, n.inside) : n.inside;
+        inside = inside ? emit.logicalAnd(inside, n.inside) : n.inside;
     }
     Value term = emit.gather(rows, place);
     Shape spread(Emit::shapeOf(place));
@@ -278,14 +278,14 @@ LogicalResult lowerRoiAlign(NodeImporter &node) {
     Value x =
         emit.add(start, emit.mul(emit.div(extent, static_cast<double>(cells * ratio)), steps)); // [R, cells * ratio]
     const double size = sizes[axis];
-    Value inside = emit.conj(emit.compare(ComparePredicate::ge, x, emit.number(node.element(0), -1)),
+    Value inside = emit.logicalAnd(emit.compare(ComparePredicate::ge, x, emit.number(node.element(0), -1)),
                              emit.compare(ComparePredicate::le, x, emit.number(node.element(0), size)));
     // [R, samples], the rows' samples outermost.
     Shape grid = {count, 1, 1}, whole = {count, height * ratio, width * ratio};
     grid[1 + axis] = cells * ratio;
     auto spread = [&](Value v) { return emit.reshape(emit.broadcast(emit.reshape(v, grid), whole), {count, samples}); };
     inside = spread(inside);
-    visible = visible ? emit.conj(visible, inside) : inside;
+    visible = visible ? emit.logicalAnd(visible, inside) : inside;
     axes.push_back(
         neighbours(emit, spread(clip(emit, x, 0, size - 1)), {sizes[axis], 0, size - 1}, "linear", "border"));
   }
@@ -298,7 +298,7 @@ LogicalResult lowerRoiAlign(NodeImporter &node) {
     Value split = emit.reshape(sampled, parts);
     const SmallVector<int64_t> over = {2, 4};
     if (!largest)
-      return emit.mul(emit.sum(split, over), 1.0 / (ratio * ratio));
+      return emit.mul(emit.sumAway(split, over), 1.0 / (ratio * ratio));
     return Value(train::ReduceMaxOp::create(
         node.builder, node.loc, node.type({count, height, width, channels}, node.element(0)), split, over, false));
   };

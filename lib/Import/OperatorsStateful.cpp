@@ -9,7 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Compose.h"
+#include "Emit.h"
 #include "Operators.h"
 
 #include <cmath>
@@ -19,8 +19,8 @@ using namespace mlir;
 namespace zopt::importer {
 
 /// [B, T, H * D] as [B, H, T, D].
-static Value unpack(Compose &k, Value x, int64_t heads) {
-  const Shape shape(k.shape(x));
+static Value unpack(Emit &k, Value x, int64_t heads) {
+  const Shape shape(k.shapeOf(x));
   return k.transpose(k.reshape(x, {shape[0], shape[1], heads, shape[2] / heads}), {0, 2, 1, 3});
 }
 
@@ -48,7 +48,7 @@ LogicalResult lowerLinearAttention(NodeImporter &node) {
   if (length < 1 || length > most)
     return node.error("of " + Twine(length) + " positions is not supported: up to " + Twine(most) + " are");
 
-  Compose k(node);
+  Emit k(node);
   Value operands[6];
   for (int i = 0; i < 6; ++i)
     if (node.has(i) && !(operands[i] = node.operand(i)))
@@ -60,9 +60,9 @@ LogicalResult lowerLinearAttention(NodeImporter &node) {
   Value state = operands[3] ? operands[3] : train::splat(node.builder, node.loc, node.type({batch, groups, dk, dv}, node.element(0)), 0);
   const double asked = node.attribute("scale", 0.0), scale = asked != 0 ? asked : 1 / std::sqrt(static_cast<double>(dk));
   auto product = [&](Value lhs, Value rhs, bool transposeLhs, double factor) -> Value {
-    Shape shape(k.shape(lhs));
-    shape[2] = k.shape(lhs)[transposeLhs ? 3 : 2];
-    shape[3] = k.shape(rhs)[3];
+    Shape shape(k.shapeOf(lhs));
+    shape[2] = k.shapeOf(lhs)[transposeLhs ? 3 : 2];
+    shape[3] = k.shapeOf(rhs)[3];
     return train::MatmulOp::create(node.builder, node.loc, node.type(shape, node.element(0)), lhs, rhs, /*bias=*/Value(), transposeLhs, false, APFloat(factor));
   };
   SmallVector<Value> outputs;
@@ -70,7 +70,7 @@ LogicalResult lowerLinearAttention(NodeImporter &node) {
     Value kt = k.slice(key, 2, t, 1), vt = k.slice(v, 2, t, 1); // [B, G, 1, size]
     if (gates) {
       Value gt = k.slice(decay, 2, t, 1);
-      state = k.mul(state, k.reshape(gt, {batch, groups, k.shape(gt)[3], 1}));
+      state = k.mul(state, k.reshape(gt, {batch, groups, k.shapeOf(gt)[3], 1}));
     }
     if (corrects)
       vt = k.mul(k.sub(vt, product(kt, state, false, 1)), k.slice(beta, 2, t, 1));
@@ -99,7 +99,7 @@ LogicalResult lowerCausalConv(NodeImporter &node) {
   Value x = node.operand(0), weights = x ? node.operand(1) : Value(), bias = weights && node.has(2) ? node.operand(2) : Value();
   if (!weights || (node.has(2) && !bias))
     return failure();
-  Compose k(node);
+  Emit k(node);
   Value padded = x;
   if (taps > 1) {
     Value before = node.has(3) ? node.operand(3) : train::splat(node.builder, node.loc, node.type({batch, channels, taps - 1}, node.element(0)), 0);
