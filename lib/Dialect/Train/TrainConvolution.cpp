@@ -205,11 +205,6 @@ Values MaxPoolOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Array
   return {MaxPoolGradOp::create(builder, getLoc(), getInput().getType(), getIndices(), cotangents[0], getWindow(), getStrides(), getDilations(), getPads())};
 }
 
-Values MaxPoolGradOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
-  emitOpError("has no derivative");
-  return {};
-}
-
 Values AveragePoolOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
   return {AveragePoolGradOp::create(builder, getLoc(), getInput().getType(), cotangents[0], getWindow(), getStrides(), getDilations(), getPads(), getCounted())};
 }

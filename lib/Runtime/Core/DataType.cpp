@@ -326,4 +326,16 @@ std::string shapeText(const std::vector<int64_t> &shape) {
   return text + "]";
 }
 
+bool liesChannelsLast(const std::vector<int64_t> &shape, const std::vector<int64_t> &strides) {
+  int64_t stride = 1;
+  const size_t rank = shape.size();
+  for (size_t i = 0; i < rank; ++i) {
+    const size_t axis = i == 0 ? 1 : i + 1 == rank ? 0 : rank - i;
+    if (strides[axis] != stride)
+      return false;
+    stride *= shape[axis];
+  }
+  return true;
+}
+
 } // namespace zopt::runtime

@@ -29,8 +29,10 @@ public:
         key = scramble(key + c + 1);
       keys.push_back(key);
     }
-    for (int64_t i = 0; i < kNormals; ++i)
-      normals.push_back(float(normal(scramble(scramble(options.seed) + uint64_t(i)))));
+    auto isDrawn = [](const Input &input) { return isFloat(input.type) && input.kind != InputKind::Label && !isMadeInput(input); };
+    if (std::any_of(inputs.begin(), inputs.end(), isDrawn))
+      for (int64_t i = 0; i < kNormals; ++i)
+        normals.push_back(float(normal(scramble(scramble(options.seed) + uint64_t(i)))));
     noteLines.push_back("no --data: runs synthetic batches of random values");
   }
 

@@ -36,19 +36,6 @@ bool typesFit(const Command &command) {
   return command.tensors.size() <= kBias || command.tensors[kBias].type == type || command.tensors[kBias].type == DataType::F32;
 }
 
-/// Channels, space from the last axis on, batch: dense, in the order of growing strides.
-bool liesChannelsLast(const MatmulOperand &tensor) {
-  int64_t stride = 1;
-  const size_t rank = tensor.shape.size();
-  for (size_t i = 0; i < rank; ++i) {
-    const size_t axis = i == 0 ? 1 : i + 1 == rank ? 0 : rank - i;
-    if (tensor.strides[axis] != stride)
-      return false;
-    stride *= tensor.shape[axis];
-  }
-  return true;
-}
-
 bool fits(const Command &command) {
   const size_t count = command.tensors.size(), rank = count == 0 ? 0 : command.tensors[kInput].shape.size();
   if (count < 3 || rank < 3 || rank > 5 || !typesFit(command))
@@ -60,7 +47,7 @@ bool fits(const Command &command) {
   for (int i : {kInput, kWeight, kOutput})
     if (command.tensors[i].shape.size() != rank || command.tensors[i].strides.size() != rank)
       return false;
-  return liesChannelsLast(command.tensors[kInput]) && liesChannelsLast(command.tensors[kOutput]) && (count <= kBias || (command.tensors[kBias].shape.size() == 1 && command.tensors[kBias].strides[0] == 1));
+  return liesChannelsLast(command.tensors[kInput].shape, command.tensors[kInput].strides) && liesChannelsLast(command.tensors[kOutput].shape, command.tensors[kOutput].strides) && (count <= kBias || (command.tensors[kBias].shape.size() == 1 && command.tensors[kBias].strides[0] == 1));
 }
 
 bool describe(const MatmulOperand &tensor, dnnl_memory_desc_t &descriptor) {

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Launch/Hosts.h"
+#include "zopt/Runtime/Core/Text.h"
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -39,14 +40,6 @@ Result<std::vector<Host>> readHosts(const std::string &path) {
     hosts.push_back(host);
   }
   return hosts;
-}
-
-std::vector<std::string> split(const std::string &text, char separator) {
-  std::vector<std::string> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, separator);)
-    parts.push_back(part);
-  return parts;
 }
 
 /// "node1@node2:0,1" against the machines that there are: of each that is named its slots, all of them where none are

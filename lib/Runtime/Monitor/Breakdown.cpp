@@ -21,6 +21,7 @@ std::string breakdownText(const std::vector<ExecutedCommand> &commands) {
     case Kind::Matmul:
     case Kind::Attention:
     case Kind::AttentionGrad:
+    case Kind::Convolution:
       part = Products;
       break;
     case Kind::Launch:
@@ -38,7 +39,8 @@ std::string breakdownText(const std::vector<ExecutedCommand> &commands) {
     case Kind::Update:
       part = Optimizer;
       break;
-    default:
+    case Kind::Copy:
+    case Kind::Zero:
       break;
     }
     nanoseconds[part] += double(executed.end - executed.begin);

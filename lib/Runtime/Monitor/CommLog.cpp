@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Monitor/CommLog.h"
+#include "zopt/Runtime/Monitor/Trace.h"
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -17,20 +18,7 @@ namespace {
 
 using Kind = Command::Kind;
 
-const char *kindOf(const Command &command) {
-  switch (command.kind) {
-  case Kind::AllGather:
-    return "all_gather";
-  case Kind::ReduceScatter:
-    return "reduce_scatter";
-  case Kind::AllReduce:
-    return "all_reduce";
-  case Kind::AllReduceScalars:
-    return "all_reduce_scalars";
-  default:
-    return nullptr;
-  }
-}
+bool isLogged(Kind kind) { return kind == Kind::AllGather || kind == Kind::ReduceScatter || kind == Kind::AllReduce || kind == Kind::AllReduceScalars; }
 
 /// Of the whole, on `ranks` ranks.
 int64_t bytesOf(const Command &command, int ranks) {
@@ -50,8 +38,8 @@ int64_t bytesOf(const Command &command, int ranks) {
 CommLog::CommLog(const Program &program, int ranks) : ranks(ranks) {
   for (const Sequence &sequence : program.sequences)
     for (const Command &command : sequence.commands)
-      if (const char *kind = kindOf(command)) {
-        std::pair<const std::string, int64_t> key(kind, bytesOf(command, ranks));
+      if (isLogged(command.kind)) {
+        std::pair<const std::string, int64_t> key(nameOf(command.kind), bytesOf(command, ranks));
         sums[key];
         kinds.emplace(&command, key);
       }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Monitor/Machine.h"
+#include "zopt/Runtime/Core/Text.h"
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -16,7 +17,6 @@
 #include <iterator>
 #include <sched.h>
 #include <set>
-#include <sstream>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <thread>
@@ -31,14 +31,6 @@ constexpr const char *kFeatures[] = {"avx2", "avx512f", "avx512_vnni", "avx512_b
 std::string readText(const std::string &path) {
   std::ifstream stream(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-std::vector<std::string> split(const std::string &text, char separator) {
-  std::vector<std::string> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, separator);)
-    parts.push_back(part);
-  return parts;
 }
 
 std::string trim(const std::string &text) {

@@ -14,6 +14,42 @@
 
 namespace zopt::runtime {
 
+const char *nameOf(Command::Kind kind) {
+  switch (kind) {
+  case Command::Kind::Launch:
+    return "launch";
+  case Command::Kind::Matmul:
+    return "matmul";
+  case Command::Kind::Attention:
+    return "attention";
+  case Command::Kind::AttentionGrad:
+    return "attention_grad";
+  case Command::Kind::Convolution:
+    return "convolution";
+  case Command::Kind::Copy:
+    return "copy";
+  case Command::Kind::Zero:
+    return "zero";
+  case Command::Kind::AllGather:
+    return "all_gather";
+  case Command::Kind::ReduceScatter:
+    return "reduce_scatter";
+  case Command::Kind::AllReduce:
+    return "all_reduce";
+  case Command::Kind::AllReduceScalars:
+    return "all_reduce_scalars";
+  case Command::Kind::Wait:
+    return "wait";
+  case Command::Kind::GradientNorm:
+    return "gradient_norm";
+  case Command::Kind::Update:
+    return "update";
+  case Command::Kind::ParameterNorms:
+    return "parameter_norms";
+  }
+  return "?";
+}
+
 namespace {
 
 using Kind = Command::Kind;
@@ -43,42 +79,6 @@ Stream streamOf(Kind kind) {
     return Compute;
   }
   return Compute;
-}
-
-const char *nameOf(Kind kind) {
-  switch (kind) {
-  case Kind::Launch:
-    return "launch";
-  case Kind::Matmul:
-    return "matmul";
-  case Kind::Attention:
-    return "attention";
-  case Kind::AttentionGrad:
-    return "attention_grad";
-  case Kind::Convolution:
-    return "convolution";
-  case Kind::Copy:
-    return "copy";
-  case Kind::Zero:
-    return "zero";
-  case Kind::AllGather:
-    return "all_gather";
-  case Kind::ReduceScatter:
-    return "reduce_scatter";
-  case Kind::AllReduce:
-    return "all_reduce";
-  case Kind::AllReduceScalars:
-    return "all_reduce_scalars";
-  case Kind::Wait:
-    return "wait";
-  case Kind::GradientNorm:
-    return "gradient_norm";
-  case Kind::Update:
-    return "update";
-  case Kind::ParameterNorms:
-    return "parameter_norms";
-  }
-  return "?";
 }
 
 /// Kernels have names of their own; other commands are told by what they do and to which buffer.

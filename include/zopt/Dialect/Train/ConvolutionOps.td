@@ -70,7 +70,7 @@ def Train_MaxPoolOp : Train_PoolOp<"max_pool", (ins Train_FloatTensor:$input), (
 }
 
 def Train_MaxPoolGradOp : Train_PoolOp<"max_pool_grad", (ins Train_IntTensor:$indices, Train_FloatTensor:$cotangent), (outs Train_FloatTensor:$result),
-    "$indices `,` $cotangent `window` $window `strides` $strides `dilations` $dilations `pads` $pads attr-dict `:` type($indices) `,` type($cotangent) `->` type($result)"> {
+    "$indices `,` $cotangent `window` $window `strides` $strides `dilations` $dilations `pads` $pads attr-dict `:` type($indices) `,` type($cotangent) `->` type($result)", (ins), []> {
   let summary = "the cotangents of the windows whose maximum each input element is, summed in fp32 in order of the place in the window";
   let description = [{(C1) to (C3) of `max_pool`, of which the result is the input and the cotangent the result.}];
 }

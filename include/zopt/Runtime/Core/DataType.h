@@ -57,6 +57,8 @@ void convertElements(DataType sourceType, const void *source, DataType destinati
 /// Product of the sizes; 1 for a scalar.
 int64_t elementCount(const std::vector<int64_t> &shape);
 std::string shapeText(const std::vector<int64_t> &shape);
+/// Whether batch, channels, space... lie dense as channels, space from the last axis on, batch, in the order of growing strides. There are as many strides as sizes, at least two.
+bool liesChannelsLast(const std::vector<int64_t> &shape, const std::vector<int64_t> &strides);
 
 } // namespace zopt::runtime
 

@@ -45,6 +45,9 @@ public:
   int64_t dropped = 0;
 };
 
+/// "matmul", "all_gather", ...
+const char *nameOf(Command::Kind kind);
+
 /// This rank's events, as the inside of a JSON array.
 std::string traceText(const Program &program, int64_t rank, const TraceBuffer &buffer);
 

@@ -19,18 +19,6 @@ constexpr int64_t kWorkspace = int64_t(64) << 20;
 
 enum { kInput, kWeight, kOutput };
 
-bool liesChannelsLast(const MatmulOperand &tensor) {
-  int64_t stride = 1;
-  const size_t rank = tensor.shape.size();
-  for (size_t i = 0; i < rank; ++i) {
-    const size_t axis = i == 0 ? 1 : i + 1 == rank ? 0 : rank - i;
-    if (tensor.strides[axis] != stride)
-      return false;
-    stride *= tensor.shape[axis];
-  }
-  return true;
-}
-
 } // namespace
 
 Result<ConvolutionMapping> mapConvolution(const Command &command) {
@@ -49,7 +37,7 @@ Result<ConvolutionMapping> mapConvolution(const Command &command) {
     const bool mayBeWide = i == kWeight && convolution.kind == Convolution::Kind::WeightGrad;
     if (tensor.type != type && !(mayBeWide && tensor.type == DataType::F32))
       return inputError("a convolution of ", nameOf(type), " has a tensor of ", nameOf(tensor.type));
-    if (tensor.shape.size() != rank || tensor.strides.size() != rank || !liesChannelsLast(tensor))
+    if (tensor.shape.size() != rank || tensor.strides.size() != rank || !liesChannelsLast(tensor.shape, tensor.strides))
       return inputError("a convolution has a tensor ", shapeText(tensor.shape), " with strides ", shapeText(tensor.strides), ", not dense with channels last");
     if (std::any_of(tensor.shape.begin(), tensor.shape.end(), [](int64_t size) { return size < 1; }))
       return inputError("a convolution has an empty tensor ", shapeText(tensor.shape));
