@@ -167,7 +167,9 @@ std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
   // Ops that the target has no library for, then one kernel for each connected group of elementwise ops.
   const bool onGpu = options.target == "cuda";
   pipeline.add(onGpu ? "func.func(zopt-decompose-attention{library=cudnn})" : "func.func(zopt-decompose-attention)");
-  pipeline.onFunctions({"canonicalize", "cse", onGpu ? "zopt-channels-last{split-bias=true}" : "zopt-channels-last", "canonicalize", "cse"});
+  if (onGpu)
+    pipeline.onFunctions({"zopt-pad-channels"});
+  pipeline.onFunctions({"canonicalize", "cse", onGpu ? "zopt-channels-last{split-bias=true}" : "zopt-channels-last", "canonicalize", "cse", "zopt-lower-batch-norm", "zopt-arrange-states"});
   if (!onGpu)
     pipeline.onFunctions({"zopt-widen-products"});
   // Whatever `fuse` says, which promises the same bits. Sums beside a product cost more than a kernel of their own: measured.

@@ -152,7 +152,7 @@ private:
     OpBuilder builder(op);
     Value input = getRows(builder, op.getInput()), cotangent = getRows(builder, op.getCotangent());
     auto asVector = [&](Value value) { return train::reshape(builder, op.getLoc(), value, {getTensorType(value).getNumElements()}); };
-    auto made = BatchNormSumsOp::create(builder, op.getLoc(), op.getSum().getType(), op.getProduct().getType(), input, asVector(op.getMean()), asVector(op.getVariance()), cotangent, op.getEpsilonAttr());
+    auto made = BatchNormSumsOp::create(builder, op.getLoc(), op.getSum().getType(), op.getProduct().getType(), input, asVector(op.getMean()), asVector(op.getVariance()), cotangent, op.getScale(), op.getShift(), op.getEpsilonAttr());
     made->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     op->replaceAllUsesWith(made);
   }

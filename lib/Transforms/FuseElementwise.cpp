@@ -9,6 +9,7 @@
 #include "zopt/Transforms/Passes.h"
 #include "llvm/ADT/SetVector.h"
 #include <limits>
+#include <map>
 
 namespace zopt {
 #define GEN_PASS_DEF_FUSEELEMENTWISE
@@ -30,6 +31,9 @@ static bool isCopied(Operation *op) {
 }
 
 static bool isMember(Operation *op) { return op->hasTrait<train::Elementwise>() || isa<train::BroadcastOp>(op); }
+
+/// Elements up to which a kernel is over before the next one starts.
+static constexpr int64_t kSmall = 4096;
 
 /// Worth computing again at every element of a larger shape rather than reading it from memory.
 static bool isCheap(Operation *op) {
@@ -66,7 +70,11 @@ struct Fusion {
   bool mayMerge(const Group &first, const Group &second) const;
   bool merge(Group &producer, Group &consumer);
   void mergeSiblings();
-  bool mergeSiblings(Group &first, Group &second);
+  void mergeSmall();
+  /// Merges groups of one space; where memory counts, unless that would lengthen lives.
+  bool mergeSiblings(Group &first, Group &second, bool mayGrow = false);
+  /// Merges neighbours of an order.
+  void mergeNeighbours(SmallVector<Group *> order, bool mayGrow);
   /// Where a group of `members` with these boundaries stands: as late as its last op, and before its first reader; none
   /// where that is not behind all that it reads.
   std::optional<int64_t> findPlace(const DenseSet<Operation *> &members, Operation *last,
@@ -220,7 +228,7 @@ int64_t Fusion::growth(const Group &group, const Group &sibling, const DenseSet<
   return up ? written - ending : ending - written;
 }
 
-bool Fusion::mergeSiblings(Group &first, Group &second) {
+bool Fusion::mergeSiblings(Group &first, Group &second, bool mayGrow) {
   if (!mayMerge(first, second) || first.space != second.space)
     return false;
   SmallVector<Operation *> ops = mergeOps(first, second, position);
@@ -230,7 +238,7 @@ bool Fusion::mergeSiblings(Group &first, Group &second) {
   if (inputs.size() + outputs.size() > maxArguments)
     return false;
   std::optional<int64_t> place = findPlace(members, ops.back(), inputs, outputs);
-  if (!place || growth(first, second, members, *place) > 0 || growth(second, first, members, *place) > 0)
+  if (!place || (!mayGrow && (growth(first, second, members, *place) > 0 || growth(second, first, members, *place) > 0)))
     return false;
   join(second, first, std::move(ops), *place);
   return true;
@@ -250,16 +258,28 @@ void Fusion::mergeSiblings() {
     for (Operation *user : value.getUsers())
       if (auto group = groupOf.find(user); group != groupOf.end())
         readers.insert(group->second);
-    SmallVector<Group *> order = readers.takeVector();
-    llvm::sort(order, [&](Group *a, Group *b) {
-      return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]);
-    });
-    for (size_t first = 0; first + 1 < order.size();)
-      if (mergeSiblings(*order[first], *order[first + 1]))
-        order.erase(order.begin() + first + 1);
-      else
-        ++first;
+    mergeNeighbours(readers.takeVector(), /*mayGrow=*/false);
   }
+}
+
+void Fusion::mergeNeighbours(SmallVector<Group *> order, bool mayGrow) {
+  llvm::sort(order, [&](Group *a, Group *b) {
+    return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]);
+  });
+  for (size_t first = 0; first + 1 < order.size();)
+    if (mergeSiblings(*order[first], *order[first + 1], mayGrow))
+      order.erase(order.begin() + first + 1);
+    else
+      ++first;
+}
+
+void Fusion::mergeSmall() {
+  std::map<std::pair<int64_t, std::vector<int64_t>>, SmallVector<Group *>> bySpace; // of a segment
+  for (const std::unique_ptr<Group> &group : groups)
+    if (!group->ops.empty() && ShapedType::getNumElements(group->space) <= kSmall)
+      bySpace[{group->segment, std::vector<int64_t>(group->space.begin(), group->space.end())}].push_back(group.get());
+  for (auto &[space, order] : bySpace)
+    mergeNeighbours(order, /*mayGrow=*/true);
 }
 
 void Fusion::materialize(Group &group) {
@@ -321,6 +341,7 @@ void Fusion::run() {
     }
   }
   mergeSiblings();
+  mergeSmall();
   llvm::erase_if(groups, [](const std::unique_ptr<Group> &group) { return group->ops.empty(); });
   llvm::sort(groups, [&](const auto &a, const auto &b) {
     return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]);

@@ -156,13 +156,28 @@ func.func @siblings(%a: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>) {
 // CHECK-LABEL: func.func @siblings_that_live_longer
 // CHECK-NOT: train.fused
 // CHECK: return
-func.func @siblings_that_live_longer(%a: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>, tensor<8xf32>) {
-  %x = train.softmax %a : tensor<8xf32>
-  %m = train.mul %x, %x : tensor<8xf32>, tensor<8xf32> -> tensor<8xf32>
-  %s = train.softmax %m : tensor<8xf32>
-  %e = train.exp %x : tensor<8xf32>
-  %l = train.log_softmax %x : tensor<8xf32>
-  return %s, %e, %l : tensor<8xf32>, tensor<8xf32>, tensor<8xf32>
+func.func @siblings_that_live_longer(%a: tensor<8192xf32>) -> (tensor<8192xf32>, tensor<8192xf32>, tensor<8192xf32>) {
+  %x = train.softmax %a : tensor<8192xf32>
+  %m = train.mul %x, %x : tensor<8192xf32>, tensor<8192xf32> -> tensor<8192xf32>
+  %s = train.softmax %m : tensor<8192xf32>
+  %e = train.exp %x : tensor<8192xf32>
+  %l = train.log_softmax %x : tensor<8192xf32>
+  return %s, %e, %l : tensor<8192xf32>, tensor<8192xf32>, tensor<8192xf32>
+}
+
+// -----
+
+// Small ones go together all the same, and even where they have nothing in common.
+// CHECK-LABEL: func.func @small
+// CHECK: train.fused(%arg0, %arg1)
+// CHECK: train.exp
+// CHECK: train.mul
+// CHECK-NOT: train.fused
+// CHECK: return
+func.func @small(%a: tensor<8xf32>, %b: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>) {
+  %e = train.exp %a : tensor<8xf32>
+  %m = train.mul %b, %b : tensor<8xf32>, tensor<8xf32> -> tensor<8xf32>
+  return %e, %m : tensor<8xf32>, tensor<8xf32>
 }
 
 // -----

@@ -21,7 +21,7 @@ def FuseElementwise : Pass<"zopt-fuse-elementwise", "mlir::func::FuncOp"> {
     neither `train.backward` (a residual stays a result, with its `zero.residual`) nor `zero.free`.
 
     Then siblings: groups of one space that read a common value at every element, and of which none depends on the other, become one that reads it once. Not where that would lengthen lives: what a group
-    writes earlier than it did must be no more than what it reads for the last time.
+    writes earlier than it did must be no more than what it reads for the last time. Last, groups of one space of at most 4,096 elements, even where they have nothing in common: each kernel less is a launch less.
 
     Numerics: bitwise; ops inside `train.fused` round as they do outside.
   }];
@@ -110,6 +110,41 @@ def ChannelsLast : Pass<"zopt-channels-last", "mlir::func::FuncOp"> {
     Numerics: bitwise, but for the order of sums in reductions, which is that of the transposed tensor; and a convolution is rounded before a bias that is split off is added.
   }];
   let options = [Option<"splitBias", "split-bias", "bool", "false", "Make the bias of a convolution an addition">];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def ArrangeStates : Pass<"zopt-arrange-states", "mlir::func::FuncOp"> {
+  let summary = "Leave what happens to a state between one reading and one setting to elementwise fusion";
+  let description = [{
+    Expects the explicit level, specialized, before elementwise fusion; leaves the same. What a micro-step adds to a state becomes reading, adding and setting, so that a kernel takes the addition in; with one micro-step a step nothing is added:
+    the state is set, and is 0 for what reads it before. A state that a function sets once, behind all that reads it, is read at the function's start and set at its end: then neither stands
+    between what kernels may take together.
+
+    Numerics: bitwise.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def PadChannels : Pass<"zopt-pad-channels", "mlir::func::FuncOp"> {
+  let summary = "Fill channels of convolutions up to 16 bytes";
+  let description = [{
+    Expects the explicit level, specialized, before `zopt-channels-last`; leaves the same. In 16-bit types, a convolution without groups (or a gradient of one) whose input or output channels are not a multiple of eight gets
+    zeros behind them, with channels last, and its result is cut: a library's fast algorithms read eight at once, and fill up in memory of their own otherwise, every time. Dead ops are left for canonicalization.
+
+    Numerics: reassociated; the library may sum in another order.
+  }];
+  let dependentDialects = ["::zopt::train::TrainDialect"];
+}
+
+def LowerBatchNorm : Pass<"zopt-lower-batch-norm", "mlir::func::FuncOp"> {
+  let summary = "Write batch normalization as arithmetic on vectors of channels and on elements";
+  let description = [{
+    Expects the explicit level, specialized, behind `zopt-channels-last` and before elementwise fusion, with no common subexpressions looked for behind it; leaves no `train.batch_norm` and no `train.batch_norm_grad`. A result is x * scale + shift, and a
+    gradient dy * scale + x * slope + offset, with vectors that are computed once; those of forward are kept for backward. Sums of a cotangent that a rectifier behind the normalization masks take the mask
+    from x, and so does the gradient.
+
+    Numerics: reassociated; the mask is bitwise that of the rectifier.
+  }];
   let dependentDialects = ["::zopt::train::TrainDialect"];
 }
 

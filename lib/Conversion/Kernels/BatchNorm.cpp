@@ -8,8 +8,7 @@
 // Sums of a channel run over the samples and, within each, over the positions as one row; both are in row-major order,
 // so the order depends on the shape alone. On a CPU a channel is an outer iteration; on a GPU samples and positions are
 // one row of a group of threads, cut into chunks where there are few channels, or where channels are last the rows of a
-// column reduction. Bytes moved: operands once, for the
-// statistics twice.
+// column reduction. Bytes moved: operands once, on a CPU for the statistics twice.
 //
 //===----------------------------------------------------------------------===//
 
@@ -29,6 +28,13 @@ static constexpr int64_t kGpuChunk = 16384;
 
 namespace {
 
+/// A number of each channel, `stride` elements apart, in memory as `elementType`.
+struct ChannelVector {
+  unsigned argument;
+  Type elementType;
+  int64_t stride = 1;
+};
+
 /// Sums over samples and positions of every channel of operand 0, [N, C, ...].
 struct ChannelSums {
   ChannelSums(Context &context, StringRef name)
@@ -40,15 +46,20 @@ struct ChannelSums {
   StringRef name;
   Type compute;
   int64_t samples, channels, positions;
-  SmallVector<unsigned> inputs;  // operands of the input's shape, contiguous
-  SmallVector<unsigned> vectors; // arguments with an element a channel, of the compute type
+  SmallVector<unsigned> inputs; // operands of the input's shape, contiguous
+  SmallVector<ChannelVector> vectors;
   SmallVector<unsigned> results; // the op's
-  double divisor = 1;
   /// The terms of each result, from the lanes of the inputs and the channel's elements of the vectors in all lanes.
   llvm::function_ref<SmallVector<Value>(KernelBuilder &kernel, ArrayRef<Value> inputs, ArrayRef<Value> vectors)> terms =
       nullptr;
+  /// The results from the sums and the channel's elements of the vectors.
+  llvm::function_ref<SmallVector<Value>(KernelBuilder &kernel, ArrayRef<Value> sums, ArrayRef<Value> vectors)> finish =
+      nullptr;
 
   int64_t count() const { return samples * positions; }
+  ChannelVector vectorOf(unsigned argument) const { return {argument, context.layouts[argument].elementType}; }
+  /// The first element of each channel.
+  ChannelVector firstElements() const { return {0, context.operand(0).elementType, positions}; }
   void generate() {
     if (!context.isGpu())
       return generateOnCpu();
@@ -65,15 +76,27 @@ private:
     return Access{input, context.operand(input).elementType, {positions, channels * positions, 1}, 0,
                   false, context.operand(input).alignment};
   }
-  View declareVector(KernelBuilder &kernel, unsigned argument, bool write) const {
-    return kernel.argument(Access{argument, compute, {1}, 0, write}, {channels});
+  void declareVectors(KernelBuilder &kernel) {
+    vectorViews = llvm::map_to_vector(vectors, [&](const ChannelVector &vector) {
+      return kernel.argument(Access{vector.argument, vector.elementType, {vector.stride}, 0, false}, {channels});
+    });
+  }
+  void declareResults(KernelBuilder &kernel) {
+    resultViews = llvm::map_to_vector(results, [&](unsigned result) {
+      return kernel.argument(Access{context.resultArgument(result), compute, {1}, 0, true}, {channels});
+    });
   }
   SmallVector<Value> loadVectors(KernelBuilder &kernel, Value channel) const {
-    return llvm::map_to_vector(vectorViews,
-                               [&](const View &view) { return kernel.broadcast(kernel.loadScalar(view, {channel})); });
+    return llvm::map_to_vector(vectorViews, [&](const View &view) {
+      return kernel.convert(kernel.loadScalar(view, {channel}), compute);
+    });
   }
-  Value finish(KernelBuilder &kernel, Value sum) const {
-    return divisor == 1 ? sum : kernel.divF(sum, kernel.scalar(divisor, compute));
+  static SmallVector<Value> inAllLanes(KernelBuilder &kernel, ArrayRef<Value> scalars) {
+    return llvm::map_to_vector(scalars, [&](Value scalar) { return kernel.broadcast(scalar); });
+  }
+  void storeFinished(KernelBuilder &kernel, ArrayRef<Value> sums, ArrayRef<Value> ofChannel, Value channel) const {
+    for (auto [value, view] : llvm::zip(finish(kernel, sums, ofChannel), resultViews))
+      kernel.storeRoundedScalar(value, view, {channel});
   }
 };
 
@@ -91,12 +114,10 @@ void ChannelSums::generateOnCpu() {
       access.strides = {1, 0, channels};
     inputViews.push_back(kernel.argument(access, shape));
   }
-  for (unsigned vector : vectors)
-    vectorViews.push_back(declareVector(kernel, vector, false));
-  for (unsigned result : results)
-    resultViews.push_back(declareVector(kernel, context.resultArgument(result), true));
+  declareVectors(kernel);
+  declareResults(kernel);
   Value channel = kernel.begin(channels, grainFor(count()));
-  SmallVector<Value> ofChannel = loadVectors(kernel, channel);
+  SmallVector<Value> ofChannel = loadVectors(kernel, channel), inLanes = inAllLanes(kernel, ofChannel);
   SmallVector<Value> coordinates = {channel};
   SmallVector<Combine> kinds(results.size(), Combine::Sum);
   SmallVector<Value> identities(results.size(),
@@ -108,7 +129,7 @@ void ChannelSums::generateOnCpu() {
       at.push_back(base ? kernel.add(base, i) : i);
       SmallVector<Value> loaded =
           llvm::map_to_vector(inputViews, [&](const View &view) { return kernel.loadCompute(view, at, lanes); });
-      SmallVector<Value> values = terms(kernel, loaded, ofChannel);
+      SmallVector<Value> values = terms(kernel, loaded, inLanes);
       for (Value &value : values)
         value = kernel.keepValid(value, kernel.splat(0, compute), lanes);
       return values;
@@ -129,8 +150,7 @@ void ChannelSums::generateOnCpu() {
   };
   SmallVector<int64_t> loops = {shape[1]};
   SmallVector<Value> sums = kernel.reduceNested(Combine::Sum, loops, coordinates, identities, leaf);
-  for (auto [sum, view] : llvm::zip(sums, resultViews))
-    kernel.storeRoundedScalar(finish(kernel, sum), view, {channel});
+  storeFinished(kernel, sums, ofChannel, channel);
   context.add(kernel);
 }
 
@@ -149,16 +169,16 @@ void ChannelSums::generateOnGpu() {
     const SmallVector<int64_t> rowShape = {samples, positions}, shape = {channels, samples, positions};
     for (unsigned input : inputs)
       inputViews.push_back(kernel.argument(accessOf(input), shape));
-    for (unsigned vector : vectors)
-      vectorViews.push_back(declareVector(kernel, vector, false));
-    for (auto [index, result] : llvm::enumerate(results))
-      resultViews.push_back(chunks > 1 ? kernel.linear(workspaces[index], compute, channels * chunks, /*write=*/true)
-                                       : declareVector(kernel, context.resultArgument(result), true));
+    declareVectors(kernel);
+    if (chunks == 1)
+      declareResults(kernel);
+    for (unsigned workspace : workspaces)
+      resultViews.push_back(kernel.linear(workspace, compute, channels * chunks, /*write=*/true));
     kernel.spreadRow(length);
     Value outer = kernel.begin(channels * chunks, 1);
     SmallVector<Value> at = kernel.delinearize(outer, {channels, chunks});
     Value channel = at[0], base = chunks > 1 ? kernel.mul(at[1], length) : Value();
-    SmallVector<Value> ofChannel = loadVectors(kernel, channel);
+    SmallVector<Value> ofChannel = loadVectors(kernel, channel), inLanes = inAllLanes(kernel, ofChannel);
     SmallVector<Value> sums = kernel.reduceRow(length, kinds, compute, [&](Value i, Lanes lanes) -> SmallVector<Value> {
       if (base)
         i = kernel.add(base, i);
@@ -173,38 +193,39 @@ void ChannelSums::generateOnGpu() {
                                                }),
                               compute);
       });
-      SmallVector<Value> values = terms(kernel, loaded, ofChannel);
+      SmallVector<Value> values = terms(kernel, loaded, inLanes);
       for (Value &value : values)
         value = kernel.keepValid(value, kernel.splat(0, compute), lanes);
       return values;
     });
-    for (auto [sum, view] : llvm::zip(sums, resultViews)) {
-      if (chunks > 1)
+    if (chunks == 1)
+      storeFinished(kernel, sums, ofChannel, channel);
+    else
+      for (auto [sum, view] : llvm::zip(sums, resultViews))
         kernel.storeScalar(sum, view, outer);
-      else
-        kernel.storeRoundedScalar(finish(kernel, sum), view, {channel});
-    }
     context.add(kernel);
   }
   if (chunks == 1)
     return;
   TensorLayout partialLayout = TensorLayout::contiguous(RankedTensorType::get({channels, chunks}, compute));
-  for (auto [workspace, result] : llvm::zip(workspaces, results)) {
-    KernelBuilder kernel(context.context(), (name + "_total").str(), context.target);
-    View partial = kernel.argument(rowAccess(workspace, partialLayout), partialLayout.shape),
-         destination = declareVector(kernel, context.resultArgument(result), true);
-    kernel.spreadRow(chunks);
-    Value outer = kernel.begin(channels, 1);
-    Value sum = kernel.reduceRow(chunks, Combine::Sum, compute, [&](Value i, Lanes lanes) -> SmallVector<Value> {
-      return {kernel.load(partial, {outer, i}, lanes)};
-    })[0];
-    kernel.storeRoundedScalar(finish(kernel, sum), destination, {outer});
-    context.add(kernel);
-  }
+  KernelBuilder kernel(context.context(), (name + "_total").str(), context.target);
+  SmallVector<View> partials = llvm::map_to_vector(workspaces, [&](unsigned workspace) {
+    return kernel.argument(rowAccess(workspace, partialLayout), partialLayout.shape);
+  });
+  declareVectors(kernel);
+  declareResults(kernel);
+  kernel.spreadRow(chunks);
+  Value channel = kernel.begin(channels, 1);
+  SmallVector<Value> sums = kernel.reduceRow(chunks, kinds, compute, [&](Value i, Lanes lanes) {
+    return llvm::map_to_vector(partials, [&](const View &view) { return kernel.load(view, {channel, i}, lanes); });
+  });
+  storeFinished(kernel, sums, loadVectors(kernel, channel), channel);
+  context.add(kernel);
 }
 
 /// Channels last: a sum of rows.
 void ChannelSums::generateColumnsOnGpu() {
+  const TensorLayout &layout = context.operand(0);
   ColumnReduction reduction;
   reduction.name = name;
   reduction.rows = samples;
@@ -212,84 +233,115 @@ void ChannelSums::generateColumnsOnGpu() {
   reduction.kind = Combine::Sum;
   reduction.results = results.size();
   reduction.type = compute;
-  reduction.lanes = std::max<int64_t>(1, 16 / llvm::divideCeil(context.operand(0).elementType.getIntOrFloatBitWidth(), 8));
+  reduction.lanes = std::max<int64_t>(1, 16 / llvm::divideCeil(layout.elementType.getIntOrFloatBitWidth(), 8));
   for (unsigned result : results)
     reduction.destinations.push_back(Access{context.resultArgument(result), compute, {1}, 0, true});
+  SmallVector<View> inRows;
   reduction.declare = [&](KernelBuilder &kernel) {
-    for (unsigned input : inputs)
-      inputViews.push_back(kernel.argument(Access{input, context.operand(input).elementType, {channels, 1}, 0, false, context.operand(input).alignment}, {samples, channels}));
-    for (unsigned vector : vectors)
-      vectorViews.push_back(kernel.argument(Access{vector, compute, {0, 1}, 0, false}, {samples, channels}));
+    for (unsigned input : inputs) {
+      const TensorLayout &operand = context.operand(input);
+      inputViews.push_back(kernel.argument(Access{input, operand.elementType, {channels, 1}, 0, false, operand.alignment},
+                                           {samples, channels}));
+    }
+    for (const ChannelVector &vector : vectors)
+      inRows.push_back(kernel.argument(Access{vector.argument, vector.elementType, {0, vector.stride}, 0, false},
+                                       {samples, channels}));
   };
   reduction.terms = [&](KernelBuilder &kernel, ValueRange, Value row, Value column, const Lanes &lanes) {
     auto load = [&](const View &view) { return kernel.loadCompute(view, {row, column}, lanes); };
-    return terms(kernel, llvm::map_to_vector(inputViews, load), llvm::map_to_vector(vectorViews, load));
+    return terms(kernel, llvm::map_to_vector(inputViews, load), llvm::map_to_vector(inRows, load));
   };
-  reduction.finish = [&](KernelBuilder &kernel, Value sum) { return finish(kernel, sum); };
+  reduction.declareFinish = [&](KernelBuilder &kernel) { declareVectors(kernel); };
+  reduction.finish = [&](KernelBuilder &kernel, ArrayRef<Value> totals, ValueRange, Value column) {
+    return finish(kernel, totals, loadVectors(kernel, column));
+  };
   generateColumnReduction(context, reduction);
 }
 
-LogicalResult kernels::generateBatchStatistics(Context &context, train::BatchStatisticsOp op) {
-  if (op.getInput().getType().getNumElements() == 0)
-    return op.emitOpError("has an empty input");
+/// Mean, then the mean of squared distances from it: two passes.
+static void generateStatisticsOnCpu(Context &context) {
   ChannelSums mean(context, "batch_mean");
   mean.inputs = {0};
   mean.results = {0};
-  mean.divisor = double(mean.count());
+  auto divide = [&](KernelBuilder &kernel, ArrayRef<Value> sums, ArrayRef<Value>) -> SmallVector<Value> {
+    return {kernel.divF(sums[0], kernel.scalar(double(mean.count()), mean.compute))};
+  };
   auto ofMean = [](KernelBuilder &, ArrayRef<Value> inputs, ArrayRef<Value>) -> SmallVector<Value> {
     return {inputs[0]};
   };
   mean.terms = ofMean;
+  mean.finish = divide;
   mean.generate();
 
   ChannelSums variance(context, "batch_variance");
   variance.inputs = {0};
-  variance.vectors = {context.resultArgument(0)};
+  variance.vectors = {variance.vectorOf(context.resultArgument(0))};
   variance.results = {1};
-  variance.divisor = double(variance.count());
   auto ofVariance = [](KernelBuilder &kernel, ArrayRef<Value> inputs, ArrayRef<Value> vectors) -> SmallVector<Value> {
     Value distance = kernel.subF(inputs[0], vectors[0]);
     return {kernel.mulF(distance, distance)};
   };
   variance.terms = ofVariance;
+  variance.finish = divide;
   variance.generate();
-  return success();
 }
 
-/// 1 / sqrt(variance + epsilon).
-static Value inverseDeviation(KernelBuilder &kernel, Value variance, double epsilon) {
-  Type type = getElementTypeOrSelf(variance.getType());
-  Value root = math::SqrtOp::create(kernel.builder, kernel.loc, kernel.addF(variance, kernel.splat(epsilon, type)));
-  return kernel.divF(kernel.splat(1, type), root);
+/// One pass: sums of distances from the channel's first element and of their squares. What cancels in the variance is
+/// the square of that element's distance from the mean, which is of the variance's size, not of the mean's square.
+static void generateStatisticsOnGpu(Context &context) {
+  ChannelSums sums(context, "batch_statistics");
+  sums.inputs = {0};
+  sums.vectors = {sums.firstElements()};
+  sums.results = {0, 1};
+  auto terms = [](KernelBuilder &kernel, ArrayRef<Value> inputs, ArrayRef<Value> vectors) -> SmallVector<Value> {
+    Value distance = kernel.subF(inputs[0], vectors[0]);
+    return {distance, kernel.mulF(distance, distance)};
+  };
+  auto finish = [&](KernelBuilder &kernel, ArrayRef<Value> totals, ArrayRef<Value> vectors) -> SmallVector<Value> {
+    Value count = kernel.scalar(double(sums.count()), sums.compute);
+    Value distance = kernel.divF(totals[0], count), square = kernel.divF(totals[1], count);
+    Value variance = kernel.subF(square, kernel.mulF(distance, distance));
+    return {kernel.addF(vectors[0], distance), kernel.maxF(variance, kernel.scalar(0, sums.compute))};
+  };
+  sums.terms = terms;
+  sums.finish = finish;
+  sums.generate();
+}
+
+LogicalResult kernels::generateBatchStatistics(Context &context, train::BatchStatisticsOp op) {
+  if (op.getInput().getType().getNumElements() == 0)
+    return op.emitOpError("has an empty input");
+  context.isGpu() ? generateStatisticsOnGpu(context) : generateStatisticsOnCpu(context);
+  return success();
 }
 
 LogicalResult kernels::generateBatchNormSums(Context &context, train::BatchNormSumsOp op) {
   ChannelSums sums(context, "batch_norm_sums");
   sums.inputs = {0, 3};
-  sums.vectors = {1, 2};
   sums.results = {0, 1};
+  for (unsigned argument : {1, 2})
+    sums.vectors.push_back(sums.vectorOf(argument));
+  if (op.getScale())
+    for (unsigned argument : {4, 5})
+      sums.vectors.push_back(sums.vectorOf(argument));
   auto terms = [&](KernelBuilder &kernel, ArrayRef<Value> inputs, ArrayRef<Value> vectors) -> SmallVector<Value> {
-    Value normal = kernel.mulF(kernel.subF(inputs[0], vectors[0]),
-                               inverseDeviation(kernel, vectors[1], op.getEpsilon().convertToDouble()));
-    return {inputs[1], kernel.mulF(inputs[1], normal)};
+    Value distance = kernel.subF(inputs[0], vectors[0]), cotangent = inputs[1];
+    if (op.getScale()) {
+      // The same operations, in the same order, as forward has them.
+      Value result = kernel.addF(kernel.mulF(inputs[0], vectors[2]), vectors[3]), zero = kernel.splat(0, sums.compute);
+      result = kernel.convert(kernel.convert(result, context.operand(0).elementType), sums.compute);
+      Value isPositive = arith::CmpFOp::create(kernel.builder, kernel.loc, arith::CmpFPredicate::OGT, result, zero);
+      cotangent = arith::SelectOp::create(kernel.builder, kernel.loc, isPositive, cotangent, zero);
+    }
+    return {cotangent, kernel.mulF(cotangent, distance)};
+  };
+  auto finish = [&](KernelBuilder &kernel, ArrayRef<Value> totals, ArrayRef<Value> vectors) -> SmallVector<Value> {
+    Value one = kernel.scalar(1, sums.compute), epsilon = kernel.scalar(op.getEpsilon().convertToDouble(), sums.compute);
+    Value deviation = math::SqrtOp::create(kernel.builder, kernel.loc, kernel.addF(vectors[1], epsilon));
+    return {totals[0], kernel.mulF(totals[1], kernel.divF(one, deviation))};
   };
   sums.terms = terms;
+  sums.finish = finish;
   sums.generate();
   return success();
-}
-
-Value kernels::emitBatchNorm(KernelBuilder &k, Operation *op, ArrayRef<Value> operands) {
-  Type type = getElementTypeOrSelf(operands[0].getType()), compute = train::getComputeType(type);
-  SmallVector<Value> x = llvm::map_to_vector(operands, [&](Value operand) { return k.convert(operand, compute); });
-  const double epsilon = cast<FloatAttr>(op->getAttr("epsilon")).getValueAsDouble();
-  Value deviation = inverseDeviation(k, x[2], epsilon);
-  Value normal = k.mulF(k.subF(x[0], x[1]), deviation);
-  if (isa<train::BatchNormOp>(op))
-    return k.convert(k.addF(k.mulF(normal, x[3]), x[4]), type);
-  Value inner = x[4];
-  if (x.size() > 5) {
-    Value count = k.splat(cast<train::BatchNormGradOp>(op).getCount().convertToDouble(), compute);
-    inner = k.subF(inner, k.divF(k.addF(x[5], k.mulF(normal, x[6])), count));
-  }
-  return k.convert(k.mulF(k.mulF(x[3], deviation), inner), type);
 }

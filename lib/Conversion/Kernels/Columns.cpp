@@ -19,23 +19,24 @@ using namespace zopt::kernels;
 
 using Combine = KernelBuilder::Combine;
 
-/// Blocks that are on the largest GPU at once, five a multiprocessor: a few more would run alone at the end.
-static constexpr int64_t kBlocks = 640;
+/// Blocks that are on an H100 at once, four a multiprocessor, as 64 registers a thread allow: a few more would run alone at the end.
+static constexpr int64_t kBlocksPerProcessor = 4, kBlocks = 132 * kBlocksPerProcessor;
 /// Rows that a thread should at least have.
 static constexpr int64_t kRowsPerThread = 16;
-/// Rows whose loads are in flight together.
-static constexpr int64_t kUnroll = 4;
+/// Bytes of a thread's loads that are in flight together, and rows that these are of at least and at most.
+static constexpr int64_t kBytesInFlight = 64, kLeastUnroll = 4, kMostUnroll = 16;
 
 namespace {
 
 /// The threads of a block as columns (neighbouring threads) by slots of rows.
 struct Tile {
-  int64_t threads, lanes, columnThreads;
+  int64_t threads, lanes, columnThreads, unroll;
 
-  Tile(int64_t threads, int64_t lanes, int64_t columns) : threads(threads), lanes(lanes) {
+  Tile(int64_t threads, int64_t lanes, int64_t columns, int64_t elementBytes) : threads(threads), lanes(lanes) {
     while (this->lanes > 1 && columns < 32 * this->lanes)
       this->lanes /= 2;
     columnThreads = std::min<int64_t>(32, llvm::PowerOf2Ceil(llvm::divideCeil(columns, this->lanes)));
+    unroll = std::clamp<int64_t>(kBytesInFlight / (this->lanes * elementBytes), kLeastUnroll, kMostUnroll);
   }
   int64_t columns() const { return columnThreads * lanes; }
   int64_t slots() const { return threads / columnThreads; }
@@ -48,7 +49,7 @@ struct Launch {
   int64_t rows, chunks, chunkRows;
 
   using Terms = llvm::function_ref<SmallVector<Value>(ValueRange outer, Value row, Value column, const Lanes &lanes)>;
-  using Store = llvm::function_ref<void(unsigned result, Value value, ValueRange outer, Value chunk, Value column)>;
+  using Store = llvm::function_ref<void(ArrayRef<Value> totals, ValueRange outer, Value chunk, Value column)>;
   void write(KernelBuilder &kernel, Terms terms, Store store);
 };
 
@@ -63,7 +64,10 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
   const size_t width = reduction.results;
   SmallVector<int64_t> outerShape = reduction.outer;
   outerShape.append({chunks, columnChunks});
-  kernel.setSpread({tile.lanes, tile.threads, /*groups=*/1});
+  Spread spread{tile.lanes, tile.threads};
+  if (chunks > 1)
+    spread.residents = kBlocksPerProcessor;
+  kernel.setSpread(spread);
   SmallVector<Value> outer = kernel.delinearize(kernel.begin(countElements(outerShape), 1), outerShape);
   Value columnChunk = outer.pop_back_val(), chunk = outer.pop_back_val();
   SmallVector<Value> split = kernel.delinearize(kernel.thread(), {slots, tile.columnThreads});
@@ -80,7 +84,7 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
   low = kernel.add(low, slot);
   Value rest = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, high, low), kernel.index(0));
   Value count = arith::DivUIOp::create(b, loc, kernel.add(rest, slots - 1), kernel.index(slots));
-  Value whole = kernel.mul(arith::DivUIOp::create(b, loc, count, kernel.index(kUnroll)), kUnroll);
+  Value whole = kernel.mul(arith::DivUIOp::create(b, loc, count, kernel.index(tile.unroll)), tile.unroll);
   auto sumRows = [&](Value from, Value to, int64_t step, ValueRange init) {
     auto loop = scf::ForOp::create(b, loc, from, to, kernel.index(step), init);
     OpBuilder::InsertionGuard guard(b);
@@ -95,7 +99,7 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
     scf::YieldOp::create(b, loc, sums);
     return SmallVector<Value>(loop.getResults());
   };
-  SmallVector<Value> sums = sumRows(kernel.index(0), whole, kUnroll, SmallVector<Value>(width, kernel.identity(reduction.kind, reduction.type)));
+  SmallVector<Value> sums = sumRows(kernel.index(0), whole, tile.unroll, SmallVector<Value>(width, kernel.identity(reduction.kind, reduction.type)));
   sums = sumRows(whole, count, 1, sums);
 
   // One thread a column adds up the slots, in order.
@@ -108,6 +112,7 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
   kernel.forRange(kernel.thread(), kernel.index(tile.columns()), tile.threads, [&](Value number) {
     Value own = kernel.add(firstColumn, number);
     auto finish = [&] {
+      SmallVector<Value> totals;
       for (size_t k = 0; k < width; ++k) {
         Value total = memref::LoadOp::create(b, loc, memory, ValueRange{kernel.index(k), kernel.index(0), number});
         auto loop = scf::ForOp::create(b, loc, kernel.index(1), kernel.index(slots), kernel.index(1), total);
@@ -117,8 +122,9 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
           Value next = memref::LoadOp::create(b, loc, memory, ValueRange{kernel.index(k), loop.getInductionVar(), number});
           scf::YieldOp::create(b, loc, kernel.combine(reduction.kind, loop.getRegionIterArg(0), next));
         }
-        store(k, loop.getResult(0), outer, chunk, own);
+        totals.push_back(loop.getResult(0));
       }
+      store(totals, outer, chunk, own);
     };
     if (columns % tile.columns() == 0)
       finish();
@@ -135,16 +141,19 @@ static SmallVector<int64_t> resultShape(const ColumnReduction &reduction) {
 }
 
 static SmallVector<View> declareResults(KernelBuilder &kernel, const ColumnReduction &reduction) {
+  if (reduction.declareFinish)
+    reduction.declareFinish(kernel);
   return llvm::map_to_vector(reduction.destinations,
                              [&](const Access &access) { return kernel.argument(access, resultShape(reduction)); });
 }
 
-static void storeResult(KernelBuilder &kernel, const ColumnReduction &reduction, const View &view, Value value,
-                        ValueRange outer, Value column) {
+static void storeResults(KernelBuilder &kernel, const ColumnReduction &reduction, ArrayRef<View> views,
+                         ArrayRef<Value> totals, ValueRange outer, Value column) {
   SmallVector<Value> at(outer);
   at.push_back(column);
-  kernel.storeHere(kernel.convert(reduction.finish ? reduction.finish(kernel, value) : value, view.elementType), view,
-                   at);
+  SmallVector<Value> results = reduction.finish ? reduction.finish(kernel, totals, outer, column) : SmallVector<Value>(totals);
+  for (auto [value, view] : llvm::zip(results, views))
+    kernel.storeHere(kernel.convert(value, view.elementType), view, at);
 }
 
 /// Partial results lie as (chunk, outer..., column).
@@ -172,7 +181,7 @@ void kernels::generateColumnTotals(Context &context, const ColumnReduction &redu
   for (unsigned workspace : workspaces)
     partials.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/false));
   SmallVector<View> results = declareResults(kernel, reduction);
-  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns), /*rows=*/chunks, /*chunks=*/1, /*chunkRows=*/chunks};
+  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns, llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8)), /*rows=*/chunks, /*chunks=*/1, /*chunkRows=*/chunks};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
@@ -181,20 +190,20 @@ void kernels::generateColumnTotals(Context &context, const ColumnReduction &redu
         at.push_back(column);
         return llvm::map_to_vector(partials, [&](const View &view) { return kernel.load(view, at, lanes); });
       },
-      [&](unsigned k, Value value, ValueRange outer, Value, Value column) {
-        storeResult(kernel, reduction, results[k], value, outer, column);
+      [&](ArrayRef<Value> totals, ValueRange outer, Value, Value column) {
+        storeResults(kernel, reduction, results, totals, outer, column);
       });
 }
 
 void kernels::generateColumnReduction(Context &context, const ColumnReduction &reduction) {
-  Tile tile(/*threads=*/256, reduction.lanes, reduction.columns);
+  Tile tile(/*threads=*/256, reduction.lanes, reduction.columns, /*elementBytes=*/std::max<int64_t>(1, 16 / reduction.lanes));
   int64_t others = countElements(reduction.outer) * llvm::divideCeil(reduction.columns, tile.columns());
   int64_t chunks =
       std::clamp<int64_t>(reduction.rows / (tile.slots() * kRowsPerThread), 1, std::max<int64_t>(1, kBlocks / others));
   // None empty, and each of as many rows as all threads load together, several times: a rest would be loaded row by row.
   int64_t chunkRows = llvm::divideCeil(reduction.rows, chunks);
   if (chunks > 1)
-    chunkRows = llvm::alignTo(chunkRows, tile.slots() * kUnroll);
+    chunkRows = llvm::alignTo(chunkRows, tile.slots() * tile.unroll);
   chunks = llvm::divideCeil(reduction.rows, chunkRows);
   SmallVector<unsigned> workspaces;
   if (chunks > 1)
@@ -213,13 +222,14 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
         return reduction.terms(kernel, outer, row, column, lanes);
       },
-      [&](unsigned k, Value value, ValueRange outer, Value chunk, Value column) {
+      [&](ArrayRef<Value> totals, ValueRange outer, Value chunk, Value column) {
         if (chunks == 1)
-          return storeResult(kernel, reduction, results[k], value, outer, column);
+          return storeResults(kernel, reduction, results, totals, outer, column);
         SmallVector<Value> at = {chunk};
         at.append(outer.begin(), outer.end());
         at.push_back(column);
-        kernel.storeHere(value, results[k], at);
+        for (auto [value, view] : llvm::zip(totals, results))
+          kernel.storeHere(value, view, at);
       });
   if (chunks > 1)
     generateColumnTotals(context, reduction, workspaces, chunks);

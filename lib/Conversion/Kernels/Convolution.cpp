@@ -169,8 +169,7 @@ LogicalResult generateInputGrad(Context &context, train::ConvInputGradOp op) {
   Type type = train::getComputeType(weight.elementType);
   g.generate("conv_input_grad", accesses, axesFrom({0, 1}, g.inputAxis(), g.space), countElements(g.window.size) * g.outputs, type,
              [&](KernelBuilder &kernel, ArrayRef<View> views, ArrayRef<Value> coordinates, ArrayRef<Lanes> blocks, ArrayRef<Value> zeros) {
-               return Window::forAll(kernel, g.window.size, zeros, [&](ValueRange k, ValueRange sums) {
-                 Window::Place place = g.window.outputOf(kernel, coordinates.slice(g.inputAxis(), g.space), k);
+               return g.window.forCovering(kernel, coordinates.slice(g.inputAxis(), g.space), zeros, [&](const Window::Place &place, ValueRange k, ValueRange sums) {
                  SmallVector<Value> at(coordinates);
                  g.set(at, g.outputAxis(), place.at);
                  g.set(at, g.windowAxis(), k);

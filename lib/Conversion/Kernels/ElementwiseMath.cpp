@@ -376,8 +376,6 @@ Value kernels::emitElementwise(KernelBuilder &k, Operation *op, ArrayRef<Value> 
     return emitCast(k, operands[0], getElementTypeOrSelf(op->getOperand(0).getType()), resultType);
   if (auto compare = dyn_cast<train::CompareOp>(op))
     return emitCompare(k, compare.getPredicate(), operands[0], operands[1], getElementTypeOrSelf(compare.getLhs().getType()).isUnsignedInteger());
-  if (isa<train::BatchNormOp, train::BatchNormGradOp>(op))
-    return emitBatchNorm(k, op, operands);
   if (isa<train::SelectOp>(op))
     return arith::SelectOp::create(k.builder, k.loc, operands[0], operands[1], operands[2]);
   Type type = getElementTypeOrSelf(operands[0].getType());

@@ -86,8 +86,6 @@ mlir::LogicalResult generateRotary(Context &context, train::RotaryOp op);
 //===--- BatchNorm.cpp ---===//
 mlir::LogicalResult generateBatchStatistics(Context &context, train::BatchStatisticsOp op);
 mlir::LogicalResult generateBatchNormSums(Context &context, train::BatchNormSumsOp op);
-/// `emitElementwise` of train.batch_norm and train.batch_norm_grad.
-mlir::Value emitBatchNorm(KernelBuilder &kernel, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
 
 //===--- Norm.cpp ---===//
 mlir::LogicalResult generateNorm(Context &context);
@@ -135,7 +133,9 @@ struct ColumnReduction {
   std::function<void(KernelBuilder &)> declare; // the operands
   /// The terms of each result in one row, from `column` on.
   std::function<llvm::SmallVector<mlir::Value>(KernelBuilder &, mlir::ValueRange outer, mlir::Value row, mlir::Value column, const Lanes &lanes)> terms;
-  std::function<mlir::Value(KernelBuilder &, mlir::Value sum)> finish; // of a scalar; may be null
+  std::function<void(KernelBuilder &)> declareFinish; // what `finish` reads, in the kernel that does it; may be null
+  /// The results, from the totals of one column; null where they are these.
+  std::function<llvm::SmallVector<mlir::Value>(KernelBuilder &, llvm::ArrayRef<mlir::Value> totals, mlir::ValueRange outer, mlir::Value column)> finish;
 };
 /// Bytes moved: operands once; where there are few columns, a 100th of that for partial sums.
 void generateColumnReduction(Context &context, const ColumnReduction &reduction);

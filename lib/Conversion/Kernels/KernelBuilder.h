@@ -81,6 +81,7 @@ struct Spread {
   int64_t groups = 1;        // in a block
   int64_t repeats = 1;       // iterations that a group runs one after another
   bool interleaved = false;  // lane l of thread t is element t + l * threads instead of t * lanes + l: coalesced where wide accesses are not aligned
+  int64_t residents = 0;     // blocks that a multiprocessor must hold; 0: as many as it happens to
   int64_t step() const { return lanes * threads; }
 };
 
@@ -262,6 +263,7 @@ private:
   void declareRange();
 
   //===--- KernelBuilderGpu.cpp ---===//
+  void setBlock(int64_t threads, int64_t iterations);
   mlir::Value beginGpu();
   int64_t pieceOf(const View &view) const;
   mlir::Value loadGpu(const View &view, mlir::ValueRange indices, const Lanes &lanes);

@@ -80,10 +80,17 @@ int64_t KernelBuilder::spreadElements(int64_t n) {
   return spread.step();
 }
 
+void KernelBuilder::setBlock(int64_t threads, int64_t iterations) {
+  kernel->setBlockThreads(threads);
+  kernel->setBlockIterations(iterations);
+  // Blocks that share a long row come two at a time to a multiprocessor: while one reduces its row, the other moves memory. It leaves 64 registers to a thread.
+  if (int64_t residents = threads == kRowThreads ? 2 : spread.residents)
+    kernel->setResidentBlocks(residents);
+}
+
 Value KernelBuilder::beginGpu() {
   const int64_t busy = spread.threads * spread.groups, iterations = spread.groups * spread.repeats;
-  kernel->setBlockThreads(llvm::alignTo(busy, kWarp));
-  kernel->setBlockIterations(iterations);
+  setBlock(llvm::alignTo(busy, kWarp), iterations);
   auto end = plan::ReturnOp::create(builder, loc);
   builder.setInsertionPoint(end);
   Value number = gpu::ThreadIdOp::create(builder, loc, gpu::Dimension::x), group = index(0);
@@ -118,8 +125,7 @@ Value KernelBuilder::beginGpu() {
 
 Value KernelBuilder::beginBlock(int64_t iterations) {
   declareRange();
-  kernel->setBlockThreads(spread.threads);
-  kernel->setBlockIterations(iterations);
+  setBlock(spread.threads, iterations);
   builder.setInsertionPoint(plan::ReturnOp::create(builder, loc));
   body = entry;
   threadInGroup = gpu::ThreadIdOp::create(builder, loc, gpu::Dimension::x);
@@ -131,8 +137,7 @@ KernelBuilder::Walk KernelBuilder::walk(int64_t iterations, int64_t perBlock, fu
   launch.extent = llvm::divideCeil(iterations, perBlock);
   launch.grain = 1;
   declareRange();
-  kernel->setBlockThreads(spread.threads * spread.groups);
-  kernel->setBlockIterations(1);
+  setBlock(spread.threads * spread.groups, /*iterations=*/1);
   builder.setInsertionPoint(plan::ReturnOp::create(builder, loc));
   Walk result;
   result.number = gpu::ThreadIdOp::create(builder, loc, gpu::Dimension::x);

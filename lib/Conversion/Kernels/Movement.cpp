@@ -65,8 +65,63 @@ static LogicalResult generateConcat(Context &context, train::ConcatOp op) {
   return success();
 }
 
+/// GPU only: zeros behind the operand along some axes, where rows of the result are whole vectors of 16 bytes. A thread writes one, from elements that lie anywhere. False where it is not that.
+static bool generatePadding(Context &context, train::SliceGradOp op) {
+  constexpr int64_t kThreads = 256;
+  const TensorLayout &source = context.operand(0), &destination = context.result(0);
+  const int64_t unit = 16 / std::max<int64_t>(1, source.elementType.getIntOrFloatBitWidth() / 8), rank = destination.shape.size();
+  if (!context.isGpu() || rank == 0 || unit > 8 || destination.shape.back() % unit != 0 || !destination.isContiguous() || destination.alignment < 16 ||
+      llvm::any_of(op.getStarts(), [](int64_t start) { return start != 0; }) || llvm::any_of(op.getStrides(), [](int64_t step) { return step != 1; }))
+    return false;
+  KernelBuilder kernel(context.context(), "pad", context.target);
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
+  View from = kernel.argument(accessOf(0, source), source.shape);
+  Access whole = accessOf(1, destination);
+  whole.write = true;
+  View to = kernel.argument(whole, destination.shape);
+  SmallVector<int64_t> vectors = destination.shape;
+  vectors.back() /= unit;
+  const int64_t count = countElements(vectors);
+  kernel.setSpread({unit, kThreads});
+  Value block = kernel.begin(llvm::divideCeil(count, kThreads), 1), number = kernel.add(kernel.mul(block, kThreads), kernel.thread());
+  auto write = [&] {
+    SmallVector<Value> at = kernel.delinearize(number, vectors);
+    at.back() = kernel.mul(at.back(), unit);
+    Value zero = kernel.constant(cast<TypedAttr>(b.getZeroAttr(source.elementType)));
+    SmallVector<Value> elements;
+    for (int64_t lane = 0; lane < unit; ++lane) {
+      if (vectors.back() == 1 && lane >= source.shape.back()) {
+        elements.push_back(zero);
+        continue;
+      }
+      SmallVector<Value> place(at);
+      place.back() = kernel.add(place.back(), lane);
+      Value inside;
+      for (int64_t axis = 0; axis < rank; ++axis) {
+        if (source.shape[axis] == destination.shape[axis] || (axis == rank - 1 && vectors.back() == 1))
+          continue;
+        Value isBelow = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, place[axis], kernel.index(source.shape[axis]));
+        inside = inside ? Value(arith::AndIOp::create(b, loc, inside, isBelow)) : isBelow;
+        place[axis] = arith::MinUIOp::create(b, loc, place[axis], kernel.index(source.shape[axis] - 1));
+      }
+      Value element = kernel.loadStorage(from, place);
+      elements.push_back(inside ? Value(arith::SelectOp::create(b, loc, inside, element, zero)) : element);
+    }
+    kernel.store(vector::FromElementsOp::create(b, loc, VectorType::get({unit}, source.elementType), elements), to, at);
+  };
+  if (count % kThreads == 0)
+    write();
+  else
+    kernel.ifThen(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, number, kernel.index(count)), write);
+  context.add(kernel);
+  return true;
+}
+
 static LogicalResult generateSliceGrad(Context &context, train::SliceGradOp op) {
   const TensorLayout &source = context.operand(0), &destination = context.result(0);
+  if (countElements(source.shape) != 0 && generatePadding(context, op))
+    return success();
   Access whole = accessOf(1, destination);
   whole.write = true;
   generateElementwise(context, "zeros", destination.shape, {whole}, [&](KernelBuilder &kernel, ArrayRef<Value>) -> SmallVector<Value> {

@@ -99,22 +99,31 @@ LogicalResult generateMax(Context &context, train::MaxPoolOp op) {
   g.generate("max_pool", {g.ofInput(0, input), g.ofOutput(context.resultArgument(0), result, true), g.ofOutput(context.resultArgument(1), indices, true)}, g.outputAxis(),
              [&](KernelBuilder &kernel, ArrayRef<View> views, ArrayRef<Value> coordinates, Lanes lanes) {
                OpBuilder &b = kernel.builder;
-               Value none = kernel.splatInt(-1, indexType);
-               SmallVector<Value> found = Window::forAll(kernel, g.window.size, {kernel.splat(-std::numeric_limits<double>::infinity(), type), none}, [&](ValueRange k, ValueRange best) -> SmallVector<Value> {
+               // Numbers in the registers' own width. Which element is the first is the same in all lanes.
+               Type numberType = b.getI32Type();
+               Value isFirst = arith::ConstantOp::create(b, kernel.loc, b.getBoolAttr(true)), no = arith::ConstantOp::create(b, kernel.loc, b.getBoolAttr(false));
+               SmallVector<Value> init = {kernel.splat(-std::numeric_limits<double>::infinity(), type), kernel.splatInt(0, numberType), isFirst};
+               SmallVector<Value> found = Window::forAll(kernel, g.window.size, init, [&](ValueRange k, ValueRange best) -> SmallVector<Value> {
                  Window::Place place = g.window.inputOf(kernel, coordinates.slice(g.outputAxis(), g.space), k);
                  SmallVector<Value> at(coordinates);
                  llvm::copy(place.at, at.begin() + g.inputAxis());
                  Value x = kernel.loadCompute(views[0], at, lanes);
                  // The first element, a greater one, or a NaN.
-                 Value isFirst = arith::CmpIOp::create(b, kernel.loc, arith::CmpIPredicate::eq, best[1], none);
                  Value isGreater = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::OGT, x, best[0]);
                  Value isNaN = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::UNO, x, x);
-                 Value takes = andAll(kernel, arith::OrIOp::create(b, kernel.loc, arith::OrIOp::create(b, kernel.loc, isFirst, isGreater), isNaN), place.inside);
-                 Value number = kernel.broadcast(arith::IndexCastOp::create(b, kernel.loc, indexType, g.placeInWindow(kernel, k)));
-                 return {selectF(kernel, takes, x, best[0]), selectF(kernel, takes, number, best[1])};
+                 Value isBetter = arith::OrIOp::create(b, kernel.loc, arith::OrIOp::create(b, kernel.loc, isGreater, isNaN), kernel.broadcast(best[2]));
+                 Value takes = andAll(kernel, isBetter, place.inside);
+                 Value number = kernel.broadcast(arith::IndexCastOp::create(b, kernel.loc, numberType, g.placeInWindow(kernel, k)));
+                 Value stillFirst = place.inside ? Value(arith::SelectOp::create(b, kernel.loc, place.inside, no, best[2])) : no;
+                 return {selectF(kernel, takes, x, best[0]), selectF(kernel, takes, number, best[1]), stillFirst};
                });
                kernel.storeRounded(found[0], views[1], coordinates, lanes);
-               kernel.store(found[1], views[2], coordinates, lanes);
+               Value number = found[1];
+               if (const unsigned width = indexType.getIntOrFloatBitWidth(); width != 32) {
+                 auto vector = VectorType::get({kernel.lanes()}, indexType);
+                 number = width < 32 ? Value(arith::TruncIOp::create(b, kernel.loc, vector, number)) : Value(arith::ExtUIOp::create(b, kernel.loc, vector, number));
+               }
+               kernel.store(number, views[2], coordinates, lanes);
              });
   return success();
 }
@@ -126,8 +135,7 @@ LogicalResult generateMaxGrad(Context &context, train::MaxPoolGradOp op) {
   g.generate("max_pool_grad", {g.ofOutput(0, indices), g.ofOutput(1, cotangent), g.ofInput(context.resultArgument(0), result, true)}, g.inputAxis(),
              [&](KernelBuilder &kernel, ArrayRef<View> views, ArrayRef<Value> coordinates, Lanes lanes) {
                OpBuilder &b = kernel.builder;
-               SmallVector<Value> sums = Window::forAll(kernel, g.window.size, {kernel.splat(0, type)}, [&](ValueRange k, ValueRange sum) -> SmallVector<Value> {
-                 Window::Place place = g.window.outputOf(kernel, coordinates.slice(g.inputAxis(), g.space), k);
+               SmallVector<Value> sums = g.window.forCovering(kernel, coordinates.slice(g.inputAxis(), g.space), {kernel.splat(0, type)}, [&](const Window::Place &place, ValueRange k, ValueRange sum) -> SmallVector<Value> {
                  SmallVector<Value> at(coordinates);
                  llvm::copy(place.at, at.begin() + g.outputAxis());
                  Value number = kernel.broadcast(arith::IndexCastOp::create(b, kernel.loc, indexType, g.placeInWindow(kernel, k)));
@@ -189,8 +197,7 @@ LogicalResult generateAverageGrad(Context &context, train::AveragePoolGradOp op)
   Type type = train::getComputeType(cotangent.elementType);
   g.generate("average_pool_grad", {g.ofOutput(0, cotangent), g.ofInput(context.resultArgument(0), result, true)}, g.inputAxis(),
              [&](KernelBuilder &kernel, ArrayRef<View> views, ArrayRef<Value> coordinates, Lanes lanes) {
-               SmallVector<Value> sums = Window::forAll(kernel, g.window.size, {kernel.splat(0, type)}, [&](ValueRange k, ValueRange sum) -> SmallVector<Value> {
-                 Window::Place place = g.window.outputOf(kernel, coordinates.slice(g.inputAxis(), g.space), k);
+               SmallVector<Value> sums = g.window.forCovering(kernel, coordinates.slice(g.inputAxis(), g.space), {kernel.splat(0, type)}, [&](const Window::Place &place, ValueRange k, ValueRange sum) -> SmallVector<Value> {
                  SmallVector<Value> at(coordinates);
                  llvm::copy(place.at, at.begin() + g.outputAxis());
                  Value share = kernel.divF(kernel.loadCompute(views[0], at, lanes), countOf(kernel, g.window, op.getCounted(), place.at, type));

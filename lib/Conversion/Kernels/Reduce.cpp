@@ -267,7 +267,7 @@ void Reduction::generateColumnsOnGpu() {
     at.push_back(column);
     return {kernel.loadCompute(source, at, lanes)};
   };
-  reduction.finish = [&](KernelBuilder &kernel, Value sum) { return finish(kernel, sum); };
+  reduction.finish = [&](KernelBuilder &kernel, ArrayRef<Value> totals, ValueRange, Value) -> SmallVector<Value> { return {finish(kernel, totals[0])}; };
   generateColumnReduction(context, reduction);
 }
 

@@ -28,8 +28,9 @@ struct Window {
   };
   /// The input's places under window elements `k` of output places `o`.
   Place inputOf(KernelBuilder &kernel, mlir::ValueRange o, mlir::ValueRange k) const;
-  /// The output's places whose window element `k` lies over input places `i`.
-  Place outputOf(KernelBuilder &kernel, mlir::ValueRange i, mlir::ValueRange k) const;
+  /// Loops over the windows that may lie over input places `i`, in the order of the window elements `k` that do; carries `init`, of which `body` gives the next values from the output's places.
+  llvm::SmallVector<mlir::Value> forCovering(KernelBuilder &kernel, mlir::ValueRange i, mlir::ValueRange init,
+                                             llvm::function_ref<llvm::SmallVector<mlir::Value>(const Place &place, mlir::ValueRange k, mlir::ValueRange carried)> body) const;
 
   /// Nested loops over `sizes` that carry `init`; `body` gets the coordinates and gives the next values.
   static llvm::SmallVector<mlir::Value> forAll(KernelBuilder &kernel, llvm::ArrayRef<int64_t> sizes, mlir::ValueRange init,

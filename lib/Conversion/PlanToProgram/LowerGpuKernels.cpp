@@ -24,8 +24,6 @@ using namespace zopt;
 
 /// PTX's numbers of device and workgroup memory.
 static constexpr unsigned kGlobalSpace = 1, kWorkgroupSpace = 3;
-/// Blocks of this many threads, which share a long row, come two at a time to a multiprocessor: while one reduces its row, the other moves memory. It leaves 64 registers to a thread.
-static constexpr int64_t kLongRowThreads = 512;
 
 /// What a block's threads share is a variable of the module.
 static LogicalResult importWorkgroupMemory(OpBuilder &builder, const LLVMTypeConverter &converter, plan::KernelOp kernel, Block *entry, IRMapping &map) {
@@ -68,8 +66,8 @@ static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &c
   auto function = LLVM::LLVMFuncOp::create(builder, loc, getKernelSymbol(kernel.getSymName()), LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types));
   function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), builder.getUnitAttr());
   function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(), builder.getDenseI32ArrayAttr({static_cast<int32_t>(*kernel.getBlockThreads())}));
-  if (*kernel.getBlockThreads() == kLongRowThreads)
-    function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), builder.getI32IntegerAttr(2));
+  if (std::optional<int64_t> residents = kernel.getResidentBlocks())
+    function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), builder.getI32IntegerAttr(static_cast<int32_t>(*residents)));
   Block *entry = function.addEntryBlock(builder);
   builder.setInsertionPointToStart(entry);
 

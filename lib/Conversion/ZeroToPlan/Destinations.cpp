@@ -18,12 +18,12 @@ using namespace zopt;
 void FunctionLowering::assignDestinations() {
   for (Operation &op : function.getBody().front()) {
     if (auto read = dyn_cast<train::ReadStateOp>(op))
-      readStates.insert(read.getStateAttr().getAttr());
+      readers[read.getStateAttr().getAttr()].push_back(read);
     else if (auto write = dyn_cast<train::WriteStateOp>(op))
-      writtenStates.insert(write.getStateAttr().getAttr());
+      writers[write.getStateAttr().getAttr()].push_back(write);
     else if (auto accumulate = dyn_cast<train::AccumulateOp>(op)) {
-      readStates.insert(accumulate.getStateAttr().getAttr());
-      writtenStates.insert(accumulate.getStateAttr().getAttr());
+      readers[accumulate.getStateAttr().getAttr()].push_back(accumulate);
+      writers[accumulate.getStateAttr().getAttr()].push_back(accumulate);
     }
   }
 
@@ -33,9 +33,8 @@ void FunctionLowering::assignDestinations() {
     } else if (auto concat = dyn_cast<train::ConcatOp>(op)) {
       assignConcat(concat);
     } else if (auto write = dyn_cast<train::WriteStateOp>(op)) {
-      // A state that nothing reads here may be set early.
       StringAttr state = write.getStateAttr().getAttr();
-      if (!readStates.contains(state) && context.stateOf.contains(state)) {
+      if (context.stateOf.contains(state) && mayOverwrite(write)) {
         View view = View::contiguous(context.stateOf.lookup(state), cast<RankedTensorType>(write.getValue().getType()));
         written[write] = {assignDestination(write.getValue(), view, /*mayHaveOtherUses=*/true)};
       }

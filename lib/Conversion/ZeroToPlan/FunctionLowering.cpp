@@ -22,8 +22,8 @@ LogicalResult FunctionLowering::run() {
       op.erase();
   if (failed(lowerArguments()))
     return failure();
-  assignDestinations();
   computeLastReads();
+  assignDestinations();
   for (Operation &op : llvm::make_early_inc_range(function.getBody().front()))
     if (failed(lower(&op)))
       return failure();
@@ -124,15 +124,24 @@ LogicalResult FunctionLowering::lowerReadState(train::ReadStateOp op) {
     return op.emitOpError("reads ") << op.getStateAttr() << ", which is in an optimizer's slot";
   View state = View::contiguous(it->second, type);
   views[op] = state;
-  // What is set later keeps its old value for those who read it here.
-  if (writtenStates.contains(name)) {
+  // What is set while it is still read keeps its old value for those who read it here.
+  if (llvm::any_of(writers.lookup(name), [&](Operation *writer) { return op->isBeforeInBlock(writer) && !isReadBefore(op, writer); })) {
     views[op] = createTemporary(type);
     return copy(op.getLoc(), state, views[op]);
   }
   return success();
 }
 
+/// The first micro-step finds zeros.
+static void zeroFirst(OpBuilder &builder, Location loc, FlatSymbolRefAttr storage, int64_t bytes) {
+  OpBuilder first = OpBuilder::atBlockBegin(builder.getInsertionBlock());
+  plan::ZeroOp::create(first, loc, storage, first.getI64IntegerAttr(0), first.getI64IntegerAttr(bytes), first.getUnitAttr());
+}
+
 LogicalResult FunctionLowering::lowerWriteState(train::WriteStateOp op) {
+  if (op.getAccumulates())
+    if (auto state = context.stateOf.find(op.getStateAttr().getAttr()); state != context.stateOf.end())
+      zeroFirst(builder, op.getLoc(), getRef(state->second), context.storages[state->second].bytes);
   if (auto it = written.find(op); it != written.end() && it->second.front())
     return success();
   auto state = context.stateOf.find(op.getStateAttr().getAttr());
@@ -147,8 +156,7 @@ LogicalResult FunctionLowering::lowerAccumulate(train::AccumulateOp op) {
     return op.emitOpError("adds to ") << op.getStateAttr() << ", which lives in a bucket";
   auto type = cast<RankedTensorType>(op.getValue().getType());
   View state = View::contiguous(it->second, type);
-  OpBuilder first = OpBuilder::atBlockBegin(builder.getInsertionBlock());
-  plan::ZeroOp::create(first, op.getLoc(), getRef(it->second), first.getI64IntegerAttr(0), first.getI64IntegerAttr(context.storages[it->second].bytes), first.getUnitAttr());
+  zeroFirst(builder, op.getLoc(), getRef(it->second), context.storages[it->second].bytes);
   if (context.storages[it->second].bytes != type.getNumElements() * getElementBytes(type.getElementType()))
     return op.emitOpError("adds ") << type << " to a state of another type";
 

@@ -98,6 +98,10 @@ private:
   /// Where an operand that nothing reads afterwards lies, if the result may take its place; see InPlace.cpp.
   std::optional<View> getInPlaceView(mlir::Value result);
   void computeLastReads();
+  /// Whether nothing reads the state's value behind `writer`, which may read it itself where it is what is set (see mayOverwrite).
+  bool isReadBefore(train::ReadStateOp read, mlir::Operation *writer);
+  /// Whether the op that computes what `write` sets may put it into the state, in the place of the value that was there.
+  bool mayOverwrite(train::WriteStateOp write);
   /// Storage for a product's result, with padding where that makes the library faster.
   View createProductResult(train::MatmulOp op);
   /// Storage for `type` laid out as `order` lists its axes, outermost first.
@@ -122,7 +126,7 @@ private:
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already
   llvm::DenseMap<mlir::Value, mlir::Operation *> lastReads; // by the value that is no movement
   llvm::DenseMap<StorageId, mlir::Value> owners;              // of temporaries: the value that fills them
-  llvm::DenseSet<mlir::StringAttr> readStates, writtenStates;
+  llvm::DenseMap<mlir::StringAttr, llvm::SmallVector<mlir::Operation *>> readers, writers; // of a state
   llvm::SmallVector<StorageId> outputs;
 };
 

@@ -66,3 +66,30 @@ std::optional<View> FunctionLowering::getInPlaceView(Value result) {
   }
   return std::nullopt;
 }
+
+bool FunctionLowering::isReadBefore(train::ReadStateOp read, Operation *writer) {
+  Operation *last = lastReads.lookup(read.getResult());
+  return !last || last->isBeforeInBlock(writer);
+}
+
+bool FunctionLowering::mayOverwrite(train::WriteStateOp write) {
+  StringAttr state = write.getStateAttr().getAttr();
+  Value value = write.getValue();
+  Operation *producer = value.getDefiningOp();
+  if (!producer || producer->getBlock() != write->getBlock() || writers[state].size() != 1)
+    return false;
+  return llvm::all_of(readers[state], [&](Operation *op) {
+    auto read = dyn_cast<train::ReadStateOp>(op);
+    if (!read || !read->isBeforeInBlock(producer))
+      return false;
+    if (isReadBefore(read, producer))
+      return true;
+    // Its kernel reads each element before it writes it.
+    if (lastReads.lookup(read.getResult()) != producer || read.getType() != value.getType())
+      return false;
+    for (OpOperand &operand : producer->getOpOperands())
+      if (skipMovement(operand.get()) == read.getResult() && operand.get() != read.getResult())
+        return false;
+    return producer->hasTrait<train::Elementwise>() || isa<train::FusedOp>(producer);
+  });
+}

@@ -59,6 +59,8 @@ LogicalResult KernelOp::verify() {
   int64_t blockThreads = getBlockThreads().value_or(32), blockIterations = getBlockIterations().value_or(1);
   if (blockThreads < 32 || blockThreads > 1024 || blockThreads % 32 != 0 || blockIterations < 1)
     return emitOpError("expects block_threads to be a multiple of 32 up to 1024 and positive block_iterations, but got ") << blockThreads << " and " << blockIterations;
+  if (int64_t resident = getResidentBlocks().value_or(1); resident < 1 || resident * blockThreads > 2048)
+    return emitOpError("expects resident_blocks of together at most 2048 threads, but got ") << resident << " of " << blockThreads;
   for (Type type : inputs.drop_back(2)) {
     if (getBlockThreads() && isa<FloatType>(type))
       continue;

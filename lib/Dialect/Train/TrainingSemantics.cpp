@@ -150,6 +150,11 @@ LogicalResult BatchNormSumsOp::verify() {
     return failure();
   if (shapeOf(getMean()) != ArrayRef<int64_t>(channelShape(getInput())))
     return emitOpError() << "mean has shape " << text(shapeOf(getMean())) << ", expected " << text(channelShape(getInput()));
+  if (bool(getScale()) != bool(getShift())) // (C3)
+    return emitOpError() << "has a " << (getScale() ? "scale" : "shift") << ", but no " << (getScale() ? "shift" : "scale");
+  for (auto [name, value] : {std::pair<StringRef, Value>("scale", getScale()), {"shift", getShift()}})
+    if (value && getTensorType(value).getNumElements() != getTensorType(getMean()).getNumElements())
+      return emitOpError() << name << " has shape " << text(shapeOf(value)) << ", expected " << getTensorType(getMean()).getNumElements() << " elements";
   return verifyVectors(*this, getInput(), {{"sum", getSum()}, {"product", getProduct()}});
 }
 
@@ -181,7 +186,7 @@ Values BatchNormOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Arr
   if (needed[3] || needed[4] || (needed[0] && getTraining())) {
     auto vector = getTensorType(getMean()).clone({getTensorType(getInput()).getDimSize(1)});
     auto sums = BatchNormSumsOp::create(builder, loc, vector, vector, getInput(), getMean(), getVariance(), cotangent,
-                                        getEpsilonAttr());
+                                        /*scale=*/Value(), /*shift=*/Value(), getEpsilonAttr());
     sum = sums.getSum();
     product = sums.getProduct();
   }

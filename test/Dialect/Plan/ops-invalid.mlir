@@ -184,6 +184,13 @@ plan.sequence @micro_step {
 
 // -----
 
+// expected-error @+1 {{'plan.kernel' op expects resident_blocks of together at most 2048 threads, but got 9 of 256}}
+plan.kernel @k(%a: memref<16xf32>, %low: index, %high: index) attributes {block_threads = 256 : i64, resident_blocks = 9 : i64} {
+  plan.return
+}
+
+// -----
+
 // expected-error @+1 {{'plan.kernel' op expects block_threads to be a multiple of 32 up to 1024 and positive block_iterations, but got 100 and 1}}
 plan.kernel @k(%a: memref<16xf32>, %low: index, %high: index) attributes {block_threads = 100 : i64} {
   plan.return

@@ -56,10 +56,10 @@ def Plan_KernelOp : Plan_Op<"kernel", [AutomaticAllocationScope, IsolatedFromAbo
     (updates, sums of squares).
 
     A kernel with `block_threads` is for CUDA: blocks of so many threads, each of which runs `block_iterations` neighbouring iterations of the range. Its body may use the `gpu` dialect (ids, shuffles,
-    barriers, workgroup memory), and arguments before the range may be float scalars, which are passed by value.
+    barriers, workgroup memory), and arguments before the range may be float scalars, which are passed by value. With `resident_blocks`, its registers are limited so that a multiprocessor holds so many blocks.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type, OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
-    OptionalAttr<I64Attr>:$block_threads, OptionalAttr<I64Attr>:$block_iterations);
+    OptionalAttr<I64Attr>:$block_threads, OptionalAttr<I64Attr>:$block_iterations, OptionalAttr<I64Attr>:$resident_blocks);
   let regions = (region AnyRegion:$body);
   let hasCustomAssemblyFormat = 1;
   let extraClassDeclaration = [{

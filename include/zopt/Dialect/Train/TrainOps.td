@@ -124,8 +124,8 @@ def Train_ReadStateOp : Train_Op<"read_state", [MemoryEffects<[MemRead]>, Declar
 
 def Train_WriteStateOp : Train_Op<"write_state", [MemoryEffects<[MemWrite]>, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "sets a state";
-  let description = [{(C1) the state exists and has the operand's type.}];
-  let arguments = (ins FlatSymbolRefAttr:$state, Train_Tensor:$value);
+  let description = [{With `accumulates`, in a micro-step, the state is 0 where the first micro-step of a step reads it. (C1) the state exists and has the operand's type.}];
+  let arguments = (ins FlatSymbolRefAttr:$state, Train_Tensor:$value, UnitAttr:$accumulates);
   let assemblyFormat = "$state `,` $value attr-dict `:` type($value)";
 }
 

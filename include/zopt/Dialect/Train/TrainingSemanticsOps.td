@@ -83,15 +83,16 @@ def Train_BatchNormOp : Train_Op<"batch_norm", [Pure, ElementwiseTrait, AllTypes
   let hasVerifier = 1;
 }
 
-def Train_BatchNormSumsOp : Train_Op<"batch_norm_sums", [Pure, AllTypesMatch<["mean", "variance"]>, AllTypesMatch<["sum", "product"]>, AllTypesMatch<["input", "cotangent"]>]> {
+def Train_BatchNormSumsOp : Train_Op<"batch_norm_sums", [Pure, AttrSizedOperandSegments, AllTypesMatch<["mean", "variance"]>, AllTypesMatch<["sum", "product"]>, AllTypesMatch<["input", "cotangent"]>]> {
   let summary = "of each channel: sum of dy, and of dy * (x - mean) / sqrt(variance + epsilon)";
   let description = [{
-    The derivatives of beta and gamma, and with `training` what the derivative of the input is made of. (C1) mean and variance are as in `batch_norm`; (C2) the results are
-    vectors of C elements.
+    The derivatives of beta and gamma, and with `training` what the derivative of the input is made of. With `relu`, dy counts only where x * scale + shift, rounded to the input's type, is above 0: the cotangent is then
+    that of a rectifier behind the normalization. (C1) mean and variance are as in `batch_norm`; (C2) the results are
+    vectors of C elements; (C3) scale and shift are both there or neither, with as many elements as the mean.
   }];
-  let arguments = (ins Train_FloatTensor:$input, Train_FloatTensor:$mean, Train_FloatTensor:$variance, Train_FloatTensor:$cotangent, F64Attr:$epsilon);
+  let arguments = (ins Train_FloatTensor:$input, Train_FloatTensor:$mean, Train_FloatTensor:$variance, Train_FloatTensor:$cotangent, Optional<Train_FloatTensor>:$scale, Optional<Train_FloatTensor>:$shift, F64Attr:$epsilon);
   let results = (outs Train_FloatTensor:$sum, Train_FloatTensor:$product);
-  let assemblyFormat = "$input `mean` $mean `variance` $variance `cotangent` $cotangent attr-dict `:` type($input) `,` type($mean) `->` type($sum)";
+  let assemblyFormat = "$input `mean` $mean `variance` $variance `cotangent` $cotangent (`relu` $scale^ `,` $shift `:` type($scale) `,` type($shift))? attr-dict `:` type($input) `,` type($mean) `->` type($sum)";
   let hasVerifier = 1;
 }
 
