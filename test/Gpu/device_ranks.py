@@ -4,12 +4,14 @@ import dataclasses
 import json
 
 import harness
-from device import Device, gpus, on_device, specialization
+from device import Device, gpus, on_cpu, on_device, specialization
 from harness import MODELS, add, assert_same_training, compile_plan, scratch, succeed, train, train_anew
 from ranks import TOLERANCE
+from reference import BF16_LOSS, FP32_LOSS
 
 STEPS = 10
 NCCL = 1e-6  # between stages, relative: NCCL's order of sums is its own
+TO_CPU = {"fp32": FP32_LOSS, "bf16": BF16_LOSS}
 GLOBAL_BATCH = {"gpt2-tiny": 8, "llama-tiny": 8, "mlp-tiny": 16}
 
 
@@ -21,6 +23,11 @@ def same_curve(one, many, tolerance):
     a, b = train(one), train(many)
     worst = max(abs(x - y) / abs(x) for x, y in zip(a.losses, b.losses))
     assert worst <= tolerance, f"losses differ by {worst:.3g} relative, more than {tolerance:g}, between {one} and {many}"
+
+
+def again(config):
+    """The same bits from run to run."""
+    assert_same_training(train(config), train_anew(config))
 
 
 def rank_order(local, nccl):
@@ -72,10 +79,18 @@ def register():
     for ranks in (2, 4, 8):
         if len(gpus()) < ranks:
             break
-        one = on_device(harness.Config("gpt2-tiny", micro=8, steps=STEPS))
-        base = on_device(harness.Config("gpt2-tiny", ranks=ranks, micro=8 // ranks, steps=STEPS, comm="nccl"))
-        add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/as one rank", same_curve, one, base, TOLERANCE)
-        for stage in (1, 2, 3):
-            add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/stage{stage}", same_curve, base, dataclasses.replace(base, stage=stage), NCCL)
-            add(f"nccl/gpt2-tiny/fp32/ranks{ranks}/stage{stage}, rank order", rank_order, dataclasses.replace(base, stage=stage, comm="local"), dataclasses.replace(base, stage=stage))
+        for model in ("gpt2-tiny", "llama-tiny"):
+            for precision in ("fp32", "bf16"):
+                name = f"nccl/{model}/{precision}/ranks{ranks}"
+                plain = harness.Config(model, precision=precision, micro=8, steps=STEPS)
+                base = on_device(dataclasses.replace(plain, ranks=ranks, micro=8 // ranks, comm="nccl"))
+                add(f"{name}/as one rank on the CPU", same_curve, on_cpu(plain), base, TO_CPU[precision])
+                if precision == "fp32":
+                    add(f"{name}/as one rank", same_curve, on_device(plain), base, TOLERANCE)
+                for stage in (0, 1, 2, 3):
+                    at = dataclasses.replace(base, stage=stage)
+                    add(f"{name}/stage{stage}/again", again, at)
+                    if stage > 0:
+                        add(f"{name}/stage{stage}", same_curve, base, at, NCCL)
+                        add(f"{name}/stage{stage}, rank order", rank_order, dataclasses.replace(at, comm="local"), at)
         add(f"nccl/trace/ranks{ranks}/stage3", collectives_in_trace, 3, ranks)
