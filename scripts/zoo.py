@@ -8,12 +8,15 @@
 
 Needs torch, torchvision, transformers, timm, onnx, onnxscript, safetensors, and zopt and zrun of build/release (or ZOPT_BIN); in an environment without torch it makes one of its own under build/zoo.
 Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors, vectors are perturbed first.
-A cell is `first / last`: the difference of the losses of step 1 and the largest of 5 steps, or why there is none.
+A cell is `first / last`: the difference of the losses of step 1 and the largest of 5 steps, or why there is none. Where fp32 differs, both sides are run in float64
+too: `f64 first / last (c), fp32 a (b)`. The row is right if step 1 agrees, every gradient with it as step 2 tells, and step 5 unless PyTorch in float64 moves as much (c) when the samples of a batch are put into another
+order, which changes nothing but rounding; and if zopt's fp32 is as near to its float64 (a, largest of 5 steps) as PyTorch's in either order is to PyTorch's (b), within a factor of 3 in the geometric mean of the steps.
 """
 import argparse
 import contextlib
 import io
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -29,6 +32,7 @@ BIN = Path(os.environ.get("ZOPT_BIN", ROOT / "build" / "release" / "bin"))
 PACKAGES = ["torch>=2.9", "torchvision", "transformers>=5", "timm", "onnx>=1.18", "onnxscript>=0.5", "onnxruntime", "safetensors"]
 STEPS, BATCH = 5, 4
 FIRST, LAST = 2e-6, 1e-5  # what counts as the same, relative to the loss where that is above 1
+FIRST_64, LAST_64, FACTOR = 1e-9, 1e-6, 3  # the same in float64, and how many times what rounding does to PyTorch it may do to zopt
 EXPORTERS = ("zopt", "dynamo", "script")
 
 
@@ -61,11 +65,25 @@ def call(row, batch):
     return first_output(row.module(**batch, **fixed), row)
 
 
-def train_here(row):
-    """PyTorch's losses, and how many numbers it trained."""
+def reorder(row):
+    """The samples of each batch from the last to the first."""
+    order = [step * BATCH + i for step in range(STEPS) for i in reversed(range(BATCH))]
+    row.inputs, row.labels = {n: t[order] for n, t in row.inputs.items()}, row.labels[order]
+    return row
+
+
+def train_here(row, dtype=None):
+    """PyTorch's losses, and how many numbers it trained. dtype: what it computes in, where that is not the module's own."""
     import torch
     from torch.nn import functional
     losses = []
+    if dtype:
+        row.module.to(dtype)
+        for module in row.module.modules():
+            if isinstance(getattr(module, "eps", None), float):
+                module.eps = torch.tensor(module.eps).item()  # as an attribute in ONNX, which is fp32
+        row.inputs = {n: t.to(dtype) if t.is_floating_point() else t for n, t in row.inputs.items()}
+        row.labels = row.labels.to(dtype) if row.labels.is_floating_point() else row.labels
     optimizer = torch.optim.AdamW(row.module.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     row.module.train()
     for step in range(STEPS):
@@ -95,18 +113,26 @@ def write_model(row, exporter, file):
     example = {n: t[:BATCH] for n, t in row.inputs.items()}
     if exporter == "zopt":
         return zopt_export.export(row.module, example, file, outputs=row.outputs).notes
-    row.module.eval()
+    norms = has_batch_norms(row.module)
+    row.module.train(norms)  # in evaluation mode, or optimized, the exporters fold batch norms into convolutions
+    state = {n: t.clone() for n, t in row.module.state_dict().items()}
     with torch.no_grad():
         names, pick = parts.choose_outputs(parts_result(row, example), row.outputs)
     with parts.forward_of(row.module, example, pick), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         if exporter == "dynamo":
-            torch.onnx.export(row.module, (), str(file), kwargs=example, dynamo=True, external_data=False, verbose=False, input_names=list(example), output_names=names,
+            torch.onnx.export(row.module, (), str(file), kwargs=example, dynamo=True, external_data=False, verbose=False, optimize=not norms, input_names=list(example), output_names=names,
                               dynamic_shapes={n: {0: torch.export.Dim("batch")} for n in example})
         else:
             torch.onnx.export(row.module, tuple(example.values()), str(file), dynamo=False, input_names=list(example), output_names=names, opset_version=17,
-                              dynamic_axes={n: {0: "batch"} for n in [*example, *names]})
+                              dynamic_axes={n: {0: "batch"} for n in [*example, *names]}, **({"training": torch.onnx.TrainingMode.TRAINING} if norms else {}))
+    row.module.load_state_dict(state)  # running averages moved
     return []
+
+
+def has_batch_norms(module):
+    import torch
+    return any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in module.modules())
 
 
 def parts_result(row, example):
@@ -141,11 +167,9 @@ def run_tool(name, folder, *arguments, said=None):
     return f"{name}: " + "; ".join((["no operator " + ", ".join(operators)] if operators else []) + others[:3])
 
 
-def run_exporter(name, make, exporter, folder, reuse):
-    """{"status": ok | export | zopt | zrun | differs, ...}. reuse: a model that an earlier run exported, with PyTorch's losses, is taken as it is."""
+def build(make, exporter):
+    """The same row whenever it is built."""
     import torch
-    from safetensors.torch import save_file
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     row = make()
     if exporter != "zopt":
@@ -153,6 +177,34 @@ def run_exporter(name, make, exporter, folder, reuse):
             for p in row.module.parameters():
                 if p.ndim <= 1:
                     p.add_(torch.randn_like(p) * 0.02)
+    return row
+
+
+def train_in_zopt(row, folder, flags, result, extra=()):
+    """zopt's losses, or (status, why) of what refused. Says in `result` how many numbers train."""
+    why = run_tool("zopt", folder, "model.onnx", "-o", "plan.mlir", f"--micro-batch={BATCH}", f"--loss={row.loss}", f"--class-axis={row.class_axis}", "--lr=1e-3", *flags, *row.flags, *extra, said=(said := []))
+    trains = re.search(r"parameters train \(([\d,]+) elements\)", said[0]) if said else None
+    result["trains"] = int(trains.group(1).replace(",", "")) if trains else None
+    if said and "--tie-weights trains them as one parameter" in said[0]:
+        flags.append("--tie-weights")  # as it says
+        return train_in_zopt(row, folder, flags, result, extra)
+    result["slice"] = bool(said) and "perhaps only a part of it" in said[0]
+    if why:
+        return "zopt", why
+    why = run_tool("zrun", folder, "plan.mlir", "--data", "data.safetensors", "--steps", STEPS, "--metrics", "run.jsonl", "--target", "cpu", "--threads", 1)
+    if why:
+        return "zrun", why
+    losses = [float(e["loss"]) for e in map(json.loads, (folder / "run.jsonl").read_text().splitlines()) if e["event"] == "step"]
+    (folder / "run.jsonl").unlink()
+    return losses
+
+
+def run_exporter(name, make, exporter, folder, reuse):
+    """{"status": ok | export | zopt | zrun | differs, ...}. reuse: a model that an earlier run exported, with PyTorch's losses, is taken as it is."""
+    import torch
+    from safetensors.torch import save_file
+    folder.mkdir(parents=True, exist_ok=True)
+    row = build(make, exporter)
     kept = folder / "exported.json"
     result = json.loads(kept.read_text()) if reuse and kept.exists() else {}
     if "trained" not in result:
@@ -167,28 +219,42 @@ def run_exporter(name, make, exporter, folder, reuse):
         result["reference"], result["trained"] = train_here(row)
         kept.write_text(json.dumps(result))
     reference = result["reference"]
-    norms = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in row.module.modules())
-    tied = len(list(row.module.parameters())) < len(list(row.module.named_parameters(remove_duplicate=False)))
-    flags = (["--training-mode=train"] if norms else []) + (["--tie-weights"] if tied else []) if exporter != "zopt" else []
-    why = run_tool("zopt", folder, "model.onnx", "-o", "plan.mlir", f"--micro-batch={BATCH}", f"--loss={row.loss}", f"--class-axis={row.class_axis}", "--lr=1e-3", *flags, *row.flags, said=(said := []))
-    trains = re.search(r"parameters train \(([\d,]+) elements\)", said[0]) if said else None
-    result["trains"] = int(trains.group(1).replace(",", "")) if trains else None
-    if why:
-        return {**result, "status": "zopt", "why": why}
-    why = run_tool("zrun", folder, "plan.mlir", "--data", "data.safetensors", "--steps", STEPS, "--metrics", "run.jsonl", "--target", "cpu", "--threads", 1)
-    if why:
-        return {**result, "status": "zrun", "why": why}
-    losses = [e["loss"] for e in map(json.loads, (folder / "run.jsonl").read_text().splitlines()) if e["event"] == "step"]
-    (folder / "run.jsonl").unlink()
-    scale = max(1.0, abs(reference[0]))
-    differences = [abs(float(a) - b) / scale for a, b in zip(losses, reference)]
-    result.update(first=differences[0], last=max(differences), losses=losses)
+    flags = ["--training-mode=train"] if has_batch_norms(row.module) and exporter != "zopt" else []
+    losses = train_in_zopt(row, folder, flags, result)
+    if isinstance(losses, tuple):
+        return {**result, "status": losses[0], "why": losses[1]}
+    result.update(losses=losses, first=distance(losses[:1], reference), last=distance(losses, reference))
+    if not is_same(result):
+        try:
+            exact, again = (train_here(change(build(make, exporter)), torch.float64)[0] for change in (lambda row: row, reorder))
+            other = train_here(reorder(build(make, exporter)))[0]
+        except Exception as error:  # a module that casts to fp32 on its way
+            return {**result, "status": "differs", "why": f"PyTorch in float64: {one_line(error)}"}
+        ours = train_in_zopt(row, folder, flags, result, ["--fp64"])
+        if isinstance(ours, tuple):
+            return {**result, "status": "differs", "why": f"in float64: {ours[1]}"}
+        result.update(first64=distance(ours[:1], exact), second64=distance(ours[:2], exact), last64=distance(ours, exact), again64=distance(again, exact), ours32=distance(losses, ours),
+                      theirs32=max(distance(reference, exact), distance(other, exact)))
+        ratios = [(abs(a - b) + 1e-8) / (max(abs(c - e), abs(d - e)) + 1e-8) for a, b, c, d, e in zip(losses, ours, reference, other, exact)]
+        result["factor"] = math.prod(ratios) ** (1 / STEPS)
     return {**result, "status": "ok" if is_same(result) else "differs"}
 
 
+def distance(losses, reference):
+    """The largest difference, relative to the first loss where that is above 1."""
+    return max(abs(a - b) for a, b in zip(losses, reference)) / max(1.0, abs(reference[0]))
+
+
 def is_same(result):
-    """Whether it trained as PyTorch did; a NaN is not the same."""
-    return len(result["losses"]) == STEPS and result["first"] <= FIRST and result["last"] <= LAST and result.get("trains") == result.get("trained")
+    """Whether it trained as PyTorch did, in fp32 or else in float64; a NaN is not the same."""
+    if len(result["losses"]) != STEPS or not (result.get("trains") == result.get("trained") or result.get("slice") and result["trains"] < result["trained"]):
+        return False
+    return result["first"] <= FIRST and result["last"] <= LAST or same_in_64(result)
+
+
+def same_in_64(result):
+    return ("first64" in result and result["first64"] <= FIRST_64 and result["second64"] <= LAST_64 and result["last64"] <= max(LAST_64, FACTOR * result["again64"])
+            and result["factor"] <= FACTOR)
 
 
 def run_row(name, exporters, work, reuse):
@@ -219,7 +285,10 @@ def cell(result):
     if result["status"] in ("ok", "differs"):
         result["status"] = "ok" if is_same(result) else "differs"
         others = f", trains {result['trains']:,} of {result['trained']:,}" if result.get("trains") and result["trains"] != result.get("trained", result["trains"]) else ""
-        return f"{'' if result['status'] == 'ok' else '**differs** '}{result['first']:.0e} / {result['last']:.0e}{others}"
+        mark = "" if result["status"] == "ok" else "**differs** "
+        if "first64" in result:
+            return f"{mark}f64 {result['first64']:.0e} / {result['last64']:.0e} ({result['again64']:.0e}), fp32 {result['ours32']:.0e} ({result['theirs32']:.0e}){others}"
+        return f"{mark}{result['first']:.0e} / {result['last']:.0e}{others}"
     return {"export": "not exported", "zopt": "refused", "zrun": "refused", "failed": "not run"}[result["status"]]
 
 

@@ -275,12 +275,20 @@ def timm(name, kind, size=32, **arguments):
 
 
 timm("timm-vit", "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=4)
-timm("mlp-mixer", "mixer_s32_224", img_size=32, patch_size=8, embed_dim=32, num_blocks=2)
 timm("timm-resnet", "resnet10t")
 timm("eva02", "eva02_tiny_patch14_224", img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=4)
-timm("gmlp", "gmlp_s16_224", img_size=32, patch_size=8, embed_dim=32, num_blocks=2)
+
+
+def mixer(**arguments):
+    from timm.models import mlp_mixer as library
+    arguments = {k: getattr(library, v) if isinstance(v, str) else v for k, v in arguments.items()}
+    return Row(library.MlpMixer(num_classes=5, img_size=32, patch_size=8, embed_dim=32, num_blocks=2, **arguments), {"x": image(32)}, classes(5))
+
+
+model("vision", "mlp-mixer")(mixer)
+model("vision", "gmlp")(lambda: mixer(block_layer="SpatialGatingBlock", mlp_layer="GatedMlp", mlp_ratio=(6, 6)))
 timm("levit", "levit_128s", size=64, img_size=64)
-timm("poolformer", "poolformer_s12", embed_dims=(16, 32, 48, 64), layers=(1, 1, 1, 1))
+timm("poolformer", "poolformer_s12", dims=(16, 32, 48, 64), depths=(1, 1, 1, 1))
 
 
 # ---- of PyTorch's own parts --------------------------------------------------------------------------------------------------------

@@ -276,15 +276,15 @@ std::optional<ModelFile::Payload> ModelFile::findPayload(const onnx::TensorProto
   return payload;
 }
 
-std::string ModelFile::foldedFrom(const onnx::ValueInfoProto &info) {
-  constexpr int metadata = 4;
+std::string ModelFile::metadata(const onnx::ValueInfoProto &info, StringRef ending) {
+  constexpr int properties = 4;
   const google::protobuf::UnknownFieldSet &unknown = info.GetReflection()->GetUnknownFields(info);
   for (int i = 0; i < unknown.field_count(); ++i) {
     const google::protobuf::UnknownField &field = unknown.field(i);
-    if (field.number() != metadata || field.type() != google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
+    if (field.number() != properties || field.type() != google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
       continue;
     onnx::StringStringEntryProto entry;
-    if (entry.ParseFromString(field.length_delimited()) && StringRef(entry.key()).ends_with("folded_from"))
+    if (entry.ParseFromString(field.length_delimited()) && StringRef(entry.key()).ends_with(ending))
       return entry.value();
   }
   return "";

@@ -33,8 +33,8 @@ public:
   };
   static std::optional<Payload> findPayload(const onnx::TensorProto &tensor);
 
-  /// The names that the exporter folded into a value, as it wrote them ("['lm_head.weight']"). Fields that libonnx's schema is too old for.
-  static std::string foldedFrom(const onnx::ValueInfoProto &info);
+  /// What the exporter wrote beside a value under a key of this ending; empty where it did not. Fields that libonnx's schema is too old for.
+  static std::string metadata(const onnx::ValueInfoProto &info, llvm::StringRef ending);
 
 private:
   std::unique_ptr<llvm::MemoryBuffer> buffer;

@@ -218,7 +218,9 @@ LogicalResult lowerAffineGrid(NodeImporter &node) {
   column.push_back(1);
   SmallVector<Value> columns;
   for (int64_t axis = spatial - 1; axis >= 0; --axis) {
-    const double n = sizes[axis], step = corners ? (n > 1 ? 2 / (n - 1) : 0) : 2 / n, start = corners ? -1 : 1 / n - 1;
+    const double n = sizes[axis];
+    // The one place of an axis of 1 lies in the middle, as in PyTorch.
+    const double step = !corners ? 2 / n : n > 1 ? 2 / (n - 1) : 0, start = !corners ? 1 / n - 1 : n > 1 ? -1 : 0;
     Value x = emit.add(emit.mul(emit.cast(emit.iota(spatial + 1, axis, sizes[axis]), element), step), start);
     columns.push_back(emit.broadcast(x, column));
   }

@@ -10,7 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Weights.h"
+#include "ExporterTables.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -84,7 +84,10 @@ bool isView(StringRef op) {
       .Default(false);
 }
 
-enum class Slot { None, Contraction, Table, NormScale, NormBias, Bias, Scale, Elementwise, Statistics, Frequencies, Mask, Join };
+/// Ops through which models reparametrize: what trains is what goes in (the log of Mamba's A, DeBERTa's distances under a norm, a vision transformer's positions for another size).
+bool isReparametrization(StringRef op) {
+  return llvm::StringSwitch<bool>(op).Cases({"Exp", "Neg", "Softplus", "Sigmoid", "Tanh", "LayerNormalization", "RMSNormalization", "Resize"}, true).Default(false);
+}
 
 const char *describeSlot(Slot slot) {
   switch (slot) {
@@ -120,10 +123,14 @@ bool isWeight(Slot slot) { return slot == Slot::Contraction || slot == Slot::Tab
 
 class Classifier {
 public:
-  explicit Classifier(const Uses &uses) : uses(uses) {}
+  Classifier(const Uses &uses, const FlatGraph &flat) : uses(uses) {
+    for (const onnx::NodeProto *node : flat.nodes())
+      if ((node->op_type() == "MatMul" || node->op_type() == "Gemm") && node->output_size() && !uses.dependsOnData(node->output(0)))
+        products.insert(node->output(0));
+  }
 
-  /// All the slots that a value reaches, through views.
-  void collect(StringRef name, SmallVectorImpl<std::pair<Slot, const onnx::NodeProto *>> &slots, unsigned depth = 0) {
+  /// All the slots that a value reaches, through views and what models make of parameters alone. `product`: it is a product of parameters.
+  void collect(StringRef name, SmallVectorImpl<std::pair<Slot, const onnx::NodeProto *>> &slots, unsigned depth = 0, bool product = false) {
     if (depth > 16)
       return;
     for (const Use &use : uses.of(name)) {
@@ -134,8 +141,16 @@ public:
           continue;
         }
         for (const std::string &output : use.node->output())
-          collect(output, slots, depth + 1);
+          collect(output, slots, depth + 1, product);
         continue;
+      }
+      if (use.node->output_size() && !uses.dependsOnData(use.node->output(0))) {
+        const bool multiplies = op == "MatMul" || op == "Gemm";
+        const bool beside = op == "Add" && llvm::any_of(use.node->input(), [&](const std::string &input) { return input != name && products.contains(input); });
+        if (multiplies || ((product || beside) && op == "Add") || (isReparametrization(op) && use.operand == 0)) {
+          collect(use.node->output(0), slots, depth + 1, product || multiplies);
+          continue;
+        }
       }
       slots.push_back({classify(use), use.node});
     }
@@ -154,7 +169,7 @@ private:
         return Slot::Frequencies;
       return op != "MatMul" && op != "Einsum" && i == 2 ? Slot::Bias : Slot::Contraction;
     }
-    if (op == "Gemm")
+    if (op == "Gemm") // of data: products of parameters were followed
       return i == 2 ? Slot::Bias : Slot::Contraction;
     if (op == "RNN" || op == "LSTM" || op == "GRU")
       return i == 1 || i == 2 || i == 7 ? Slot::Contraction : i == 3 ? Slot::Bias : Slot::None;
@@ -193,6 +208,7 @@ private:
   }
 
   const Uses &uses;
+  llvm::StringSet<> products; ///< of parameters alone
 };
 
 /// `--train-only`, `--freeze`: what a list of regular expressions and @FILEs names.
@@ -265,26 +281,16 @@ private:
   std::vector<Entry> list;
 };
 
-/// PyTorch's exporter writes GroupNorm below opset 21 as an InstanceNormalization of groups, with ones and zeros under names of its own, and multiplies by the weights behind it.
-static bool isFillOfGroupNorm(const Initializer &initializer, double value, WeightFiles &files) {
+/// A norm without parameters is written with ones and zeros. PyTorch's exporter gives them numbers for names, and tells the source of everything else; TorchScript makes them Constant nodes
+/// behind a path. A GroupNorm below opset 21 is an InstanceNormalization of groups with such a fill, multiplied by the weights behind it.
+static bool isFill(const Initializer &initializer, double value, bool isInstanceNorm, bool tellsSources, WeightFiles &files) {
   StringRef number = initializer.name;
-  if (!initializer.sourceName.empty() || !number.consume_front("val_") || number.empty() || !llvm::all_of(number, llvm::isDigit))
+  const bool numbered = initializer.source == Source::Unknown && initializer.sourceName.empty() && number.consume_front("val_") && !number.empty() && llvm::all_of(number, llvm::isDigit);
+  const bool isNode = initializer.name.front() == '/' && StringRef(initializer.name).contains("/Constant");
+  if (!(numbered && (tellsSources || isInstanceNorm)) && !isNode)
     return false;
   std::optional<Constant> values = files.read(initializer, int64_t(1) << 22);
   return values && llvm::all_of(values->values(), [&](Scalar s) { return s.real == value; });
-}
-
-/// "['model.norm.weight', 'val_3']" -> its names.
-SmallVector<std::string> parseNames(StringRef text) {
-  SmallVector<std::string> names;
-  while (true) {
-    auto [before, rest] = text.split('\'');
-    auto [name, after] = rest.split('\'');
-    if (name.empty())
-      return names;
-    names.push_back(name.str());
-    text = after;
-  }
 }
 
 } // namespace
@@ -302,27 +308,6 @@ static llvm::StringMap<bool> readDeclared(const onnx::ModelProto &model) {
       declared[name] = frozen;
   }
   return declared;
-}
-
-static void readSourceNames(const onnx::ModelProto &model, MutableArrayRef<Initializer> initializers, Problems &problems) {
-  llvm::StringMap<Initializer *> byName;
-  for (Initializer &initializer : initializers)
-    if (initializer.isFloat)
-      byName[initializer.name] = &initializer;
-  for (const onnx::ValueInfoProto &info : model.graph().value_info()) {
-    auto it = byName.find(info.name());
-    if (it == byName.end())
-      continue;
-    Initializer &initializer = *it->second;
-    // Values that the exporter made on the way have plain names; a parameter's is a path of modules.
-    SmallVector<std::string> sources;
-    for (std::string &name : parseNames(ModelFile::foldedFrom(info)))
-      if (StringRef(name).contains('.'))
-        sources.push_back(std::move(name));
-    if (sources.size() != 1)
-      continue;
-    initializer.sourceName = sources.front();
-  }
 }
 
 /// A parameter that is neither the source's shape nor its transposition was computed from it.
@@ -406,14 +391,19 @@ static void findTies(MutableArrayRef<Initializer> initializers, WeightFiles &fil
 
 void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, MutableArrayRef<Initializer> initializers, WeightFiles &files, const ImportOptions &options, Problems &problems) {
   const Uses uses(model, flat, initializers);
-  Classifier classifier(uses);
+  Classifier classifier(uses, flat);
   NameFilter only(options.trainOnly, "--train-only", problems), freeze(options.freeze, "--freeze", problems);
-  readSourceNames(model, initializers, problems);
+  readProvenance(model, initializers);
+  const bool tellsSources = llvm::any_of(initializers, [](const Initializer &initializer) { return initializer.source == Source::Parameter; });
   llvm::StringMap<bool> declared = readDeclared(model);
 
-  for (Initializer &initializer : initializers) {
-    SmallVector<std::pair<Slot, const onnx::NodeProto *>> slots;
+  std::vector<SmallVector<std::pair<Slot, const onnx::NodeProto *>>> allSlots(initializers.size());
+  for (auto [initializer, slots] : llvm::zip_equal(initializers, allSlots))
     classifier.collect(initializer.name, slots);
+  if (declared.empty())
+    findTables(initializers, llvm::map_to_vector(allSlots, [](const auto &slots) { return SmallVector<Slot>(llvm::make_first_range(slots)); }), files);
+
+  for (auto [initializer, slots] : llvm::zip_equal(initializers, allSlots)) {
     if (!initializer.isFloat) {
       initializer.reason = "not a float";
       continue;
@@ -428,20 +418,32 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
     if (count <= 1 && slot != Slot::NormScale && slot != Slot::NormBias && !ofContraction) {
       byRule = false;
       initializer.reason = "a scalar";
-    } else if (byRule && weight->second->op_type() == "InstanceNormalization" && isFillOfGroupNorm(initializer, slot == Slot::NormScale ? 1 : 0, files)) {
+    } else if ((slot == Slot::NormScale || slot == Slot::NormBias) &&
+               isFill(initializer, slot == Slot::NormScale ? 1 : 0, weight->second->op_type() == "InstanceNormalization", tellsSources, files)) {
       byRule = false;
-      initializer.reason = "ones or zeros of a group norm that the exporter wrote as an instance norm";
+      initializer.reason = "ones or zeros that the exporter wrote a norm with that has no parameters";
     } else if (slot == Slot::Bias || slot == Slot::Join) {
       // A mask that is added to scores, or a state of zeros that is joined to activations, is told by its values.
       std::optional<Constant> values = initializer.shape.size() >= 2 ? files.read(initializer, int64_t(1) << 22) : std::nullopt;
       auto allOf = [&](auto predicate) { return values && !values->asTriangle() && llvm::all_of(values->values(), [&](Scalar s) { return predicate(s.real); }); };
-      if (slot == Slot::Bias && allOf([](double x) { return x == 0 || x <= -1e4; }) && !allOf([](double x) { return x == 0; })) {
+      // No weight is as low as what hides a score, whatever is added beside it (ALiBi).
+      const bool hides = values && !values->asTriangle() && llvm::any_of(values->values(), [](Scalar s) { return s.real <= -1e30; });
+      if (slot == Slot::Bias && (hides || (allOf([](double x) { return x == 0 || x <= -1e4; }) && !allOf([](double x) { return x == 0; })))) {
         byRule = false;
         initializer.reason = "a mask";
       } else if (slot == Slot::Join) {
         byRule = !allOf([](double x) { return x == 0; });
         initializer.reason = byRule ? describeSlot(slot) : "a state of zeros";
       }
+    }
+    // Buffers have parameters of the same values merged into them.
+    const bool merged = slots.size() > 1 && llvm::any_of(slots, [](auto slot) { return slot.first == Slot::NormScale || slot.first == Slot::NormBias; });
+    if (initializer.computed || initializer.source == Source::Computed || (initializer.source == Source::Buffer && !merged)) {
+      byRule = false;
+      initializer.reason = initializer.computed ? initializer.computed : initializer.source == Source::Buffer ? "a buffer, as the exporter says" : "computed by the exporter, from no parameter";
+    } else if (initializer.source == Source::Parameter && !byRule && !slots.empty()) {
+      byRule = true;
+      initializer.reason = "a parameter, as the exporter says";
     }
     bool declaredFrozen = false;
     if (!declared.empty()) {

@@ -15,6 +15,9 @@
 
 namespace zopt::importer {
 
+/// What PyTorch's exporter says of a value: a parameter or a buffer of the module (it names both), or computed from no data and neither of them.
+enum class Source { Unknown, Parameter, Buffer, Computed };
+
 /// A tensor of graph.initializer, or a large one of a Constant node.
 struct Initializer {
   std::string name;
@@ -32,6 +35,8 @@ struct Initializer {
   bool trained = false;
   bool used = false;  ///< by an op of the graph
   std::string reason; ///< why (not) trained, for --list-parameters
+  Source source = Source::Unknown;
+  const char *computed = nullptr; ///< what its values show it to be, if no parameter
   std::string sourceName;
   llvm::SmallVector<int64_t, 2> sourcePermutation;
   Initializer *tiedTo = nullptr; ///< the parameter that this is a copy of

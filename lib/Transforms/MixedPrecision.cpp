@@ -188,7 +188,10 @@ private:
 // f64
 //===----------------------------------------------------------------------===//
 
-/// Everything is f64: states, constants and every float value; inputs stay as the data has them and are cast.
+/// Bytes of a train.constant that is no splat.
+constexpr int64_t kLargestLiteral = 1024;
+
+/// Everything is f64: states, constants and every float value; inputs stay as the data has them and are cast, and so do literals that would be too long.
 void widen(ModuleOp module) {
   Type type = Float64Type::get(module.getContext());
   for (StateOp state : module.getOps<StateOp>())
@@ -206,13 +209,20 @@ void widen(ModuleOp module) {
     for (Operation &op : block.without_terminator()) {
       op.removeAttr(kLossMark);
       if (auto constant = dyn_cast<ConstantOp>(op))
-        if (auto value = dyn_cast<DenseFPElementsAttr>(constant.getValue()))
+        if (auto value = dyn_cast<DenseFPElementsAttr>(constant.getValue())) {
+          if (!value.isSplat() && value.getNumElements() * 8 > kLargestLiteral) { // stays as short as it is
+            builder.setInsertionPointAfter(constant);
+            Value wide = train::cast(builder, constant.getLoc(), constant.getResult(), type);
+            constant.getResult().replaceAllUsesExcept(wide, wide.getDefiningOp());
+            continue;
+          }
           constant.setValueAttr(value.mapValues(type, [](const APFloat &element) {
             APFloat wide = element;
             bool lost;
             wide.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
             return wide.bitcastToAPInt();
           }));
+        }
       for (Value result : op.getResults())
         if (isFloat(result))
           result.setType(withElement(result.getType(), type));

@@ -21,6 +21,13 @@ def attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, sc
     return functional.dropout(scores.softmax(-1), dropout_p, True) @ value
 
 
+def subtract_from(self, other, original=torch.Tensor.__rsub__):
+    """other - self. torch.onnx has no conversion of a float minus an integer tensor (`1.0 - attention_mask`), but one of its negation plus the float, which is the same number."""
+    if isinstance(other, float) and not self.is_floating_point() and not self.is_complex():
+        return -self.to(torch.get_default_dtype()) + other
+    return original(self, other)
+
+
 @contextlib.contextmanager
 def for_export(spell=False):
     """Within it: attention with dropout (`spell`: all) is spelled out, dropout1d to 3d drop by a mask of channels, and encoder layers take no path for inference. Yields a list of what was spelled out."""
@@ -48,6 +55,7 @@ def for_export(spell=False):
             stack.enter_context(mock.patch.object(functional, "scaled_dot_product_attention", attention))
             # nn.Transformer looks into a mask for whether it is causal, which a trace cannot; the mask itself says the same.
             stack.enter_context(mock.patch.object(torch.nn.modules.transformer, "_detect_is_causal_mask", lambda mask, is_causal=None, size=None: is_causal is True))
+            stack.enter_context(mock.patch.object(torch.Tensor, "__rsub__", subtract_from))
             for axes in (1, 2, 3):
                 stack.enter_context(mock.patch.object(functional, f"dropout{axes}d", channels(axes)))
             yield spelled

@@ -1,19 +1,27 @@
 """Cases of ONNX operators whose gradients PyTorch gave once (operator_gradients.safetensors, written by scripts/record-operator-gradients.py).
 
-Each is an operator with attributes, operands (float ones are differentiated; others are constants) and what it is in PyTorch: an expression over a, b, c, ... The gradient is that of sum(out * weights)
-for fixed weights. Shapes have one, several and no axes of size 1; operands at kinks (0 for relu, equal ones for max) are among them.
+Each is an operator with attributes, operands (float ones are differentiated; others are constants; None is left out) and what it is in PyTorch: an expression over a, b, c, ... The gradient is that of
+sum(out * weights) for fixed weights. Shapes have one, several and no axes of size 1; operands at kinks (0 for relu, equal ones for max) are among them. arranging_cases.py has more of them.
 """
+import itertools
 import zlib
 
 import numpy as np
 
 SHAPES = ((3, 4), (2, 1, 3), (5,))
+SKETCH = 3  # products a gradient
 
 
 class Case:
-    def __init__(self, op, operands, torch, domain="", **attributes):
-        self.op, self.operands, self.torch, self.domain, self.attributes = op, operands, torch, domain, attributes
-        self.name = f"{domain}{domain and '.'}{op} {' '.join(f'{k}={v}' for k, v in attributes.items())}({', '.join('x'.join(map(str, o.shape)) or 'scalar' for o in operands)})"
+    """outputs: what the operator's are called; "y" is the one. constant: float operands that are not differentiated. nodes(name): the graph of a case of several nodes, whose values are called name("a") for
+    the first operand and so on and name("y") for the result; more: further operands of it."""
+
+    def __init__(self, op, operands, torch, domain="", outputs=("y",), constant=(), nodes=None, more=(), **attributes):
+        self.op, self.operands, self.torch, self.domain, self.attributes = op, [*operands, *more], torch, domain, attributes
+        self.outputs, self.constant, self.nodes = outputs, constant, nodes
+        self.name = f"{domain}{domain and '.'}{op} {' '.join(f'{k}={v}' for k, v in attributes.items())}({', '.join('none' if o is None else 'x'.join(map(str, o.shape)) or 'scalar' for o in self.operands)})"
+        if op in ("Compress", "Gather", "GatherElements", "GatherND", "OneHot", "Slice", "TensorScatter"):  # what distinguishes them is in a constant
+            self.name += f" {self.torch}"
 
 
 def rng(text):
@@ -143,6 +151,7 @@ def microsoft():
         yield case("QuickGelu", [x], "a * (1.5 * a).sigmoid()", alpha=1.5)
         yield case("SkipLayerNormalization", [x, skip, gamma, beta, bias], f"F.layer_norm(a + b + e, {last}, c, d, 2 ** -10)", epsilon=2.0 ** -10)
         yield case("SkipSimplifiedLayerNormalization", [x, skip, gamma], f"F.rms_norm(a + b, {last}, c, 2 ** -10)", epsilon=2.0 ** -10)
+        yield case("SimplifiedLayerNormalization", [x, gamma], f"F.rms_norm(a, {last}, b, 2 ** -10)", epsilon=2.0 ** -10)
         yield Case("SimplifiedLayerNormalization", [x, gamma], f"F.rms_norm(a, {last}, b, 2 ** -10)", epsilon=2.0 ** -10)
     for batch, queries, keys in ((2, 3, 3), (1, 1, 4), (2, 2, 1)):
         q, k, v = (draw("normal", (batch, n, 4), f"mha{i}") for i, n in enumerate((queries, keys, keys)))
@@ -156,8 +165,9 @@ def microsoft():
 
 def numbered():
     """[(number, case)], each name once."""
+    import arranging_cases
     seen, result = set(), []
-    for case in every():
+    for case in itertools.chain(every(), arranging_cases.every()):
         if case.name not in seen:
             seen.add(case.name)
             result.append((len(result), case))
@@ -167,7 +177,12 @@ def numbered():
 def differentiated(case):
     """The numbers of the operands that have a gradient: floats, but no class weights, bounds and masks, which are constants."""
     constant = {"MultiHeadAttention": (5,), "SoftmaxCrossEntropyLoss": (2,), "NegativeLogLikelihoodLoss": (2,), "Clip": (1, 2)}.get(case.op, ())
-    return [i for i, operand in enumerate(case.operands) if operand.dtype == np.float32 and i not in constant]
+    return [i for i, operand in enumerate(case.operands) if operand is not None and operand.dtype == np.float32 and i not in (*constant, *case.constant)]
+
+
+def sketch(key, gradient):
+    """Products of a gradient with random vectors, in f64, which is what is recorded: an element that differs changes them."""
+    return rng(f"sketch of {key}").standard_normal((SKETCH, gradient.size)) @ np.asarray(gradient, np.float64).reshape(-1)
 
 
 def weights(case, shape):

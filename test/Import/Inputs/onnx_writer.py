@@ -66,10 +66,11 @@ def node(op, inputs, outputs, name=None, domain='', **attributes):
     return out + b''.join(chunk(5, attribute(k, a)) for k, a in attributes.items()) + (chunk(7, domain) if domain else b'')
 
 
-def value(name, dtype, dims, folded_from=None):
+def value(name, dtype, dims, folded_from=None, kind=None):
     shape = b''.join(chunk(1, chunk(2, d) if isinstance(d, str) else integer(1, d)) for d in dims)
     out = chunk(1, name) + chunk(2, chunk(1, integer(1, dtype) + chunk(2, shape)))
-    return out + (chunk(4, entry('pkg.onnxscript.optimizer.folded_from', folded_from)) if folded_from else b'')
+    out += chunk(4, entry('pkg.onnxscript.optimizer.folded_from', folded_from)) if folded_from else b''
+    return out + (chunk(4, entry('pkg.torch.export.graph_signature.InputSpec.kind', kind)) if kind else b'')
 
 
 def graph(nodes, inputs, outputs, initializers=(), infos=()):

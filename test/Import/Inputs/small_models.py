@@ -1,4 +1,5 @@
 """Writes small models for FileCheck, one a file, into a folder: small_models.py FOLDER"""
+import math
 import os
 import sys
 
@@ -84,7 +85,7 @@ write('parameters',
 write('merged',
       [node('LayerNormalization', ['x', 'scale', 'shift'], ['a'], axis=-1), node('LayerNormalization', ['a', 'scale', 'other'], ['b'], axis=-1), node('Unsqueeze', ['b', 'zero'], ['c']), node('Add', ['c', 'embedding_1'], ['y'])],
       [value('y', FLOAT, [1, 'n', 4])], [weight('scale', [4]), weight('shift', [4]), weight('other', [4]), weight('embedding_1', [1, 2, 4]), ints('zero', [0])],
-      infos=[value('embedding_1', FLOAT, [1, 2, 4], folded_from="['arange', 'wpe.weight', 'val_3']")])
+      infos=[value('embedding_1', FLOAT, [1, 2, 4], folded_from="['arange', 'positions.ids', 'wpe.weight', 'val_3']")])
 
 # Equal content, transposed.
 rows = [[i * 4 + j + 1 for j in range(4)] for i in range(6)]
@@ -109,6 +110,28 @@ write('declared', [node('Mul', ['x', 'mean'], ['a']), node('Mul', ['a', 'gate'],
       [value('y', FLOAT, ['n', 4])],
       [weight('mean', [4]), weight('gate', [4], 1.0), weight('w', [4, 4]), weight('base', [4, 4]), tensor('temperature', FLOAT, [], [2.0])],
       metadata={'zopt.parameters': 'gate\nw\ntemperature', 'zopt.frozen': 'base'})
+
+# What an exporter folds into tables, beside weights of the same use: rotary cosines and sines, one table of both, sinusoidal positions, ALiBi's distances.
+angles = [[position / 10 ** exponent for exponent in range(4)] for position in range(3)]
+def table(name, dims, function):
+    return tensor(name, FLOAT, dims, [x for row in angles for x in function(row)])
+
+
+cosines, sines = (lambda row: [math.cos(a) for a in row]), (lambda row: [math.sin(a) for a in row])
+waves = [table('cos', [1, 3, 4], cosines), table('sin', [1, 3, 4], sines), table('both', [1, 3, 8], lambda row: sines(row) + cosines(row)),
+         table('turns', [1, 3, 8], lambda row: [f(a) for a in row for f in (math.sin, math.cos)]), tensor('alibi', FLOAT, [2, 1, 4], [0, .25, .5, .75, 0, -1, -2, -3]),
+         tensor('ramp', FLOAT, [2, 1, 4], [1, 1.25, 1.5, 1.75, -1, -2, -3, -4]), weight('gain', [1, 3, 4]), weight('gain2', [1, 3, 4], -0.5)]
+write('tables', [node('Mul', ['r', 'cos'], ['a']), node('Mul', ['a', 'sin'], ['b']), node('Mul', ['b', 'gain'], ['c']), node('Mul', ['c', 'gain2'], ['d']), node('Concat', ['d', 'd'], ['e'], axis=2),
+                 node('Mul', ['e', 'both'], ['f']), node('Add', ['f', 'turns'], ['g']), node('MatMul', ['g', 'w'], ['h']), node('Unsqueeze', ['h', 'one'], ['i']),
+                 node('Add', ['i', 'alibi'], ['j']), node('Add', ['j', 'ramp'], ['y'])],
+      [value('y', FLOAT, ['n', 2, 3, 4])], [*waves, weight('w', [8, 4]), ints('one', [1])], inputs=[value('r', FLOAT, ['n', 3, 4])])
+
+# What PyTorch's exporter says beside the values: a buffer, a scalar parameter, what it computed from positions; and the fills of a norm without parameters.
+write('sources', [node('Exp', ['logs'], ['rates']), node('Neg', ['rates'], ['falls']), node('MatMul', ['relative', 'keys'], ['p']), node('Add', ['p', 'offset'], ['o']),
+                  node('MatMul', ['x', 'o'], ['r']), node('Mul', ['r', 'falls'], ['q']), node('Add', ['q', 'correction'], ['a']), node('Mul', ['a', 'scale'], ['b']), node('Add', ['b', 'positions'], ['c']), node('LayerNormalization', ['c', 'val_7', 'shift'], ['y'], axis=-1)],
+      [value('y', FLOAT, ['n', 4])], [weight('logs', [4]), weight('relative', [4, 4]), weight('keys', [4, 4]), weight('offset', [4]), weight('correction', [1, 4]), tensor('scale', FLOAT, [], [2.0]), weight('positions', [1, 4]), tensor('val_7', FLOAT, [4], [1, 1, 1, 1]), weight('shift', [4])],
+      infos=[value('correction', FLOAT, [1, 4], kind='BUFFER'), value('scale', FLOAT, [], kind='PARAMETER'), value('positions', FLOAT, [1, 4], folded_from="['arange', 'pow_1', 'val_3']"),
+             value('shift', FLOAT, [4], kind='PARAMETER')])
 
 # A padding mask [B, S] looked up at (b, s) for every head, row and column, as transformers does; one whose second number goes backwards; one that stays.
 def tuples(rows, columns, dtype=INT64):
