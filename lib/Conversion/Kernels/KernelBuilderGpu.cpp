@@ -542,8 +542,8 @@ Value KernelBuilder::owns(Value place) {
   return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, arith::RemUIOp::create(builder, loc, vector, index(spread.threads)), threadInGroup);
 }
 
-/// Of the 48 KiB that a kernel may name, so that as many blocks run at once as registers allow.
-static constexpr int64_t kKeptBytes = 32 << 10;
+/// Of what a block may share on every GPU (99 KiB); on an H100 two such blocks run at once.
+static constexpr int64_t kKeptBytes = 96 << 10;
 
 KernelBuilder::KeptRow KernelBuilder::keepRow(int64_t n, Type elementType) {
   const int64_t part = kUnrolledSteps * spread.step();

@@ -25,23 +25,50 @@ using namespace zopt;
 /// PTX's numbers of device and workgroup memory.
 static constexpr unsigned kGlobalSpace = 1, kWorkgroupSpace = 3;
 
-/// What a block's threads share is a variable of the module.
+/// Bytes that variables of an entry may have in workgroup memory.
+static constexpr int64_t kMostDeclared = 48 << 10;
+
+static int64_t bytesOf(memref::AllocaOp alloca) {
+  MemRefType type = alloca.getType();
+  return llvm::alignTo(type.getNumElements() * llvm::divideCeil(type.getElementTypeBitWidth(), 8), 16);
+}
+
+int64_t zopt::getDynamicSharedBytes(plan::KernelOp kernel) {
+  int64_t bytes = 0;
+  if (kernel.getBlockThreads())
+    for (auto alloca : kernel.getBody().front().getOps<memref::AllocaOp>())
+      bytes += bytesOf(alloca);
+  return bytes > kMostDeclared ? bytes : 0;
+}
+
+/// What a block's threads share are variables of the module, or parts of the memory that a launch provides.
 static LogicalResult importWorkgroupMemory(OpBuilder &builder, const LLVMTypeConverter &converter, plan::KernelOp kernel, Block *entry, IRMapping &map) {
   unsigned number = 0;
+  const bool isProvided = getDynamicSharedBytes(kernel) > 0;
+  int64_t offset = 0;
+  Value provided;
   for (auto alloca : kernel.getBody().front().getOps<memref::AllocaOp>()) {
     MemRefType type = alloca.getType();
     if (type.getMemorySpaceAsInt() != kWorkgroupSpace || !type.hasStaticShape())
       return alloca.emitOpError("is not workgroup memory of static size");
     Location loc = alloca.getLoc();
-    Type array = LLVM::LLVMArrayType::get(converter.convertType(type.getElementType()), type.getNumElements());
-    std::string name = getKernelSymbol(kernel.getSymName()) + "_shared_" + std::to_string(number++);
-    LLVM::GlobalOp global;
-    {
+    auto declare = [&](Type element, int64_t elements, LLVM::Linkage linkage) -> Value {
+      std::string name = getKernelSymbol(kernel.getSymName()) + "_shared_" + std::to_string(number++);
       OpBuilder::InsertionGuard guard(builder);
       builder.setInsertionPoint(entry->getParentOp());
-      global = LLVM::GlobalOp::create(builder, loc, array, /*isConstant=*/false, LLVM::Linkage::Internal, name, Attribute(), /*alignment=*/16, kWorkgroupSpace);
+      auto global = LLVM::GlobalOp::create(builder, loc, LLVM::LLVMArrayType::get(element, elements), /*isConstant=*/false, linkage, name, Attribute(), /*alignment=*/16, kWorkgroupSpace);
+      builder.setInsertionPointToEnd(entry);
+      return LLVM::AddressOfOp::create(builder, loc, global);
+    };
+    Value address;
+    if (isProvided) {
+      if (!provided)
+        provided = declare(builder.getI8Type(), 0, LLVM::Linkage::External);
+      address = LLVM::GEPOp::create(builder, loc, provided.getType(), builder.getI8Type(), provided, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(offset)});
+      offset += bytesOf(alloca);
+    } else {
+      address = declare(converter.convertType(type.getElementType()), type.getNumElements(), LLVM::Linkage::Internal);
     }
-    Value address = LLVM::AddressOfOp::create(builder, loc, global);
     FailureOr<Value> descriptor = makeDescriptor(builder, loc, converter, type, address);
     if (failed(descriptor))
       return failure();

@@ -54,6 +54,9 @@ mlir::FailureOr<mlir::Value> makeDescriptor(mlir::OpBuilder &builder, mlir::Loca
 /// A module in the LLVM and NVVM dialects with one entry for each kernel: a pointer a memref argument, floats by value, begin and end as i64. Thread-safe.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerGpuKernels(llvm::ArrayRef<plan::KernelOp> kernels);
 
+/// Bytes of workgroup memory that a launch of the kernel provides: all of it where it is more than PTX lets an entry declare, else none.
+int64_t getDynamicSharedBytes(plan::KernelOp kernel);
+
 /// The PTX of some kernels, with its header. `error` is set where LLVM fails; MLIR reports by itself.
 mlir::LogicalResult emitPtx(llvm::ArrayRef<plan::KernelOp> kernels, plan::TargetOp target, std::string &ptx, std::string &error);
 

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Conversion/PlanToProgram.h"
+#include "LowerKernels.h"
 #include "zopt/Dialect/Plan/Plan.h"
 #include "zopt/Dialect/Train/Train.h"
 #include "zopt/Dialect/Zero/Zero.h"
@@ -158,7 +159,8 @@ LogicalResult Converter::convertBuffers() {
   }
   for (auto kernel : module.getOps<plan::KernelOp>()) {
     kernels[kernel.getSymName()] = program.kernels.size();
-    program.kernels.push_back({getKernelSymbol(kernel.getSymName()), static_cast<int32_t>(kernel.getBlockThreads().value_or(0)), static_cast<int32_t>(kernel.getBlockIterations().value_or(1))});
+    program.kernels.push_back({getKernelSymbol(kernel.getSymName()), static_cast<int32_t>(kernel.getBlockThreads().value_or(0)), static_cast<int32_t>(kernel.getBlockIterations().value_or(1)),
+                               static_cast<int32_t>(getDynamicSharedBytes(kernel))});
   }
   for (auto op : module.getOps<plan::InputOp>()) {
     runtime::Input input;

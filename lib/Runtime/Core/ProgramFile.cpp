@@ -44,7 +44,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bucket, name, paddedElements, sliceElements, 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Input, name, kind, type, shape, buffer, limit, hasIgnoreIndex, ignoreIndex)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Output, name, type, shape, buffer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatmulOperand, type, shape, strides)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Kernel, symbol, blockThreads, blockIterations)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Kernel, symbol, blockThreads, blockIterations, sharedBytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Convolution, kind, strides, dilations, pads, groups)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, norms, rates, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal, convolution)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Sequence, name, commands)

@@ -609,6 +609,11 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule, const char *name) {
   return CUDA_SUCCESS;
 }
 
+CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) {
+  ENTER("cuFuncSetAttribute");
+  return CUDA_SUCCESS;
+}
+
 CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, unsigned blockZ, unsigned, CUstream stream, void **parameters, void **) {
   ENTER("cuLaunchKernel");
   if (gridX == 0 || gridY != 1 || gridZ != 1 || blockX == 0 || blockX > 1024 || blockY != 1 || blockZ != 1)

@@ -132,6 +132,7 @@ struct Kernel {
   std::string symbol;
   int32_t blockThreads = 0; // 0: a CPU kernel
   int32_t blockIterations = 1;
+  int32_t sharedBytes = 0; // that a block's threads share and the launch provides: more than code may declare by itself
 };
 
 /// What the library does to a product before it stores it. Gelu: out = gelu(product + bias), aux = product + bias. GeluGrad: out = product * gelu'(aux). Both the tanh form.

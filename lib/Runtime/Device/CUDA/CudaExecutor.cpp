@@ -58,7 +58,7 @@ struct DeviceCall {
   std::vector<CUdeviceptr> pointers;
   std::vector<double> scalars; // decay and rate of an Update, in the master type
   int64_t begin = 0, end = 0;
-  unsigned blocks = 0, threads = 0;
+  unsigned blocks = 0, threads = 0, sharedBytes = 0;
   std::vector<void *> parameters;
 };
 
@@ -321,6 +321,9 @@ Status CudaExecutor::loadKernels() {
     CUfunction function = nullptr;
     if (CUresult code = device->driver.cuModuleGetFunction(&function, module, kernel.symbol.c_str()); code != CUDA_SUCCESS)
       return device->driver.error("cuModuleGetFunction", code).in(concat("kernel '", kernel.symbol, "'"));
+    if (kernel.sharedBytes > 0)
+      if (CUresult code = device->driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, kernel.sharedBytes); code != CUDA_SUCCESS)
+        return device->driver.error("cuFuncSetAttribute", code).in(concat("kernel '", kernel.symbol, "', whose blocks share ", kernel.sharedBytes, " bytes"));
     functions.push_back(function);
   }
   return success();
@@ -437,6 +440,7 @@ Status CudaExecutor::makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers,
     return inputError("kernel '", description.symbol, "' needs ", blocks, " blocks, which is more than a grid holds");
   made->blocks = unsigned(blocks);
   made->threads = unsigned(description.blockThreads);
+  made->sharedBytes = unsigned(description.sharedBytes);
   return success();
 }
 
@@ -692,7 +696,7 @@ Status CudaExecutor::onExchange(CUevent done, uint32_t mark, Body body) {
 Status CudaExecutor::launch(const DeviceCall &call) {
   if (call.blocks == 0)
     return success();
-  ZOPT_CUDA(device->driver, cuLaunchKernel, call.function, call.blocks, 1, 1, call.threads, 1, 1, 0, device->compute, const_cast<void **>(call.parameters.data()), nullptr);
+  ZOPT_CUDA(device->driver, cuLaunchKernel, call.function, call.blocks, 1, 1, call.threads, 1, 1, call.sharedBytes, device->compute, const_cast<void **>(call.parameters.data()), nullptr);
   return success();
 }
 

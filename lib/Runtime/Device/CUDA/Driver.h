@@ -61,6 +61,7 @@
   X(cuModuleLoadDataEx)                                                                                                \
   X(cuModuleUnload)                                                                                                    \
   X(cuModuleGetFunction)                                                                                               \
+  X(cuFuncSetAttribute)                                                                                                \
   X(cuLaunchKernel)
 
 namespace zopt::runtime::cuda {
