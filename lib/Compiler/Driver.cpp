@@ -20,6 +20,8 @@
 #include "zopt/Dialect/Plan/Plan.h"
 #include "zopt/Import/ImportOnnx.h"
 #include "zopt/Runtime/Core/Schedule.h"
+#include "zopt/Transforms/LossTerms.h"
+#include "zopt/Transforms/PrecisionRules.h"
 #include "mlir/Debug/Counter.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/MLIRContext.h"
@@ -86,13 +88,16 @@ struct Flags {
   Opt<int64_t> globalBatch{ownName("global-batch"), cl::desc("samples a step, over all ranks"), cl::init(0), cl::cat(category)};
   cl::list<std::string> bind{ownName("bind"), cl::desc("values of symbolic dimensions, such as seq=128"), cl::CommaSeparated, cl::cat(category)};
   Opt<std::string> batchDim{ownName("batch-dim"), cl::desc("symbolic dimension that is the batch"), cl::cat(category)};
-  Opt<std::string> loss{ownName("loss"), cl::desc("cross_entropy | mse | bce_with_logits | l1 | output[:NAME] (cross_entropy)"), cl::init("cross_entropy"), cl::cat(category)};
+  Opt<std::string> loss{ownName("loss"), cl::desc("cross_entropy | mse | bce_with_logits | l1 | output[:NAME] | onnx:FILE, or a sum of terms [WEIGHT*]KIND[:OUTPUT[:LABELS]] (cross_entropy)"), cl::init("cross_entropy"), cl::cat(category)};
   Opt<std::string> logits{ownName("logits"), cl::desc("graph output that feeds the loss (the first float output)"), cl::cat(category)};
   Opt<std::string> labels{ownName("labels"), cl::desc("the labels' name in the data (labels)"), cl::init("labels"), cl::cat(category)};
   Opt<int64_t> ignoreIndex{ownName("ignore-index"), cl::desc("label that does not count (-100)"), cl::init(-100), cl::cat(category)};
   Opt<double> labelSmoothing{ownName("label-smoothing"), cl::desc("0 <= F < 1 (0)"), cl::init(0), cl::cat(category)};
   Opt<int64_t> classAxis{ownName("class-axis"), cl::desc("axis of the classes in the logits (-1)"), cl::init(-1), cl::cat(category)};
   Opt<std::string> lossAverage{ownName("loss-average"), cl::desc("global | micro-batch (global)"), cl::init("global"), cl::cat(category)};
+  Opt<std::string> classWeights{ownName("class-weights"), cl::desc("of cross_entropy: a weight for each class, W,W,... or FILE.json"), cl::cat(category)};
+  Opt<std::string> positiveWeights{ownName("pos-weight"), cl::desc("of bce_with_logits: the weight of positive labels, W, or W,W,... or FILE.json for each column"), cl::cat(category)};
+  Opt<std::string> keepFp32{ownName("keep-fp32"), cl::desc("of --bf16 and --fp16: nodes and ops that compute in fp32, by REGEX"), cl::cat(category)};
   cl::list<std::string> trainOnly{ownName("train-only"), cl::desc("train only the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   cl::list<std::string> freeze{ownName("freeze"), cl::desc("do not train the initializers that match REGEX or that @FILE lists"), cl::cat(category)};
   Opt<bool> tieWeights{ownName("tie-weights"), cl::desc("train initializers of equal content as one parameter"), cl::cat(category)};
@@ -132,6 +137,7 @@ struct Flags {
   cl::opt<std::string> memoryReport{ownName("memory-report"), cl::desc("bytes a rank and class at the planned peak: text or json; with --nproc"), cl::ValueOptional, cl::init("none"), cl::cat(category)};
   Opt<bool> verifyPlan{ownName("verify-plan"), cl::desc("check a final plan without running it"), cl::cat(category)};
   Opt<bool> printPipeline{ownName("print-pipeline"), cl::desc("print the pipeline that these flags make, and do nothing else"), cl::cat(category)};
+  Opt<bool> listPrecision{ownName("list-precision"), cl::desc("list what each op computes in under --bf16 and --fp16"), cl::cat(category)};
   Opt<bool> listOps{ownName("list-ops"), cl::desc("list the ONNX operators that import and that differentiate"), cl::cat(category)};
   Opt<std::string> config{ownName("config"),
                           cl::desc("settings of a DeepSpeed config (JSON) or of a job (YAML); flags override them"),
@@ -166,7 +172,7 @@ std::vector<FlagValue> Flags::settings() {
 }
 
 /// One line a problem on stderr: `file:node: error: what`.
-LogicalResult printDiagnostic(Diagnostic &diagnostic, StringRef input) {
+LogicalResult printDiagnostic(Diagnostic &diagnostic, StringRef input, StringRef lossFile) {
   StringRef kind;
   switch (diagnostic.getSeverity()) {
   case DiagnosticSeverity::Error:
@@ -187,7 +193,7 @@ LogicalResult printDiagnostic(Diagnostic &diagnostic, StringRef input) {
     where = llvm::formatv("{0}:{1}:{2}", file.getFilename().getValue(), file.getLine(), file.getColumn());
   else if (auto name = diagnostic.getLocation()->findInstanceOf<NameLoc>())
     // The importer's locations start with the file; later passes keep the node's name alone.
-    where = name.getName().getValue().starts_with(input) ? name.getName().str() : (input + ":" + name.getName().getValue()).str();
+    where = name.getName().getValue().starts_with(input) || (!lossFile.empty() && name.getName().getValue().starts_with(lossFile)) ? name.getName().str() : (input + ":" + name.getName().getValue()).str();
   llvm::errs() << where << ": " << kind << ": " << diagnostic.str() << '\n';
   return success();
 }
@@ -204,6 +210,7 @@ public:
   /// Turns flags into options; an exit code where they contradict one another.
   int readFlags();
   int readLossScale();
+  int readLoss();
   /// Gives flags that the command line lacks the values of --config. An exit code.
   int readConfig();
   int compile(DialectRegistry &registry);
@@ -218,6 +225,7 @@ private:
 
   Flags &flags;
   ConfigFile configFile;
+  std::string lossFile; ///< of --loss=onnx:FILE
   StepOptions step;
   BatchOptions batch;
   FinalPlanOptions specialize;
@@ -257,6 +265,47 @@ int Driver::readLossScale() {
   return 0;
 }
 
+/// A list of numbers as it stands, or that of a JSON file. An exit code.
+static int readWeights(StringRef flag, StringRef given, std::string &list) {
+  list = given.str();
+  if (given.ends_with(".json")) {
+    auto file = llvm::MemoryBuffer::getFile(given, /*IsText=*/true);
+    if (!file)
+      return usageError(flag + ": '" + given + "' cannot be read: " + file.getError().message());
+    auto json = nlohmann::json::parse((*file)->getBuffer().begin(), (*file)->getBuffer().end(), nullptr, /*allow_exceptions=*/false);
+    if (!json.is_array() || json.empty() || !llvm::all_of(json, [](const nlohmann::json &number) { return number.is_number(); })) {
+      llvm::errs() << given << ": error: " << flag << " needs a JSON list of numbers\n";
+      return kExitInput;
+    }
+    list.clear();
+    for (const nlohmann::json &number : json)
+      list += (list.empty() ? "" : ",") + number.dump();
+  }
+  std::string error;
+  if (!list.empty() && !parseWeights(list, error))
+    return usageError(flag + " is '" + given + "', but " + error);
+  return 0;
+}
+
+int Driver::readLoss() {
+  std::string error;
+  auto terms = parseLoss(flags.loss, error);
+  if (!terms)
+    return usageError("--loss is '" + flags.loss + "', " + error);
+  step.loss = flags.loss; // as it stands: zopt-add-loss knows it
+  for (const LossTerm &term : *terms)
+    if (term.kind == "onnx")
+      lossFile = term.output;
+  auto isOf = [&](StringRef kind) { return llvm::any_of(*terms, [&](const LossTerm &term) { return term.kind == kind; }); };
+  if (!flags.classWeights.empty() && !isOf("cross_entropy"))
+    return usageError("--class-weights are of cross_entropy, but --loss is " + flags.loss);
+  if (!flags.positiveWeights.empty() && !isOf("bce_with_logits"))
+    return usageError("--pos-weight is of bce_with_logits, but --loss is " + flags.loss);
+  if (int code = readWeights("--class-weights", flags.classWeights, step.classWeights))
+    return code;
+  return readWeights("--pos-weight", flags.positiveWeights, step.positiveWeights);
+}
+
 int Driver::readFlags() {
   if (flags.mode != "train" && flags.mode != "gradient" && flags.mode != "forward")
     return usageError("--mode is train, gradient or forward, but got '" + flags.mode + "'");
@@ -266,6 +315,9 @@ int Driver::readFlags() {
   step.precision = flags.bf16 ? "bf16" : flags.fp16 ? "f16" : flags.fp64 ? "f64" : "f32";
   if (int code = readLossScale())
     return code;
+  if (!flags.keepFp32.empty() && !flags.bf16 && !flags.fp16)
+    return usageError("--keep-fp32 is a setting of --bf16 and --fp16, which are not given");
+  step.keepFp32 = flags.keepFp32;
   if (!flags.gradDtype.empty()) {
     if (!llvm::is_contained({"bf16", "fp16", "fp32"}, StringRef(flags.gradDtype)))
       return usageError("--grad-dtype is bf16, fp16 or fp32, but got '" + flags.gradDtype + "'");
@@ -291,10 +343,8 @@ int Driver::readFlags() {
   if (!llvm::is_contained({"none", "selective", "full"}, StringRef(flags.recompute)))
     return usageError("--recompute is none, selective or full, but got '" + flags.recompute + "'");
   step.recompute = flags.recompute;
-  StringRef loss = StringRef(flags.loss).split(':').first;
-  if (!llvm::is_contained({"cross_entropy", "mse", "bce_with_logits", "l1", "output"}, loss))
-    return usageError("--loss is cross_entropy, mse, bce_with_logits, l1 or output[:NAME], but got '" + flags.loss + "'");
-  step.loss = flags.loss; // `output:NAME` as it stands: zopt-add-loss knows it
+  if (int code = readLoss())
+    return code;
   step.logits = flags.logits;
   step.labels = flags.labels;
   step.ignoreIndex = flags.ignoreIndex;
@@ -397,8 +447,12 @@ ImportOptions Driver::importOptions() const {
 }
 
 OwningOpRef<ModuleOp> Driver::readInput(MLIRContext &context) {
-  if (inputIsOnnx())
-    return importOnnx(flags.input, importOptions(), &context);
+  if (inputIsOnnx()) {
+    OwningOpRef<ModuleOp> module = importOnnx(flags.input, importOptions(), &context);
+    if (module && !lossFile.empty() && step.mode != Mode::Forward && failed(importLoss(lossFile, importOptions(), *module)))
+      return nullptr;
+    return module;
+  }
   std::string message;
   std::unique_ptr<llvm::MemoryBuffer> buffer = openInputFile(flags.input, &message);
   if (!buffer) {
@@ -469,6 +523,11 @@ int Driver::print(ModuleOp module) {
 }
 
 int Driver::compile(DialectRegistry &registry) {
+  if (flags.listPrecision) {
+    MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+    context.loadAllAvailableDialects();
+    return failed(listPrecision(&context, llvm::outs())) ? kExitFile : 0;
+  }
   if (flags.listOps) {
     listOps(llvm::outs());
     return 0;
@@ -495,7 +554,7 @@ int Driver::compile(DialectRegistry &registry) {
   context.loadAllAvailableDialects();
   context.printOpOnDiagnostic(false);
   std::string input = flags.input;
-  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, input); });
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, input, lossFile); });
   for (const std::string &bind : flags.bind) {
     auto [name, value] = StringRef(bind).split('=');
     int64_t size = 0;
@@ -597,7 +656,7 @@ int Driver::runAsOptTool(DialectRegistry &registry, const MlirOptMainConfig &con
     MLIRContext context(registry, MLIRContext::Threading::DISABLED);
     context.loadAllAvailableDialects();
     context.printOpOnDiagnostic(false);
-    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, flags.input); });
+    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { return printDiagnostic(diagnostic, flags.input, lossFile); });
     OwningOpRef<ModuleOp> module = readInput(context);
     if (!module)
       return kExitInput;

@@ -117,18 +117,28 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
     pipeline.add("zopt-synchronize-batch-norm");
   pipeline.add("zopt-add-running-averages");
 
-  if (options.mode != Mode::Forward)
-    pipeline.add("zopt-add-loss", {option("loss", options.loss), option("logits", options.logits), option("labels", options.labels), option("ignore-index", options.ignoreIndex),
-                                   option("label-smoothing", options.labelSmoothing), option("class-axis", options.classAxis), option("loss-average", options.lossAverage)});
+  if (options.mode != Mode::Forward) {
+    llvm::SmallVector<std::string> loss = {option("loss", options.loss), option("logits", options.logits), option("labels", options.labels), option("ignore-index", options.ignoreIndex),
+                                   option("label-smoothing", options.labelSmoothing), option("class-axis", options.classAxis), option("loss-average", options.lossAverage)};
+    if (!options.classWeights.empty())
+      loss.push_back(option("class-weights", options.classWeights));
+    if (!options.positiveWeights.empty())
+      loss.push_back(option("pos-weight", options.positiveWeights));
+    pipeline.add("zopt-add-loss", loss);
+  }
   if (options.evaluation && options.mode == Mode::Train)
     pipeline.add("zopt-add-evaluation");
   // Before autodiff, so that the backward graph is derived from the ops that really run.
-  if (options.precision == "f16")
-    pipeline.add("zopt-mixed-precision", {option("compute", options.precision), option("loss-scale", options.lossScale), option("loss-scale-init-power", options.lossScaleInitPower),
-                                          option("loss-scale-window", options.lossScaleWindow), option("loss-scale-hysteresis", options.lossScaleHysteresis),
-                                          option("loss-scale-consecutive-hysteresis", int64_t(options.lossScaleConsecutiveHysteresis)), option("loss-scale-min", options.lossScaleMin)});
-  else if (options.precision != "f32")
-    pipeline.add("zopt-mixed-precision", {option("compute", options.precision)});
+  if (options.precision != "f32") {
+    llvm::SmallVector<std::string> precision = {option("compute", options.precision)};
+    if (!options.keepFp32.empty())
+      precision.push_back(option("keep-fp32", options.keepFp32));
+    if (options.precision == "f16")
+      precision.append({option("loss-scale", options.lossScale), option("loss-scale-init-power", options.lossScaleInitPower), option("loss-scale-window", options.lossScaleWindow),
+                        option("loss-scale-hysteresis", options.lossScaleHysteresis), option("loss-scale-consecutive-hysteresis", int64_t(options.lossScaleConsecutiveHysteresis)),
+                        option("loss-scale-min", options.lossScaleMin)});
+    pipeline.add("zopt-mixed-precision", precision);
+  }
   if (options.mode != Mode::Forward) {
     pipeline.add("zopt-autodiff", options.gradientType.empty() ? llvm::ArrayRef<std::string>{} : llvm::ArrayRef<std::string>{option("grad-dtype", options.gradientType)});
     pipeline.onFunctions({"canonicalize", "cse"});

@@ -72,6 +72,8 @@ bool load(StringRef path, const ImportOptions &options, Problems &problems, Load
     problems.error("", error);
     return false;
   }
+  for (const auto &shape : options.inputShapes)
+    result.file.setInputShape(shape.first(), shape.second);
   const onnx::ModelProto &model = result.file.model();
   if (!checkOpset(model, problems))
     return false;

@@ -290,4 +290,15 @@ std::string ModelFile::metadata(const onnx::ValueInfoProto &info, StringRef endi
   return "";
 }
 
+void ModelFile::setInputShape(llvm::StringRef name, llvm::ArrayRef<int64_t> shape) {
+  for (onnx::ValueInfoProto &input : *proto.mutable_graph()->mutable_input()) {
+    if (input.name() != name)
+      continue;
+    onnx::TensorShapeProto *dimensions = input.mutable_type()->mutable_tensor_type()->mutable_shape();
+    dimensions->clear_dim();
+    for (int64_t size : shape)
+      dimensions->add_dim()->set_dim_value(size);
+  }
+}
+
 } // namespace zopt::importer

@@ -8,6 +8,7 @@
 #ifndef ZOPT_LIB_IMPORT_MODELFILE_H
 #define ZOPT_LIB_IMPORT_MODELFILE_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include <memory>
@@ -26,6 +27,8 @@ public:
 
   llvm::StringRef bytes() const { return buffer->getBuffer(); }
   const onnx::ModelProto &model() const { return proto; }
+  /// Gives an input another shape than the file declares; nothing where there is no input of that name.
+  void setInputShape(llvm::StringRef name, llvm::ArrayRef<int64_t> shape);
 
   /// Where in the file a tensor's payload lies, one stretch of little-endian elements; nothing where it is external, absent or stored value by value.
   struct Payload {

@@ -390,6 +390,11 @@ static void findTies(MutableArrayRef<Initializer> initializers, WeightFiles &fil
 }
 
 void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, MutableArrayRef<Initializer> initializers, WeightFiles &files, const ImportOptions &options, Problems &problems) {
+  if (options.constantsOnly) {
+    for (Initializer &initializer : initializers)
+      initializer.reason = "a constant";
+    return;
+  }
   const Uses uses(model, flat, initializers);
   Classifier classifier(uses, flat);
   NameFilter only(options.trainOnly, "--train-only", problems), freeze(options.freeze, "--freeze", problems);

@@ -188,8 +188,9 @@ private:
     Value steps = zero::AccumStepsOp::create(builder, loc, scalarType);
     Value one = number(1.0), none = number(0.0);
     Value microSteps = mul(builder, loc, world, steps);
-    // At least 1, so that a step without a counted label divides by no 0; it is skipped below.
-    Value counted = MaxOp::create(builder, loc, scalarType, count, one);
+    // So that a step without a counted label divides by no 0; it is skipped below. Counts may be below 1: with class weights they are sums of these.
+    Value isCounted = compare(builder, loc, ComparePredicate::gt, count, none);
+    Value counted = select(builder, loc, isCounted, count, one);
 
     // The loss of micro-batch averaging is a sum of means already.
     auto average = getOperation()->getAttrOfType<StringAttr>(kLossAverage);
@@ -211,7 +212,6 @@ private:
 
     // x - x is 0 for finite x alone.
     Value isFinite = compare(builder, loc, ComparePredicate::eq, sub(builder, loc, norm, norm), none);
-    Value isCounted = compare(builder, loc, ComparePredicate::gt, count, none);
     Value proceed = AndOp::create(builder, loc, isFinite.getType(), isFinite, isCounted);
     Value finite = train::cast(builder, loc, proceed, type);
 

@@ -7,9 +7,11 @@
 
 #include "LossScale.h"
 #include "StepStates.h"
+#include "zopt/Transforms/PrecisionRules.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Regex.h"
 #include <cmath>
 
 namespace zopt {
@@ -27,22 +29,33 @@ bool isFloat(Value value) { return isa<FloatType>(getElementTypeOrSelf(value.get
 
 RankedTensorType withElement(Type type, Type elementType) { return cast<RankedTensorType>(type).clone(elementType); }
 
-/// Operands that an op reads in their own precision beside lowered ones.
-bool keepsPrecision(OpOperand &operand) {
-  unsigned index = operand.getOperandNumber();
-  return TypeSwitch<Operation *, bool>(operand.getOwner())
-      .Case<AttentionOp>([&](auto) { return index == 3; })
-      .Case<RotaryOp>([&](auto) { return index > 0; })
-      .Case<BatchNormOp>([&](auto) { return index == 1 || index == 2; })
-      .Default(false);
-}
+/// The ops that `keep-fp32` names.
+class KeptOps {
+public:
+  /// An empty expression names none.
+  explicit KeptOps(StringRef expression) : regex(expression.empty() ? std::string("^$") : ("^(" + expression + ")$").str()), empty(expression.empty()) {}
 
-/// Results that are statistics, in the type that an op computes in.
-bool isStatistic(OpResult result) {
-  return isa<LayerNormOp, RMSNormOp, AttentionOp>(result.getOwner())
-             ? result.getResultNumber() > 0
-             : isa<CrossEntropyOp, CountCorrectOp, BatchStatisticsOp>(result.getOwner());
-}
+  bool isValid(std::string &error) { return regex.isValid(error); }
+  bool anyMatched() const { return matched; }
+
+  bool contains(Operation *op) {
+    if (empty || !isa_and_nonnull<TrainDialect>(op->getDialect()) || isa<ReadStateOp, ConstantOp, AccumulateOp, WriteStateOp, BackwardOp>(op))
+      return false;
+    bool hit = regex.match(op->getName().getStringRef()) || regex.match(op->getName().stripDialect());
+    // Of an op that was made of several nodes any name will do.
+    op->getLoc()->walk([&](Location part) {
+      if (auto name = dyn_cast<NameLoc>(part))
+        hit |= regex.match(name.getName().getValue());
+      return hit ? WalkResult::interrupt() : WalkResult::advance();
+    });
+    matched |= hit;
+    return hit;
+  }
+
+private:
+  llvm::Regex regex;
+  bool empty, matched = false;
+};
 
 //===----------------------------------------------------------------------===//
 // bf16 and f16
@@ -51,10 +64,11 @@ bool isStatistic(OpResult result) {
 /// Lowers one function: values that depend on a parameter or a float input are in the compute type, all others as they were.
 class Lowering {
 public:
-  Lowering(const SymbolTable &symbols, FloatType computeType) : symbols(symbols), computeType(computeType) {}
+  Lowering(const SymbolTable &symbols, FloatType computeType, KeptOps &keptOps) : symbols(symbols), computeType(computeType), keptOps(keptOps) {}
 
   LogicalResult run(func::FuncOp function) {
     Block &block = function.getBody().front();
+    findKept(block);
     for (Operation &op : llvm::make_early_inc_range(block.without_terminator()))
       if (failed(lower(&op)))
         return failure();
@@ -66,9 +80,37 @@ public:
   }
 
 private:
-  /// Whether a value carries activations: it was lowered, or it is a float input that is no label.
+  /// Fills `kept` with the ops that stay as they are: those that are named, and what moves a parameter to them alone.
+  void findKept(Block &block) {
+    for (Operation &op : block.without_terminator())
+      if (keptOps.contains(&op))
+        kept[&op] = llvm::to_vector(op.getOperandTypes());
+    if (kept.empty())
+      return;
+    for (Operation &op : llvm::reverse(block.without_terminator())) {
+      const bool allKept = !op.use_empty() && llvm::all_of(op.getUsers(), [&](Operation *user) { return kept.contains(user); });
+      if (allKept && isa<ReshapeOp, TransposeOp, BroadcastOp, SliceOp, CastOp>(op) && movesParameter(op.getOperand(0)))
+        kept[&op] = llvm::to_vector(op.getOperandTypes());
+      // A parameter is read in one type: that of whoever needs more of it.
+      if (isa<ReadStateOp>(op) && llvm::any_of(op.getUsers(), [&](Operation *user) { return kept.contains(user); }))
+        wide.insert(op.getResult(0));
+    }
+  }
+
+  static bool movesParameter(Value value) {
+    while (Operation *op = value.getDefiningOp()) {
+      if (isa<ReadStateOp>(op))
+        return true;
+      if (!isa<ReshapeOp, TransposeOp, BroadcastOp, SliceOp, CastOp>(op))
+        return false;
+      value = op->getOperand(0);
+    }
+    return false;
+  }
+
+  /// Whether a value carries activations: it was lowered or kept from it, or it is a float input that is no label.
   bool isActivation(Value value) {
-    if (lowered.contains(value))
+    if (lowered.contains(value) || wide.contains(value))
       return true;
     auto argument = dyn_cast<BlockArgument>(value);
     if (!argument || !isFloat(value))
@@ -80,7 +122,10 @@ private:
   LogicalResult lower(Operation *op) {
     if (auto read = dyn_cast<ReadStateOp>(op)) {
       auto state = symbols.lookup<StateOp>(read.getState());
-      if (state && state.getRole() == Role::parameter && isFloat(read.getValue()))
+      const bool isParameter = state && state.getRole() == Role::parameter && isFloat(read.getValue());
+      if (!isParameter)
+        wide.erase(read.getValue()); // a buffer is no activation
+      else if (!wide.contains(read.getValue()))
         setLowered(read.getValue());
       return success();
     }
@@ -88,11 +133,20 @@ private:
       clampConstant(constant);
       return success();
     }
-    bool meetsActivation = llvm::any_of(op->getOpOperands(), [&](OpOperand &operand) { return !keepsPrecision(operand) && isActivation(operand.get()); });
+    bool meetsActivation = llvm::any_of(op->getOpOperands(), [&](OpOperand &operand) { return !keepsOperand(operand) && isActivation(operand.get()); });
     bool isLoss = op->hasAttr(kLossMark);
     op->removeAttr(kLossMark);
     if (!meetsActivation)
       return success();
+    if (auto it = kept.find(op); it != kept.end()) {
+      for (OpOperand &operand : op->getOpOperands())
+        if (lowered.contains(operand.get()))
+          raise(operand, getElementTypeOrSelf(it->second[operand.getOperandNumber()]));
+      for (Value result : op->getResults())
+        if (isFloat(result))
+          wide.insert(result);
+      return success();
+    }
     if (isLoss && !isa<CrossEntropyOp, CountCorrectOp, TransposeOp>(op)) {
       // The loss computes in full precision on what the graph gives it.
       for (OpOperand &operand : op->getOpOperands())
@@ -110,7 +164,7 @@ private:
     if (!isa_and_nonnull<TrainDialect>(op->getDialect()))
       return op->emitOpError("cannot compute in lower precision");
     for (OpOperand &operand : op->getOpOperands())
-      if (isFloat(operand.get()) && !keepsPrecision(operand))
+      if (isFloat(operand.get()) && !keepsOperand(operand))
         operand.set(lowerOperand(operand.get(), op));
     for (OpResult result : op->getResults())
       if (isFloat(result) && !isStatistic(result))
@@ -141,7 +195,7 @@ private:
   void raise(OpOperand &operand, Type elementType) {
     if (!lowered.contains(operand.get()) || getTensorType(operand.get()).getElementType() == elementType)
       return;
-    Value &copy = raisings[operand.get()];
+    Value &copy = raisings[{operand.get(), elementType}];
     if (!copy) {
       OpBuilder builder(operand.getOwner()->getContext());
       builder.setInsertionPointAfterValue(operand.get());
@@ -180,8 +234,12 @@ private:
 
   const SymbolTable &symbols;
   FloatType computeType;
+  KeptOps &keptOps;
+  DenseMap<Operation *, SmallVector<Type>> kept; // asked, never walked: ops that are not lowered, and what their operands were
+  DenseSet<Value> wide;                          // asked, never walked: activations that were not lowered
   DenseSet<Value> lowered;                      // asked, never walked
-  DenseMap<Value, Value> lowerings, raisings;   // asked, never walked
+  DenseMap<Value, Value> lowerings;              // asked, never walked
+  DenseMap<std::pair<Value, Type>, Value> raisings;
 };
 
 //===----------------------------------------------------------------------===//
@@ -240,14 +298,28 @@ public:
   void runOnOperation() override {
     ModuleOp module = getOperation();
     Builder builder(&getContext());
+    if (!keepFp32.empty() && compute != "bf16" && compute != "f16") {
+      module.emitError() << "keep-fp32 is of bf16 and f16, but the compute type is '" << compute << "'";
+      return signalPassFailure();
+    }
     if (compute == "f64") {
       widen(module);
     } else if (compute == "bf16" || compute == "f16") {
       FloatType type = compute == "bf16" ? FloatType(builder.getBF16Type()) : FloatType(builder.getF16Type());
       SymbolTable symbols(module);
+      KeptOps kept(keepFp32);
+      std::string error;
+      if (!kept.isValid(error)) {
+        module.emitError() << "keep-fp32 '" << keepFp32 << "' is no regular expression: " << error;
+        return signalPassFailure();
+      }
       for (func::FuncOp function : module.getOps<func::FuncOp>())
-        if (failed(Lowering(symbols, type).run(function)))
+        if (failed(Lowering(symbols, type, kept).run(function)))
           return signalPassFailure();
+      if (!keepFp32.empty() && !kept.anyMatched()) {
+        module.emitError() << "keep-fp32 '" << keepFp32 << "' matches no node and no op of the graph";
+        return signalPassFailure();
+      }
       if (auto microStep = module.lookupSymbol<func::FuncOp>(kMicroStep); microStep && compute == "f16") {
         FailureOr<LossScaleSettings> settings = parseLossScale(module);
         if (failed(settings))

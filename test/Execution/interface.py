@@ -271,7 +271,7 @@ def help_text():
     for flag in ("mode", "zero-stage", "bf16", "fp64", "grad-dtype", "micro-batch", "grad-accum", "global-batch", "bind", "loss", "logits", "labels", "ignore-index", "label-smoothing",
                  "class-axis", "loss-average", "train-only", "freeze", "list-parameters", "tie-weights", "optimizer", "lr", "betas", "eps", "weight-decay", "momentum", "clip", "decay",
                  "no-decay", "nesterov", "param-group", "ema", "schedule", "fp16", "loss-scale", "loss-scale-init-power", "loss-scale-window", "loss-scale-hysteresis",
-                 "loss-scale-consecutive-hysteresis", "loss-scale-min", "bucket-bytes", "persist-bytes", "nproc", "target", "threads", "memory-report", "verify-plan", "list-ops", "print-pipeline"):
+                 "loss-scale-consecutive-hysteresis", "loss-scale-min", "bucket-bytes", "persist-bytes", "nproc", "target", "threads", "memory-report", "verify-plan", "list-ops", "print-pipeline", "class-weights", "pos-weight", "keep-fp32", "list-precision"):
         assert f"--{flag}" in text, f"--{flag} is not in zopt --help"
 
 

@@ -76,7 +76,8 @@
 // CHECK-DAG: %[[APPLIED_BEFORE:.*]] = train.compare ne %{{.*}}, %{{.*}}
 // CHECK-DAG: %[[LR:.*]] = train.select %[[APPLIED_BEFORE]], %{{.*}}, %{{.*}} : tensor<i1>, tensor<f32>, tensor<f32>
 // CHECK: %[[MICRO:.*]] = train.mul %[[WORLD]], %[[STEPS]]
-// CHECK: %[[COUNTED:.*]] = train.max %[[COUNT]], %{{.*}}
+// CHECK: %[[IS_COUNTED:.*]] = train.compare gt %[[COUNT]]
+// CHECK: %[[COUNTED:.*]] = train.select %[[IS_COUNTED]], %[[COUNT]], %{{.*}}
 // CHECK: %[[LOSS:.*]] = train.div %[[SUM]], %[[COUNTED]]
 // CHECK: %[[N:.*]] = train.constant dense<4.000000e+00>
 // CHECK: %[[POSITIONS:.*]] = train.mul %[[N]], %[[MICRO]]
@@ -84,7 +85,6 @@
 // CHECK: %[[NORM:.*]] = train.mul %[[NORM0]], %[[RATIO]]
 // CHECK: %[[ZERO:.*]] = train.sub %[[NORM]], %[[NORM]]
 // CHECK: %[[IS_FINITE:.*]] = train.compare eq %[[ZERO]]
-// CHECK: %[[IS_COUNTED:.*]] = train.compare gt %[[COUNT]]
 // CHECK: %[[BOTH:.*]] = train.and %[[IS_FINITE]], %[[IS_COUNTED]]
 // CHECK: %[[FINITE:.*]] = train.cast %[[BOTH]] : tensor<i1> -> tensor<f32>
 // CHECK: train.write_state @zopt.loss, %[[LOSS]]

@@ -30,6 +30,8 @@ struct StepOptions {
   double labelSmoothing = 0;
   int64_t classAxis = -1;
   std::string lossAverage = "global";
+  std::string classWeights, positiveWeights; // numbers, separated by commas; empty: none
+  std::string keepFp32;                      // regular expression of nodes and ops; empty: none
   bool synchronizeBatchNorm = false;
   std::string optimizer = "adamw";
   double learningRate = 1e-3;

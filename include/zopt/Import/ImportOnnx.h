@@ -35,12 +35,19 @@ struct ImportOptions {
   TrainingMode trainingMode = TrainingMode::Keep;
   std::string planDirectory;          ///< weight paths are written relative to this folder; empty: relative to the model's own
   bool quiet = false;                 ///< no one-line summaries (remarks); warnings and errors stay
+  llvm::StringMap<std::vector<int64_t>> inputShapes; ///< shapes of inputs, in place of those that the graph declares
+  bool constantsOnly = false;         ///< no initializer is a parameter
 };
 
 /// Reads the ONNX model at `path` and returns a module of the forward level (docs/Levels.md), or null after errors. Every problem of the model is one diagnostic, all of them
 /// at once; its location is a NameLoc "<file>:<node>". Remarks say what trains and how open dimensions were bound. `context` must have loaded the train and func dialects.
 /// Weight bytes are never read into the IR; only `tieWeights` reads all of them.
 mlir::OwningOpRef<mlir::ModuleOp> importOnnx(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext *context);
+
+/// Reads the ONNX graph at `path`, a loss over outputs of `module` (what importOnnx made of the model), into it as `@loss`, with constants of its own as buffers. Inputs are matched by
+/// name to the model's outputs, then to its inputs; the others are labels, of which at least the leading size is the micro-batch. Symbolic dimensions are those of the outputs, or of
+/// `options.binds`. Every problem is a diagnostic, as above: among them a loss that is not one float, that reads no output, draws random numbers or normalizes by batch statistics.
+llvm::LogicalResult importLoss(llvm::StringRef path, const ImportOptions &options, mlir::ModuleOp module);
 
 /// `--list-parameters`: one line an initializer: name, type, trained or not, and why. Fails as importOnnx does.
 llvm::LogicalResult listParameters(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext *context, llvm::raw_ostream &os);

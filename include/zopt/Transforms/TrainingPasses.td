@@ -68,6 +68,13 @@ def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
     | cross_entropy | integers, the logits' shape without the class axis | rows whose label is not ignore-index |
     | mse, l1, bce_with_logits | floats of the logits' shape | all elements |
     | output, output:NAME | none: the graph's own output (a single element) is the loss, taken as the micro-batch's mean | 1 |
+    | onnx:FILE | inputs of `@loss`, which the importer made of FILE, that are neither outputs nor inputs of the model; its result (a single element) is the micro-batch's mean | 1 |
+
+    A loss may be a sum of terms, `[WEIGHT*]KIND[:OUTPUT[:LABELS]]` separated by `+`. Where all of them count the same labels it is one sum over these; otherwise each term is its mean over
+    the micro-batch's own counted labels, and the means are averaged over ranks and micro-steps (which is the mean over the global batch where nothing is ignored); a remark says so.
+
+    With `class-weights` w a row of cross_entropy counts w[label] times, in the sum and in what the sum is divided by; with `pos-weight` p an element of bce_with_logits is
+    (1 - y) x + (1 + (p - 1) y) log(1 + e^-x). Both are PyTorch's `weight` and `pos_weight`.
 
     `loss-average=global` seeds with 1 / (label positions * ranks * micro-steps), and `@apply_step` corrects for ignored labels. `micro-batch` seeds with 1 / (own count * ranks *
     micro-steps): the mean of micro-batch means; a micro-batch without a counted label adds nothing. Ops of the loss carry `train.loss`, so that `zopt-mixed-precision` leaves
@@ -75,13 +82,15 @@ def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
     changes the forward arithmetic.
   }];
   let options = [
-    Option<"loss", "loss", "std::string", "\"cross_entropy\"", "cross_entropy, mse, bce_with_logits, l1, output or output:NAME">,
+    Option<"loss", "loss", "std::string", "\"cross_entropy\"", "cross_entropy, mse, bce_with_logits, l1, output, output:NAME, onnx:FILE, or a weighted sum of them">,
     Option<"logits", "logits", "std::string", "\"\"", "output that feeds the loss (the first float output)">,
     Option<"labels", "labels", "std::string", "\"labels\"", "name of the label tensor in the data">,
     Option<"ignoreIndex", "ignore-index", "int64_t", "-100", "label of rows that do not count">,
     Option<"labelSmoothing", "label-smoothing", "double", "0.0", "cross_entropy: share of the label spread over all classes">,
     Option<"classAxis", "class-axis", "int64_t", "-1", "cross_entropy: axis of the classes">,
     Option<"lossAverage", "loss-average", "std::string", "\"global\"", "global or micro-batch">,
+    Option<"classWeights", "class-weights", "std::string", "\"\"", "cross_entropy: a weight for each class, separated by commas">,
+    Option<"positiveWeights", "pos-weight", "std::string", "\"\"", "bce_with_logits: a weight of positive labels, or one for each column">,
   ];
   let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect"];
 }
@@ -108,6 +117,9 @@ def MixedPrecisionPass : Pass<"zopt-mixed-precision", "::mlir::ModuleOp"> {
     buffers and constants; that is cast where it meets an activation. Finite constants beyond the compute type's range become its largest finite value, so that an
     additive mask stays finite. Logits enter the loss in the compute type; cross_entropy computes in fp32 inside.
 
+    Ops that `keep-fp32` names, by the name of their node or by their own (`softmax`), compute in the type that they came with: operands are cast to it and results stay in it; a parameter that
+    one of them reads, itself or moved (transposed, say), is read in its own type by all. One that names no op is an error. What each op reads, computes and gives is in docs/Precision.md.
+
     `compute=f16` also scales the loss: the seed of train.backward is multiplied by the state `@zopt.loss_scale`, and `train.loss_scale` on the module says how it changes. zopt-add-optimizer takes it out
     again.
 
@@ -115,6 +127,7 @@ def MixedPrecisionPass : Pass<"zopt-mixed-precision", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"compute", "compute", "std::string", "\"f32\"", "f32, bf16, f16 or f64">,
+    Option<"keepFp32", "keep-fp32", "std::string", "\"\"", "bf16 and f16: regular expression of nodes and ops that stay in fp32">,
     Option<"lossScale", "loss-scale", "std::string", "\"dynamic\"", "f16: dynamic, or the scale itself">,
     Option<"lossScaleInitPower", "loss-scale-init-power", "int64_t", "16", "dynamic: it begins at 2 to this power">,
     Option<"lossScaleWindow", "loss-scale-window", "int64_t", "1000", "dynamic: finite steps until it doubles">,

@@ -24,8 +24,8 @@ Status checkEvaluation(const Program &program) {
 }
 
 struct Evaluation::Sums {
-  ExactSum loss;
-  int64_t labels = 0, correct = 0, samples = 0;
+  ExactSum loss, labels; // class weights make the count of labels a sum of numbers
+  int64_t correct = 0, samples = 0;
 };
 
 Evaluation::Evaluation(Executor &executor, const Dataset &dataset, int64_t limit) : executor(executor), dataset(dataset), steps(dataset.stepsPerEpoch()) {
@@ -53,7 +53,7 @@ Status Evaluation::add(Sums &sums) {
   ZOPT_RETURN_IF_FAILED(read(count, labels));
   ZOPT_RETURN_IF_FAILED(read(correct, right));
   sums.loss.add(loss);
-  sums.labels += std::llround(labels);
+  sums.labels.add(labels);
   sums.correct += std::llround(right);
   return success();
 }
@@ -87,19 +87,21 @@ Result<std::optional<EvaluationResult>> Evaluation::run() {
       return added;
     sums.samples += rows;
   }
-  auto exact = sums.loss.toWords();
+  auto exact = sums.loss.toWords(), counts = sums.labels.toWords();
   std::vector<int64_t> all(exact.begin(), exact.end());
-  all.insert(all.end(), {sums.labels, sums.correct, sums.samples});
+  all.insert(all.end(), {sums.correct, sums.samples});
+  all.insert(all.end(), counts.begin(), counts.end());
   if (Status reduced = communicator.allReduceIntegers("evaluation", all.data(), int64_t(all.size())); reduced.failed())
     return reduced;
   std::copy_n(all.begin(), exact.size(), exact.begin());
   EvaluationResult result;
-  result.labels = all[exact.size()];
-  result.samples = all[exact.size() + 2];
-  const double labels = double(result.labels);
-  result.loss = result.labels > 0 ? ExactSum::fromWords(exact).round() / labels : std::nan("");
-  if (correct && result.labels > 0)
-    result.accuracy = double(all[exact.size() + 1]) / labels;
+  std::copy_n(all.begin() + exact.size() + 2, counts.size(), counts.begin());
+  const double labels = ExactSum::fromWords(counts).round();
+  result.labels = std::llround(labels);
+  result.samples = all[exact.size() + 1];
+  result.loss = labels > 0 ? ExactSum::fromWords(exact).round() / labels : std::nan("");
+  if (correct && labels > 0)
+    result.accuracy = double(all[exact.size()]) / labels;
   return std::optional<EvaluationResult>(result);
 }
 

@@ -19,7 +19,7 @@ namespace zopt::runtime {
 struct EvaluationResult {
   double loss = 0;                ///< mean over every counted label of the data; NaN where there is none
   std::optional<double> accuracy; ///< share of the counted labels that have the largest logit; of cross_entropy
-  int64_t labels = 0, samples = 0;
+  int64_t labels = 0, samples = 0; ///< labels that counted; with class weights the sum of theirs, rounded
 };
 
 /// What a plan must have to be evaluated.
