@@ -106,12 +106,14 @@ struct Flags {
                           cl::init(false), cl::cat(category)};
   Opt<std::string> trainingMode{ownName("training-mode"), cl::desc("keep | train | eval (keep)"), cl::init("keep"), cl::cat(category)};
   Opt<bool> evaluation{ownName("eval"), cl::desc("give the plan an @eval_step, which zrun --eval-data runs"), cl::cat(category)};
-  Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd | adagrad | lion | lamb (adamw)"), cl::init("adamw"), cl::cat(category)};
+  Opt<std::string> optimizer{ownName("optimizer"), cl::desc("adamw | adam | sgd | adagrad | lion | lamb | muon (adamw)"), cl::init("adamw"), cl::cat(category)};
   Opt<double> lr{ownName("lr"), cl::desc("learning rate (1e-3)"), cl::init(1e-3), cl::cat(category)};
   Opt<std::string> betas{ownName("betas"), cl::desc("Adam's coefficients (0.9,0.999)"), cl::init("0.9,0.999"), cl::cat(category)};
   Opt<double> eps{ownName("eps"), cl::desc("Adam's epsilon (1e-8)"), cl::init(1e-8), cl::cat(category)};
   Opt<double> weightDecay{ownName("weight-decay"), cl::desc("weight decay (0.01)"), cl::init(0.01), cl::cat(category)};
-  Opt<double> momentum{ownName("momentum"), cl::desc("SGD's momentum (0)"), cl::init(0), cl::cat(category)};
+  Opt<double> momentum{ownName("momentum"), cl::desc("SGD's (0) or Muon's (0.95) momentum"), cl::init(0), cl::cat(category)};
+  Opt<double> adamRate{ownName("adam-lr"), cl::desc("Muon: learning rate of what AdamW updates; 0: --lr (0)"), cl::init(0), cl::cat(category)};
+  Opt<std::string> muonExclude{ownName("muon-exclude"), cl::desc("Muon: matrices that AdamW updates, by REGEX in any case, beside tables of embeddings (embed|lm_head)"), cl::init("embed|lm_head"), cl::cat(category)};
   Opt<bool> nesterov{ownName("nesterov"), cl::desc("Nesterov's momentum, of SGD"), cl::cat(category)};
   cl::list<std::string> parameterGroups{ownName("param-group"), cl::desc("REGEX:lr=X,weight-decay=Y: parameters with a rate or decay of their own; the first that matches counts"), cl::cat(category)};
   Opt<double> averageDecay{ownName("ema"), cl::desc("decay of a moving average of the parameters; 0: none (0)"), cl::init(0), cl::cat(category)};
@@ -167,7 +169,7 @@ std::vector<FlagValue> Flags::settings() {
   for (cl::list<std::string> *list : {std::addressof(bind), std::addressof(trainOnly), std::addressof(freeze)})
     if (list->getNumOccurrences() || configGiven)
       all.push_back({list, textOf(std::vector<std::string>(list->begin(), list->end()))});
-  add(optimizer, lr, betas, eps, weightDecay, momentum, nesterov, averageDecay, schedule, clip, decay, noDecay, bucketBytes, persistBytes, recompute, nproc, target, chip);
+  add(optimizer, lr, betas, eps, weightDecay, momentum, nesterov, adamRate, muonExclude, averageDecay, schedule, clip, decay, noDecay, bucketBytes, persistBytes, recompute, nproc, target, chip);
   return all;
 }
 
@@ -356,16 +358,22 @@ int Driver::readFlags() {
     return usageError("--loss-average is global or micro-batch, but got '" + flags.lossAverage + "'");
   step.lossAverage = flags.lossAverage;
   step.synchronizeBatchNorm = flags.syncBatchNorm;
-  if (StringRef(flags.optimizer) == "muon")
-    return usageError("--optimizer=muon is not built: it needs whole matrices, of which a rank has a slice; adamw, adam, sgd, adagrad, lion and lamb are");
-  if (!llvm::is_contained({"adamw", "adam", "sgd", "adagrad", "lion", "lamb"}, StringRef(flags.optimizer)))
-    return usageError("--optimizer is adamw, adam, sgd, adagrad, lion or lamb, but got '" + flags.optimizer + "'");
+  if (!llvm::is_contained({"adamw", "adam", "sgd", "adagrad", "lion", "lamb", "muon"}, StringRef(flags.optimizer)))
+    return usageError("--optimizer is adamw, adam, sgd, adagrad, lion, lamb or muon, but got '" + flags.optimizer + "'");
   step.optimizer = flags.optimizer;
   step.learningRate = flags.lr;
   step.betas = flags.betas;
   step.epsilon = flags.eps;
   step.weightDecay = flags.weightDecay;
   step.momentum = flags.momentum;
+  if (step.optimizer == "muon" && !flags.momentum.getNumOccurrences())
+    step.momentum = 0.95;
+  if (!(flags.adamRate >= 0) || (flags.adamRate > 0 && step.optimizer != "muon"))
+    return usageError("--adam-lr is a number of at least 0 for --optimizer=muon, but got " + textOf(flags.adamRate.getValue()) + " for " + step.optimizer);
+  if (flags.muonExclude.getNumOccurrences() && step.optimizer != "muon")
+    return usageError("--muon-exclude is a setting of --optimizer=muon, but the optimizer is " + step.optimizer);
+  step.adamRate = flags.adamRate;
+  step.muonExclude = flags.muonExclude;
   step.clip = flags.clip;
   if (flags.decay != "all" && flags.decay != "matrices")
     return usageError("--decay is all or matrices, but got '" + flags.decay + "'");
@@ -380,6 +388,13 @@ int Driver::readFlags() {
   step.averageDecay = flags.averageDecay;
   if (auto schedule = runtime::Schedule::parse(flags.schedule); schedule.failed())
     return usageError("--schedule: " + schedule.getStatus().message());
+  else if (schedule->cyclesMomentum() && step.mode == Mode::Train) {
+    // As DeepSpeed's OneCycle, which sets betas to (momentum, 0.99), and warns where an optimizer has none.
+    step.cycleMomentum = llvm::is_contained({"adamw", "adam", "lamb", "lion"}, StringRef(step.optimizer));
+    if (step.cycleMomentum)
+      step.betas = step.betas.substr(0, step.betas.find(',')) + ",0.99";
+    llvm::errs() << "zopt: note: OneCycle " << (step.cycleMomentum ? "cycles the momentum and sets the second beta to 0.99" : "does not cycle the momentum of " + step.optimizer + ", which has no betas") << ", as DeepSpeed's\n";
+  }
   step.schedule = flags.schedule;
   step.raise = !flags.noRaise;
 

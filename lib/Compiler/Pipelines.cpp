@@ -75,6 +75,10 @@ std::string compiledSettings(const StepOptions &options) {
     add("betas", options.betas);
   if (options.optimizer != "sgd" && options.optimizer != "lion")
     add("eps", number(options.epsilon));
+  if (options.optimizer == "muon") {
+    add("momentum", number(options.momentum));
+    add("adam-lr", number(options.adamRate));
+  }
   if (options.optimizer == "sgd") {
     add("momentum", number(options.momentum));
     add("nesterov", options.nesterov ? "true" : "false");
@@ -148,6 +152,12 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
       optimizer.push_back(option("nesterov", int64_t(1)));
     if (!options.parameterGroups.empty())
       optimizer.push_back(option("param-groups", options.parameterGroups));
+    if (options.adamRate != 0)
+      optimizer.push_back(option("adam-lr", options.adamRate));
+    if (options.optimizer == "muon")
+      optimizer.push_back(option("muon-exclude", options.muonExclude));
+    if (options.cycleMomentum && options.mode == Mode::Train)
+      optimizer.push_back(option("cycle-momentum", int64_t(1)));
     if (options.averageDecay != 0)
       optimizer.push_back(option("ema", options.averageDecay));
     if (!options.schedule.empty())

@@ -196,6 +196,9 @@ private:
         set("recompute", "full", given, false);
     } else if (canonical == "data.files") {
       setEach("data", value, given, true);
+    } else if (canonical == "evaluation.files") {
+      set("eval", "true", given, false);
+      setEach("eval-data", value, given, true);
     } else if (canonical == "data.shift_labels") {
       set(value == true ? "shift-labels" : "no-shift-labels", "true", given, true);
     } else if (canonical == "checkpoint.resume") {

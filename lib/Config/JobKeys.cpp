@@ -58,7 +58,7 @@ const std::vector<Key> &jobKeys() {
     // The loader, here or under `training`.
     {"dataloader.batch_size", Int, "", Rule, "--micro-batch: samples a rank and micro-step"},
     {"dataloader.shuffle", Bool, "", Flag, "zrun --shuffle"},
-    {"dataloader.num_workers", Int, "", None, kWorkers},
+    {"dataloader.num_workers", Int, "", Flag, "zrun --num-workers"},
     {"dataloader.prefetch_factor", Int, "", None, kWorkers},
     {"dataloader.persistent_workers", Bool, "", None, kWorkers},
     {"dataloader.pin_memory", Bool, "", None, kPinned},
@@ -72,10 +72,16 @@ const std::vector<Key> &jobKeys() {
     {"data.bad_records", Text, "", Flag, "zrun --bad-records"},
     {"data.long_rows", Text, "", Flag, "zrun --long-rows"},
     {"data.pad_token", Int, "", Flag, "zrun --pad-token"},
+    {"data.pack", Bool, "", Flag, "zrun --pack"},
+    // Held-out data.
+    {"evaluation.files", Any, "", Rule, "zopt --eval, and zrun --eval-data, one an entry"},
+    {"evaluation.every", Int, "", Flag, "zrun --eval-every"},
+    {"evaluation.steps", Int, "", Flag, "zrun --eval-steps"},
     // Checkpoints.
     {"checkpoint.dir", Text, "", Flag, "zrun --checkpoint-dir"},
     {"checkpoint.every", Any, "", Flag, "zrun --checkpoint-every"},
     {"checkpoint.keep", Int, "", Flag, "zrun --keep"},
+    {"checkpoint.keep_best", Bool, "", Flag, "zrun --keep-best"},
     {"checkpoint.resume", Any, "", Rule, "zrun --resume: auto, true (the newest), a folder, or false"},
     {"checkpoint.max_restarts", Int, "", Flag, "zrun --max-restarts"},
     {"checkpoint.allow_change", List, "", Rule, "zrun --allow-change, one an entry"},
@@ -92,6 +98,8 @@ const std::vector<Key> &jobKeys() {
     {"monitor.print_every", Int, "", Flag, "zrun --print-every"},
     {"monitor.breakdown", Bool, "", Flag, "zrun --breakdown"},
     {"monitor.trace", Text, "", Flag, "zrun --trace"},
+    {"monitor.comm_log", Text, "", Flag, "zrun --comm-log"},
+    {"monitor.peak_flops", Number, "", Flag, "zrun --peak-flops"},
   };
   return table;
 }

@@ -52,10 +52,17 @@ const std::vector<OptimizerType> &optimizerTypes() {
        {"lr", "betas", "eps", "weight_decay", "bias_correction", "amsgrad", "max_coeff", "min_coeff",
         "eps_inside_sqrt"}},
       {"lion", "lion", 1e-3, 0, "0.9,0.999", {"lr", "betas", "weight_decay"}},
+      // Rate, betas and epsilon are those of MuonWithAuxAdam (runtime/zero/muon/original_muon.py); the last two are the auxiliary Adam's.
+      {"muon",
+       "muon",
+       0.02,
+       1e-10,
+       "0.9,0.95",
+       {"lr", "momentum", "weight_decay", "muon_lr", "adam_lr", "ns_method", "per_head_muon", "betas", "eps", "adam_w_mode", "torch_adam", "fp32_optimizer_states"}},
   };
   return types;
 }
-const std::vector<std::string> kOptimizersNotBuilt = {"muon", "onebitadam", "zerooneadam", "onebitlamb", "muadam", "muadamw", "musgd"};
+const std::vector<std::string> kOptimizersNotBuilt = {"onebitadam", "zerooneadam", "onebitlamb", "muadam", "muadamw", "musgd"};
 
 /// The shortest text that reads back as the same number; whole ones without a point.
 std::string numberText(const json &value) {
@@ -307,7 +314,7 @@ private:
       for (const OptimizerType &candidate : types)
         names.push_back(candidate.name);
       const std::string near = nearest(name, names);
-      return refuse("optimizer.type", "is " + shownValue(*type) + (near.empty() ? ", expected Adam, AdamW, SGD, Adagrad, LAMB or Lion" : "; did you mean " + near + "?"));
+      return refuse("optimizer.type", "is " + shownValue(*type) + (near.empty() ? ", expected Adam, AdamW, SGD, Adagrad, LAMB, Lion or Muon" : "; did you mean " + near + "?"));
     }
     if (!type && !flagGiven("optimizer")) {
       for (const auto &[path, value] : document.values)
@@ -334,21 +341,39 @@ private:
     set("optimizer", coupled ? "adam" : known->flag, "optimizer.type", type ? Origin::Config : Origin::DeepSpeedDefault);
     if (type && name == "adam" && !coupled && !flagGiven("optimizer"))
       note("optimizer.type", "is Adam, which DeepSpeed runs as AdamW unless adam_w_mode is false");
-    const bool valid = all({atLeast(prefix + "lr", 0), atLeast(prefix + "eps", 0), atLeast(prefix + "weight_decay", 0), atLeast(prefix + "momentum", 0)});
+    if (name == "muon" && decoupled && *decoupled == false)
+      refuse(prefix + "adam_w_mode", "is false: not supported yet: what Muon does not update is AdamW's");
+    const bool valid = all({atLeast(prefix + "lr", 0), atLeast(prefix + "eps", 0), atLeast(prefix + "weight_decay", 0), atLeast(prefix + "momentum", 0), atLeast(prefix + "muon_lr", 0, /*exclusive=*/true), atLeast(prefix + "adam_lr", 0, /*exclusive=*/true)});
     if (!valid)
       return;
     auto has = [&](const char *parameter) { return std::find(known->parameters.begin(), known->parameters.end(), parameter) != known->parameters.end(); };
-    setFrom("lr", prefix + "lr", numberText(known->learningRate));
+    if (name == "muon")
+      muonRates(prefix);
+    else
+      setFrom("lr", prefix + "lr", numberText(known->learningRate));
     if (has("eps"))
       setFrom("eps", prefix + "eps", numberText(known->epsilon));
     if (has("betas"))
       betas(prefix + "betas", known->betas);
     setFrom("weight-decay", prefix + "weight_decay", "0");
     if (has("momentum")) {
-      setFrom("momentum", prefix + "momentum", "0");
+      setFrom("momentum", prefix + "momentum", name == "muon" ? "0.95" : "0");
       if (isTrue(prefix + "nesterov"))
         set("nesterov", "true", prefix + "nesterov");
     }
+  }
+  /// DeepSpeed's _muon_half_defaults: each half has a rate of its own, else the one of both, else a default of its own.
+  void muonRates(const std::string &prefix) {
+    if (given(prefix + "muon_lr"))
+      setFrom("lr", prefix + "muon_lr", "");
+    else
+      setFrom("lr", prefix + "lr", "0.02");
+    if (given(prefix + "adam_lr"))
+      set("adam-lr", text(*given(prefix + "adam_lr")), prefix + "adam_lr");
+    else if (given(prefix + "lr") && given(prefix + "muon_lr"))
+      set("adam-lr", text(*given(prefix + "lr")), prefix + "lr");
+    else if (!given(prefix + "lr") && !isAuto(prefix + "lr") && !flagGiven("lr"))
+      set("adam-lr", "0.0003", prefix + "adam_lr", Origin::DeepSpeedDefault);
   }
   void betas(const std::string &key, const std::string &fallback) {
     const json *pair = given(key);
@@ -488,6 +513,8 @@ private:
       setRun("breakdown", "true", "wall_clock_breakdown");
     if (isTrue("memory_breakdown"))
       setRun("memory-report", "text", "memory_breakdown");
+    if (isTrue("comms_logger.enabled"))
+      setRun("comm-log", "comms_logger.json", "comms_logger.enabled");
     auto place = [&](const std::string &section) {
       const json *folder = given(section + ".output_path"), *job = given(section + ".job_name");
       const std::string path = folder ? text(*folder) : "", name = job ? text(*job) : "DeepSpeedJobName";

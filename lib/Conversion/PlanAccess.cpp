@@ -167,6 +167,8 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
       .Case([&](plan::ParameterNormsOp op) {
         for (FlatSymbolRefAttr scalar : {op.getScaleAttr(), op.getLrAttr(), op.getStepAttr(), op.getFiniteAttr()})
           read(scalar, 0, kWholeBuffer);
+        if (op.getMomentum())
+          read(op.getMomentumAttr(), 0, kWholeBuffer);
         plan::PlacedBucketOp placed = symbols.placedBuckets.lookup(op.getBucketAttr().getAttr());
         if (!placed)
           return;
@@ -185,6 +187,8 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           read(op.getNormsAttr(), 0, kWholeBuffer);
         for (FlatSymbolRefAttr scalar : {op.getScaleAttr(), op.getLrAttr(), op.getStepAttr(), op.getFiniteAttr()})
           read(scalar, 0, kWholeBuffer);
+        if (op.getMomentum())
+          read(op.getMomentumAttr(), 0, kWholeBuffer);
         plan::PlacedBucketOp placed = symbols.placedBuckets.lookup(op.getBucketAttr().getAttr());
         if (!placed)
           return;

@@ -423,6 +423,8 @@ private:
     if (op.getNorms() && (!measured.contains(op.getNormsAttr()) || measured.lookup(op.getNormsAttr()).getBucketAttr() != op.getBucketAttr()))
       return op.emitOpError("takes ") << op.getNormsAttr() << ", which no plan.parameter_norms of " << op.getBucketAttr() << " has measured";
     Type stateType = getStateType(bucket);
+    if (optimizer && optimizer.getNewtonSchulz() && !op.getGradient())
+      return op.emitOpError("has no matrices of Newton-Schulz iterations, which ") << bucket.getOptimizerAttr() << " takes";
     return verifyUpdate(op, placed, bucket, op.getNorms() ? SmallVector<Type>(2, stateType) : SmallVector<Type>());
   }
 
@@ -457,21 +459,25 @@ private:
     if (op.getRates() && op.getRates()->size() != bucket.getSegments().size())
       return op.emitOpError("has ") << op.getRates()->size() << " rates for " << bucket.getSegments().size() << " segments";
     bool updatesWhole = bucket.getOptimizerPlacement() == zero::Placement::replicated;
+    auto optimizer = symbolTable.lookup<train::OptimizerOp>(bucket.getOptimizerAttr().getAttr());
+    if (optimizer && optimizer.getCyclesMomentum() != op.getMomentum().has_value())
+      return op.emitOpError() << (op.getMomentum() ? "has a momentum, which " : "has no momentum, which ") << bucket.getOptimizerAttr() << (op.getMomentum() ? " does not take" : " takes");
+    Type gradientType = optimizer && optimizer.getNewtonSchulz() ? getStateType(bucket) : *placed.getGradientType();
     if (op.getGradient()) {
-      if (failed(expectBuffer(op, op.getGradientAttr(), placed.getPadded() * getBytes(*placed.getGradientType()), "the gathered gradient", /*persistent=*/false)))
+      if (failed(expectBuffer(op, op.getGradientAttr(), placed.getPadded() * getBytes(gradientType), "the gathered gradient", /*persistent=*/false)))
         return failure();
     } else if (updatesWhole && !placed.getGradientWhole()) {
       return op.emitOpError("updates the whole of ") << op.getBucketAttr() << " from a slice of its gradient";
     }
-    SmallVector<Type> expected = {*placed.getGradientType(), bucket.getComputeType()};
+    SmallVector<Type> expected = {gradientType, bucket.getComputeType()};
     expected.append(placed.getSlots().size() + (placed.getMaster() ? 1 : 0), getStateType(bucket));
     expected.append(norms.begin(), norms.end());
     ArrayRef<Type> types = symbols.kernels.lookup(op.getKernelAttr().getAttr()).getFunctionType().getInputs();
-    // Behind the arrays: scale, lr, step, finite, decay, the rate where there is one, and the range of blocks.
-    const size_t count = expected.size() + (op.getRates() ? 8 : 7);
+    // Behind the arrays: scale, lr, step, finite, the momentum where it cycles, decay, the rate where there is one, and the range of blocks.
+    const size_t scalars = op.getMomentum() ? 5 : 4, count = expected.size() + scalars + (op.getRates() ? 4 : 3);
     if (types.size() != count)
       return op.emitOpError("runs ") << op.getKernelAttr() << " of " << types.size() << " arguments, but expects " << count;
-    for (size_t index = expected.size() + 4; index + 2 < count; ++index)
+    for (size_t index = expected.size() + scalars; index + 2 < count; ++index)
       if (isa<FloatType>(types[index]) != isOnGpu())
         return op.emitOpError("runs ") << op.getKernelAttr() << ", which takes the decay as " << types[index];
     for (auto [index, type] : llvm::enumerate(expected))

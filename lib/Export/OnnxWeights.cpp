@@ -20,8 +20,6 @@ using namespace zopt::runtime;
 
 namespace {
 
-constexpr int64_t kInlineBytes = int64_t(1) << 30; // protobuf ends at 2 GiB
-
 bool typeOf(int32_t onnxType, DataType &type) {
   switch (onnxType) {
   case onnx::TensorProto::FLOAT:
@@ -43,8 +41,8 @@ bool typeOf(int32_t onnxType, DataType &type) {
 
 class OnnxExport {
 public:
-  OnnxExport(std::string modelPath, std::string weightsPath, std::string outputPath)
-      : modelPath(std::move(modelPath)), weightsPath(std::move(weightsPath)), outputPath(std::move(outputPath)) {}
+  OnnxExport(std::string modelPath, std::string weightsPath, std::string outputPath, int64_t inlineBytes)
+      : modelPath(std::move(modelPath)), weightsPath(std::move(weightsPath)), outputPath(std::move(outputPath)), inlineBytes(inlineBytes) {}
 
   Status run() {
     Result<InputFile> input = InputFile::open(modelPath);
@@ -75,7 +73,7 @@ public:
             targets.emplace_back(node.output(0), attribute.mutable_t());
 
     const std::string dataPath = outputPath + ".data";
-    if (total > kInlineBytes) {
+    if (total > inlineBytes) {
       Result<OutputFile> created = OutputFile::create(dataPath);
       if (created.failed())
         return created.getStatus();
@@ -196,6 +194,7 @@ private:
   }
 
   const std::string modelPath, weightsPath, outputPath;
+  const int64_t inlineBytes;
   onnx::ModelProto model;
   std::unique_ptr<SafetensorsFile> weights;
   std::vector<std::pair<std::string, onnx::TensorProto *>> targets;
@@ -207,8 +206,8 @@ private:
 
 } // namespace
 
-extern "C" int zoptExportOnnx(const char *modelPath, const char *weightsPath, const char *outputPath, char **error) {
-  Status status = OnnxExport(modelPath, weightsPath, outputPath).run();
+extern "C" int zoptExportOnnx(const char *modelPath, const char *weightsPath, const char *outputPath, long long inlineBytes, char **error) {
+  Status status = OnnxExport(modelPath, weightsPath, outputPath, inlineBytes).run();
   if (status.succeeded())
     return 0;
   *error = strdup(status.message().c_str());

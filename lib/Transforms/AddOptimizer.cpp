@@ -12,6 +12,7 @@
 #include "StepStates.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace zopt {
 #define GEN_PASS_DEF_ADDOPTIMIZERPASS
@@ -57,28 +58,28 @@ public:
       createScalarState(module, name, type, 0.0);
     createScalarState(module, kGradientScale, type, 1.0);
 
-    OptimizerOp rule;
+    SmallVector<OptimizerOp> rules; // one a trained parameter; none in gradient mode
     if (optimizer != "none") {
-      rule = createOptimizer(*module.getOps<func::FuncOp>().begin(), optimizer, settings, type);
-      if (!rule) {
-        step.emitError() << "optimizer is '" << optimizer << "', expected " << kOptimizers << ", or none";
+      if (failed(createRules(step, trained, settings, rules)))
         return signalPassFailure();
-      }
+      if (settings.cyclesMomentum)
+        for (StringRef name : {kMomentum, kMomentumIfSkipped})
+          createScalarState(module, name, type, settings.beta1);
       // Slots in the type of the master, next to one another in the parameters' order.
-      for (StateOp state : trained)
+      for (auto [state, rule] : llvm::zip_equal(trained, rules))
         for (StringAttr slot : rule.getSlots().getAsRange<StringAttr>())
           createState(module, (state.getSymName() + "." + slot.getValue()).str(), state.getTensorType(), Role::optimizer, 0.0);
     }
     SmallVector<Hyperparameters> each;
-    if (failed(chooseHyperparameters(step, trained, *groups, each)))
+    if (failed(chooseHyperparameters(step, trained, rules, *groups, each)))
       return signalPassFailure();
-    buildApplyStep(step.getLoc(), trained, each, rule);
+    buildApplyStep(step.getLoc(), trained, each, rules);
     if (int64_t flops = countFlops(step))
       module->setAttr(kFlopsAttribute, builder.getI64IntegerAttr(flops));
     module->setAttr(kLearningRateAttribute, builder.getF64FloatAttr(learningRate));
     if (!schedule.empty())
       module->setAttr(kScheduleAttribute, builder.getStringAttr(schedule));
-    module->setAttr(kMode, builder.getStringAttr(rule ? "train" : "gradient"));
+    module->setAttr(kMode, builder.getStringAttr(optimizer == "none" ? "gradient" : "train"));
     module->setAttr(kLevel, builder.getStringAttr("step"));
   }
 
@@ -108,19 +109,28 @@ private:
     for (auto [name, number] : numbers)
       if (!(number >= 0.0) || !std::isfinite(number))
         return step.emitError() << name << " " << number << " is not a number of at least 0";
-    if (momentum != 0 && optimizer != "sgd" && optimizer != "none")
-      return step.emitError() << "momentum " << double(momentum) << " is a setting of sgd, but the optimizer is " << optimizer;
+    if (momentum != 0 && optimizer != "sgd" && optimizer != "muon" && optimizer != "none")
+      return step.emitError() << "momentum " << double(momentum) << " is a setting of sgd and muon, but the optimizer is " << optimizer;
+    if (optimizer == "muon" && !(momentum < 1))
+      return step.emitError() << "momentum " << double(momentum) << " is not below 1, as muon's must be";
+    if (nesterov && optimizer == "muon")
+      return step.emitError() << "nesterov is a setting of sgd: muon's momentum is Nesterov's already";
+    if (!(adamRate >= 0.0) || !std::isfinite(adamRate) || (adamRate > 0 && learningRate == 0))
+      return step.emitError() << "adam-lr " << double(adamRate) << " is not a number of at least 0 beside a learning rate that is not 0";
+    if (adamRate > 0 && optimizer != "muon" && optimizer != "none")
+      return step.emitError() << "adam-lr " << double(adamRate) << " is a setting of muon, but the optimizer is " << optimizer;
+    if (cycleMomentum && !hasBetas(optimizer))
+      return step.emitError() << "the momentum cycles, but " << optimizer << " has no betas";
     if (nesterov && momentum == 0)
       return step.emitError() << "nesterov needs a momentum, but it is 0";
     if (!(averageDecay >= 0.0 && averageDecay < 1.0))
       return step.emitError() << "the decay of the moving average is " << double(averageDecay) << ", expected at least 0 and below 1";
-    if (averageDecay != 0 && optimizer == "lamb")
-      return step.emitError() << "a moving average is not built for lamb, whose rule does not know the new parameter";
     if (decay != "all" && decay != "matrices")
       return step.emitError() << "decay is '" << decay << "', expected all or matrices";
     settings.epsilon = epsilon;
     settings.momentum = momentum;
     settings.nesterov = nesterov;
+    settings.cyclesMomentum = cycleMomentum;
     settings.averageDecay = averageDecay;
     return success();
   }
@@ -144,10 +154,57 @@ private:
     return success();
   }
 
+  /// One rule a trained parameter. Of muon there are two: its own for matrices, and AdamW for all that is none, that no product reads (a table of positions), that indices pick rows of (embeddings, heads that are tied to them too) or that is named so.
+  LogicalResult createRules(func::FuncOp step, ArrayRef<StateOp> trained, const OptimizerSettings &settings, SmallVectorImpl<OptimizerOp> &rules) {
+    Operation *before = *getOperation().getOps<func::FuncOp>().begin();
+    OptimizerOp rule = createOptimizer(before, optimizer, settings, type);
+    if (!rule)
+      return step.emitError() << "optimizer is '" << optimizer << "', expected " << kOptimizers << ", or none";
+    rules.assign(trained.size(), rule);
+    if (optimizer != "muon")
+      return success();
+    llvm::Regex named(muonExclude.empty() ? StringRef("^$") : StringRef(muonExclude), llvm::Regex::IgnoreCase);
+    std::string error;
+    if (!named.isValid(error))
+      return step.emitError() << "muon-exclude '" << muonExclude << "' is no regular expression: " << error;
+    llvm::StringSet<> factors, tables;
+    for (auto read : step.getOps<ReadStateOp>()) {
+      SmallVector<Value> values = {read.getValue()};
+      while (!values.empty())
+        for (OpOperand &use : values.pop_back_val().getUses()) {
+          if (isa<MatmulOp, ConvOp>(use.getOwner()))
+            factors.insert(read.getState());
+          else if (isa<GatherOp>(use.getOwner()) && use.getOperandNumber() == 0)
+            tables.insert(read.getState());
+          else if (isa<CastOp, ReshapeOp, TransposeOp, SliceOp, ConcatOp, BroadcastOp>(use.getOwner()))
+            values.push_back(use.getOwner()->getResult(0));
+        }
+    }
+    OptimizerOp adam;
+    size_t matrices = 0;
+    for (auto [index, trainedState] : llvm::enumerate(trained)) {
+      StateOp state = trainedState;
+      const int64_t rank = state.getTensorType().getRank();
+      if ((rank == 2 || rank == 4) && factors.contains(state.getSymName()) && !tables.contains(state.getSymName()) && !matches(named, state)) {
+        ++matrices;
+        continue;
+      }
+      if (!adam)
+        adam = createOptimizer(before, "adamw", settings, type);
+      rules[index] = adam;
+    }
+    if (matrices == 0)
+      return step.emitError() << "muon has no matrix to update: each of the " << trained.size() << " trained parameters is a vector or of neither 2 nor 4 axes, read by no product, a table of embeddings, or named as muon-exclude '" << muonExclude << "' says";
+    return success();
+  }
+
   /// What each parameter's group says, or what all have. A decay of a group's own is exempt from the one that all have, and from what a run sets in its place.
-  LogicalResult chooseHyperparameters(func::FuncOp step, ArrayRef<StateOp> trained, MutableArrayRef<ParameterGroup> groups, SmallVectorImpl<Hyperparameters> &each) {
-    for (StateOp state : trained) {
+  LogicalResult chooseHyperparameters(func::FuncOp step, ArrayRef<StateOp> trained, MutableArrayRef<OptimizerOp> rules, MutableArrayRef<ParameterGroup> groups, SmallVectorImpl<Hyperparameters> &each) {
+    for (auto [index, trainedState] : llvm::enumerate(trained)) {
+      StateOp state = trainedState;
       Hyperparameters chosen{1.0, state.getNoDecay() ? 0.0 : double(weightDecay)};
+      if (adamRate > 0 && !rules.empty() && !rules[index].getNewtonSchulz())
+        chosen.rate = adamRate / learningRate;
       if (ParameterGroup *group = groupOf(groups, state)) {
         if (group->learningRate)
           chosen.rate = *group->learningRate / learningRate;
@@ -168,7 +225,7 @@ private:
     return result;
   }
 
-  void buildApplyStep(Location loc, ArrayRef<StateOp> trained, ArrayRef<Hyperparameters> each, OptimizerOp rule) {
+  void buildApplyStep(Location loc, ArrayRef<StateOp> trained, ArrayRef<Hyperparameters> each, MutableArrayRef<OptimizerOp> rules) {
     // Right behind @micro_step, in the order in which they run: gradients live from the one to the other.
     OpBuilder builder(&getContext());
     builder.setInsertionPointAfter(getOperation().lookupSymbol<func::FuncOp>(kMicroStep));
@@ -180,9 +237,13 @@ private:
 
     Value lossSum = read(kLossSum), count = read(kCount);
     // The runtime sets two rates where it does not know yet whether the step before was skipped: a skipped step moves no schedule.
-    Value lr;
-    if (rule)
-      lr = select(builder, loc, compare(builder, loc, ComparePredicate::ne, read(kFinite), number(0.0)), read(kRate), read(kRateIfSkipped));
+    const bool updates = optimizer != "none";
+    Value lr, cycled;
+    auto unlessSkipped = [&](StringRef usual, StringRef ifSkipped) { return select(builder, loc, compare(builder, loc, ComparePredicate::ne, read(kFinite), number(0.0)), read(usual), read(ifSkipped)); };
+    if (updates)
+      lr = unlessSkipped(kRate, kRateIfSkipped);
+    if (updates && cycleMomentum)
+      cycled = unlessSkipped(kMomentum, kMomentumIfSkipped);
     Value norm = GradientNormOp::create(builder, loc, scalarType);
     Value world = zero::WorldSizeOp::create(builder, loc, scalarType);
     Value steps = zero::AccumStepsOp::create(builder, loc, scalarType);
@@ -221,7 +282,7 @@ private:
     write(kFinite, finite);
     write(kGradientScale, ratio ? ratio : one);
 
-    if (rule) {
+    if (updates) {
       applyRunningAverages(builder, getOperation(), proceed);
       if (lossScale)
         updateLossScale(builder, getOperation(), lossScale, isFinite);
@@ -233,9 +294,9 @@ private:
       // The number of applied steps is the plan's own: a skipped step does not count.
       Value applied = read(kStep), step = add(builder, loc, applied, one);
       write(kStep, add(builder, loc, applied, finite));
-      for (auto [trainedState, parameter] : llvm::zip(trained, each)) {
+      for (auto [trainedState, rule, parameter] : llvm::zip_equal(trained, rules, each)) {
         StateOp state = trainedState;
-        UpdateOp::create(builder, state.getLoc(), state.getSymName(), rule.getSymName(), scale, lr, step, finite, APFloat(parameter.decay),
+        UpdateOp::create(builder, state.getLoc(), state.getSymName(), rule.getSymName(), scale, lr, step, finite, cycled, APFloat(parameter.decay),
                          parameter.rate == 1 ? FloatAttr() : builder.getF64FloatAttr(parameter.rate));
       }
     }

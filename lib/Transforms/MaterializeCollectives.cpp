@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "NewtonSchulz.h"
 #include "ParameterUses.h"
 #include "mlir/IR/IRMapping.h"
 #include "zopt/Transforms/Passes.h"
@@ -298,9 +299,22 @@ private:
       }
       for (train::UpdateOp update : list)
         if (update.getOperands() != last.getOperands())
-          return update.emitOpError("expects the scale, lr, step and finite of the other updates of bucket '") << bucket.getSymName() << "'";
+          return update.emitOpError("expects the scale, lr, step, finite and momentum of the other updates of bucket '") << bucket.getSymName() << "'";
       builder.setInsertionPoint(last);
-      zero::UpdateOp::create(builder, bucket.getLoc(), bucket.getSymName(), last.getScale(), last.getLr(), last.getStep(), last.getFinite(), decays,
+      SmallVector<Value> directions;
+      auto optimizer = SymbolTable::lookupNearestSymbolFrom<train::OptimizerOp>(bucket, last.getOptimizerAttr());
+      if (std::optional<int64_t> iterations = optimizer ? optimizer.getNewtonSchulz() : std::nullopt) {
+        SmallVector<train::StateOp> states;
+        SmallVector<Type> types;
+        for (train::UpdateOp update : list) {
+          states.push_back(SymbolTable::lookupNearestSymbolFrom<train::StateOp>(update, update.getParameterAttr()));
+          types.push_back(states.back().getTensorType());
+        }
+        auto direction = zero::DirectionOp::create(builder, bucket.getLoc(), types, bucket.getSymName(), last.getScale(), last.getFinite());
+        for (auto [state, value] : llvm::zip_equal(states, direction.getDirections()))
+          directions.push_back(orthogonalize(builder, state.getLoc(), state, value, *iterations));
+      }
+      zero::UpdateOp::create(builder, bucket.getLoc(), bucket.getSymName(), last.getScale(), last.getLr(), last.getStep(), last.getFinite(), last.getMomentum(), directions, decays,
                              llvm::all_of(rates, [](double rate) { return rate == 1.0; }) ? DenseF64ArrayAttr() : builder.getDenseF64ArrayAttr(rates));
       if (bucket.getParameterPlacement() == zero::Placement::replicated && bucket.getOptimizerPlacement() == zero::Placement::sharded)
         zero::PublishOp::create(builder, bucket.getLoc(), bucket.getSymName());

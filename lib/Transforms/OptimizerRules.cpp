@@ -10,6 +10,7 @@
 //
 // What depends on scalars alone is taken in double and rounded once, as PyTorch does: in fp32, 1 - 0.999^step would be off by 1.3e-5 at the first steps, where the correction
 // matters most. Values named `_wide` are double; where T is double, the lines marked `$convert` go and the names lose the mark.
+// `$beta1_...` stands for lines that define values of beta1, which is a number or the body's argument.
 //
 //===----------------------------------------------------------------------===//
 
@@ -27,11 +28,12 @@ namespace {
 struct Rule {
   SmallVector<StringRef> slots;
   StringRef body;
-  bool hasTrustRatio = false; // the body defines %direction and %step_size in place of %p1
+  bool hasTrustRatio = false; // the body defines %direction in place of %p1, and goes lr along it
+  bool isMatrixRule = false;  // the body defines %direction in place of %p1, for Newton-Schulz iterations
 };
 
 /// DeepSpeed's min_coeff and max_coeff.
-constexpr StringLiteral kTrustRatio = "{trust_ratio = array<f64: 0.01, 10.0>}";
+constexpr StringLiteral kTrustRatio = "trust_ratio = array<f64: 0.01, 10.0>";
 } // namespace
 
 // Decoupled decay (AdamW, Lion): %p0 = p - lr decay p. As a factor 1 - lr decay, it would be rounded alike in every step: an error of up to 3e-8 that adds up.
@@ -52,7 +54,7 @@ static constexpr StringLiteral kCorrections = R"mlir(
   $convert %step_wide = arith.extf %step : T to f64
   $convert %lr_wide = arith.extf %lr : T to f64
   %one_wide = arith.constant 1.0 : f64
-  %log_beta1 = arith.constant $log_beta1 : f64
+  $beta1_logarithm
   %log_beta2 = arith.constant $log_beta2 : f64
   %power1 = arith.mulf %step_wide, %log_beta1 : f64
   %decayed1 = math.exp %power1 : f64
@@ -65,7 +67,7 @@ static constexpr StringLiteral kCorrections = R"mlir(
 
 // m += (g - m) (1 - beta1); v = v beta2 + (1 - beta2) g g; root = sqrt(v).
 static constexpr StringLiteral kAverages = R"mlir(
-  %rate1 = arith.constant $one_minus_beta1 : T
+  $beta1_rest
   %rate2 = arith.constant $one_minus_beta2 : T
   %beta2 = arith.constant $beta2 : T
   %eps = arith.constant $eps : T
@@ -168,8 +170,8 @@ static constexpr StringLiteral kAdagrad = R"mlir(
 static constexpr StringLiteral kLion = R"mlir(
   $shrink
   %zero = arith.constant 0.0 : T
-  %beta1 = arith.constant $beta1 : T
-  %rate1 = arith.constant $one_minus_beta1 : T
+  $beta1_itself
+  $beta1_rest
   %beta2 = arith.constant $beta2 : T
   %rate2 = arith.constant $one_minus_beta2 : T
   %c0 = arith.mulf %beta1, %exp_avg : T
@@ -185,6 +187,28 @@ static constexpr StringLiteral kLion = R"mlir(
   %m1 = arith.mulf %rate2, $g : T
   %exp_avg1 = arith.addf %m0, %m1 : T
 )mlir";
+
+// m += (g - m) (1 - momentum); direction = g + (m - g) momentum: DeepSpeed's lerps, Nesterov's form.
+static constexpr StringLiteral kMuon = R"mlir(
+  %rate = arith.constant $momentum : T
+  %rest = arith.constant $one_minus_momentum : T
+  %towards = arith.subf $g, %momentum : T
+  %towards1 = arith.mulf %towards, %rest : T
+  %momentum1 = arith.addf %momentum, %towards1 : T
+  %ahead = arith.subf %momentum1, $g : T
+  %ahead1 = arith.mulf %rate, %ahead : T
+  %direction = arith.addf $g, %ahead1 : T
+)mlir";
+
+// beta1 as numbers, and as the body's argument.
+static constexpr std::pair<const char *, const char *> kFixedBeta1[] = {
+    {"$beta1_logarithm", "%log_beta1 = arith.constant $log_beta1 : f64"},
+    {"$beta1_itself", "%beta1 = arith.constant $beta1 : T"},
+    {"$beta1_rest", "%rate1 = arith.constant $one_minus_beta1 : T"}};
+static constexpr std::pair<const char *, const char *> kCycledBeta1[] = {
+    {"$beta1_logarithm", "$convert %beta1_wide = arith.extf %beta1 : T to f64\n  %log_beta1 = math.log %beta1_wide : f64"},
+    {"$beta1_itself\n", ""},
+    {"$beta1_rest", "%beta1_whole = arith.constant 1.0 : T\n  %rate1 = arith.subf %beta1_whole, %beta1 : T"}};
 
 // e = d e + (1 - d) p, from the parameter's first value: in step 1, which alone meets e = 0, e is the parameter before its update.
 static constexpr StringLiteral kAverage = R"mlir(
@@ -211,6 +235,7 @@ static Rule ruleOf(StringRef name, const OptimizerSettings &settings) {
       .Case("adagrad", Rule{{"sum"}, kAdagrad})
       .Case("lion", Rule{{"exp_avg"}, kLion})
       .Case("lamb", Rule{{"exp_avg", "exp_avg_sq"}, kLamb, /*hasTrustRatio=*/true})
+      .Case("muon", Rule{{"momentum"}, kMuon, /*hasTrustRatio=*/false, /*isMatrixRule=*/true})
       .Default(Rule{});
 }
 
@@ -220,36 +245,56 @@ static void replaceAll(std::string &text, StringRef from, StringRef to) {
 }
 
 /// The op around a rule's body.
-static std::string writeOp(StringRef name, const Rule &rule, bool average) {
+static std::string writeOp(StringRef name, const Rule &rule, const OptimizerSettings &settings) {
+  const bool average = settings.averageDecay > 0, knowsParameter = !rule.hasTrustRatio && !rule.isMatrixRule;
   SmallVector<StringRef> slots = rule.slots;
   std::string body = rule.body.str();
   if (average) {
     slots.push_back("ema");
-    body += kAverage;
+    if (knowsParameter)
+      body += kAverage;
   }
   std::string text = ("train.optimizer @" + name + " slots [").str(), arguments,
-              results = rule.hasTrustRatio ? "%direction, %lr" : "%p1", types = rule.hasTrustRatio ? "T, T" : "T";
+              results = rule.hasTrustRatio ? "%direction, %lr" : rule.isMatrixRule ? "%direction" : "%p1", types = rule.hasTrustRatio ? "T, T" : "T";
   for (StringRef slot : slots) {
     text += (slot == slots.front() ? "\"" : ", \"") + slot.str() + "\"";
     arguments += ", %" + slot.str() + ": T";
+    if (average && !knowsParameter && slot == slots.back())
+      continue;
     results += ", %" + slot.str() + "1";
     types += ", T";
   }
-  return text + "] {\n^bb0(%p: T, %gradient: T" + arguments + ", %lr: T, %step: T, %decay: T):\n" + body + "  train.yield " + results + " : " + types + "\n} " + (rule.hasTrustRatio ? kTrustRatio.str() : "") + "\n";
+  std::string attributes;
+  auto attribute = [&](const std::string &added) { attributes += (attributes.empty() ? "" : ", ") + added; };
+  if (rule.hasTrustRatio)
+    attribute(kTrustRatio.str());
+  if (rule.isMatrixRule)
+    attribute("newton_schulz = " + std::to_string(settings.newtonSchulz) + " : i64");
+  if (average && !knowsParameter)
+    attribute("average = $ema : f64");
+  if (settings.cyclesMomentum)
+    attribute("cycles_momentum");
+  const std::string momentum = settings.cyclesMomentum ? ", %beta1: T" : "";
+  return text + "] {\n^bb0(%p: T, %gradient: T" + arguments + ", %lr: T, %step: T, %decay: T" + momentum + "):\n" + body + "  train.yield " + results + " : " + types + "\n} " +
+         (attributes.empty() ? "" : "{" + attributes + "}") + "\n";
 }
+
+bool zopt::hasBetas(StringRef name) { return llvm::is_contained({"adamw", "adam", "lamb", "lion"}, name); }
 
 OptimizerOp zopt::createOptimizer(Operation *before, StringRef name, const OptimizerSettings &settings, FloatType elementType) {
   Rule rule = ruleOf(name, settings);
   if (rule.body.empty())
     return {};
 
-  std::string text = writeOp(name, rule, settings.averageDecay > 0);
+  std::string text = writeOp(name, rule, settings);
   for (auto [placeholder, part] : {std::pair<StringRef, StringRef>("$moments", kMoments), {"$corrections", kCorrections}, {"$averages", kAverages}, {"$shrink", kShrink}, {"$penalty", kPenalty}})
     replaceAll(text, placeholder, part);
+  for (auto [placeholder, lines] : settings.cyclesMomentum ? kCycledBeta1 : kFixedBeta1)
+    replaceAll(text, placeholder, lines);
   replaceAll(text, "$g", rule.body.contains("$penalty") ? "%g" : "%gradient");
   std::pair<StringRef, double> numbers[] = {
       {"$one_minus_beta1", 1.0 - settings.beta1}, {"$one_minus_beta2", 1.0 - settings.beta2}, {"$beta1", settings.beta1}, {"$beta2", settings.beta2},
-      {"$log_beta1", std::log(settings.beta1)},   {"$log_beta2", std::log(settings.beta2)},   {"$eps", settings.epsilon}, {"$momentum", settings.momentum},
+      {"$log_beta1", std::log(settings.beta1)},   {"$log_beta2", std::log(settings.beta2)},   {"$eps", settings.epsilon}, {"$one_minus_momentum", 1.0 - settings.momentum}, {"$momentum", settings.momentum},
       {"$one_minus_ema", 1.0 - settings.averageDecay}, {"$ema", settings.averageDecay}};
   for (auto [placeholder, number] : numbers)
     replaceAll(text, placeholder, llvm::formatv("{0:e17}", number).str());

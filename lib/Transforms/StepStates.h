@@ -30,6 +30,8 @@ constexpr llvm::StringLiteral kCount = "zopt.count";
 // set by the runtime before a step:
 constexpr llvm::StringLiteral kRate = "zopt.lr";
 constexpr llvm::StringLiteral kRateIfSkipped = "zopt.lr_if_skipped"; // in place of the rate where the step before was skipped
+constexpr llvm::StringLiteral kMomentum = "zopt.momentum"; // where a schedule cycles it
+constexpr llvm::StringLiteral kMomentumIfSkipped = "zopt.momentum_if_skipped";
 constexpr llvm::StringLiteral kClip = "zopt.clip";                  // largest gradient norm, 0: no clipping
 constexpr llvm::StringLiteral kStep = "zopt.step";
 // set by the runtime, for random numbers; zopt-add-random-state says what they hold:

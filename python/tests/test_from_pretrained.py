@@ -1,4 +1,4 @@
-"""Trained weights home: `zrun ckpt export --names=source` and transformers' from_pretrained. python3 -m unittest discover -s python/tests; runs zopt and zrun of build/release, or of ZOPT_BIN."""
+"""Trained weights home: `zrun ckpt export --names=source` and transformers' from_pretrained, `--model` and onnxruntime. python3 -m unittest discover -s python/tests; runs zopt and zrun of build/release, or of ZOPT_BIN."""
 import contextlib
 import io
 import json
@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "python"))
 
 try:
+    import onnxruntime
     import torch
     import transformers
     from safetensors.torch import load_file, save_file
@@ -88,6 +89,15 @@ class Home(unittest.TestCase):
     def test_llama(self):
         """Grouped heads, and transposed products."""
         self.check(LLAMA)
+
+    def test_onnx_with_external_data(self):
+        """What a model of more than 1 GiB does, at a lower threshold."""
+        ours = self.train(GPT2)
+        self.tool("zrun", "ckpt", "export", "D", "trained.onnx", "--model", "model.onnx", "--inline-bytes=1000")
+        self.assertGreater((self.folder / "trained.onnx.data").stat().st_size, 100000)
+        session = onnxruntime.InferenceSession(str(self.folder / "trained.onnx"), providers=["CPUExecutionProvider"])
+        theirs = torch.from_numpy(session.run(None, {i.name: self.ids.numpy() for i in session.get_inputs()})[0])
+        self.assertLess(float((theirs - ours).abs().max() / ours.abs().max()), 2e-6)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def refuse_flags(flags, code, *patterns, model="mlp-tiny"):
 
 
 for flags, code, pattern in (
-        (("--zero-stage=4",), 2, r"zero-stage"), (("--optimizer=muon",), 2, r"--optimizer=muon is not built"), (("--optimizer=adamwx",), 2, r"adamwx"), (("--loss=hinge",), 2, r"hinge"), (("--bf16", "--fp64"), 2, r"bf16.*fp64|fp64.*bf16"),
+        (("--zero-stage=4",), 2, r"zero-stage"), (("--optimizer=adamw", "--adam-lr=1"), 2, r"--adam-lr is .* for --optimizer=muon, but got 1.0 for adamw"), (("--optimizer=adamwx",), 2, r"adamwx"), (("--loss=hinge",), 2, r"hinge"), (("--bf16", "--fp64"), 2, r"bf16.*fp64|fp64.*bf16"),
         (("--global-batch=8", "--micro-batch=3", "--nproc=2"), 1, r"8"), (("--freeze=nothing_is_called_this",), 1, r"nothing_is_called_this"),
         (("--freeze=(",), 1, r"\("), (("--train-only=@missing-file",), 1, r"missing-file"), (("--logits=nowhere",), 1, r"nowhere"), (("--bucket-bytes=-5",), 2, r"bucket-bytes")):
     add(f"bad-flags/{' '.join(flags)}", refuse_flags, flags, code, pattern)

@@ -518,12 +518,12 @@ def forward(plan, *flags):
     return tensors.load(folder / "o")
 
 
-def export_onnx(model):
+def export_onnx(model, *more):
     """The exported model computes what the plan computes with the checkpoint's weights; onnxruntime, where $ZOPT_ONNX_PYTHON names a Python that has it, agrees with both."""
     case = Case(model=model, stage=3, ranks=2, batch=4)
     folder = saved(case, 6, 6)
     source = model_path(model)
-    succeed(["zrun", "ckpt", "export", folder / "D", folder / "trained.onnx", "--model", source])
+    succeed(["zrun", "ckpt", "export", folder / "D", folder / "trained.onnx", "--model", source, *more])
     data = MODELS / model / "batch.safetensors"
     flags = [*bindings(model), "--mode=forward", "--micro-batch=4"]
     plans = []
@@ -533,7 +533,10 @@ def export_onnx(model):
     with_weights, exported, untrained = forward(plans[0], "--weights", folder / "w", "--data", data), forward(plans[1], "--data", data), forward(plans[0], "--data", data)
     assert not tensors.same_bits(with_weights, exported), "other outputs"
     assert tensors.same_bits(untrained, exported), "training changed nothing"
-    assert sorted(p.name for p in folder.iterdir() if "trained" in p.name) == ["trained.onnx"], "left behind"
+    expected_files = ["trained.onnx", "trained.onnx.data"] if more else ["trained.onnx"]
+    assert sorted(p.name for p in folder.iterdir() if "trained" in p.name) == expected_files, "left behind"
+    if more:
+        assert (folder / "trained.onnx").stat().st_size < 100000 < (folder / "trained.onnx.data").stat().st_size, "the weights are not beside the model"
     python = os.environ.get("ZOPT_ONNX_PYTHON")
     if python:
         names = list(exported)
@@ -555,6 +558,7 @@ tensors.save({str(folder / 'ort')!r}, {{o.name: g for o, g in zip(session.get_ou
 add("checkpoints/export to ONNX: gpt2-tiny", export_onnx, "gpt2-tiny")
 add("checkpoints/export to ONNX: the exporter that names nothing", export_onnx, "gpt2-tiny-ts")
 add("checkpoints/export to ONNX: llama-tiny", export_onnx, "llama-tiny")
+add("checkpoints/export to ONNX: weights in a file of their own", export_onnx, "gpt2-tiny", "--inline-bytes=100000")
 
 
 @test("checkpoints/export to ONNX: another model is refused")

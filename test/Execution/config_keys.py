@@ -9,6 +9,7 @@ MODEL = MODELS / "mlp-tiny/model.onnx"
 BASE = {"train_micro_batch_size_per_gpu": 2, "optimizer": {"type": "AdamW", "params": {"lr": 0.001}}, "zero_optimization": {"stage": 3}}
 FP16, SGD = {"fp16": {"enabled": True}}, {"optimizer": {"type": "SGD", "params": {"momentum": 0.9}}}
 WARMUP = {"scheduler": {"type": "WarmupLR"}}
+MUON = {"optimizer": {"type": "Muon"}}
 
 
 @memoize
@@ -60,6 +61,8 @@ PLANS = {
     "optimizer.params.momentum": (0, 0.9, {"optimizer": {"type": "SGD"}}),
     "optimizer.params.nesterov": (False, True, SGD),
     "optimizer.params.adam_w_mode": (True, False, {"optimizer": {"type": "Adam", "params": {"weight_decay": 0.1}}}),
+    "optimizer.params.muon_lr": (0.01, 0.02, MUON),
+    "optimizer.params.adam_lr": (0.001, 0.002, MUON),
     "scheduler.type": ("WarmupLR", "LRRangeTest", {}),
     "scheduler.params.*": ({"warmup_num_steps": 10}, {"warmup_num_steps": 20}, WARMUP),
     "fp16.enabled": (False, True, {}),
@@ -89,13 +92,14 @@ RUNS = {
     "csv_monitor.enabled": (False, True, {}, "files"),
     "csv_monitor.output_path": ("a", "b", {"csv_monitor": {"enabled": True}}, "files"),
     "csv_monitor.job_name": ("a", "b", {"csv_monitor": {"enabled": True}}, "files"),
+    "comms_logger.enabled": (False, True, {}, "files"),
     "wandb.enabled": (False, True, {}, "wandb"),
     "wandb.project": ("a", "b", {"wandb": {"enabled": True}}, "wandb"),
     "wandb.group": ("a", "b", {"wandb": {"enabled": True}}, "wandb"),
     "wandb.team": ("a", "b", {"wandb": {"enabled": True}}, "wandb"),
 }
 # Honoured by being refused.
-REFUSED = {"data_types.grad_accum_dtype": ("fp32", "bf16")}
+REFUSED = {"data_types.grad_accum_dtype": ("fp32", "bf16", {}), "optimizer.params.ns_method": ("standard", "taylor", MUON)}
 
 FAKE_WANDB = """
 import os
@@ -138,9 +142,9 @@ def makes_two_runs(key):
 
 
 def is_refused(key):
-    a, b = REFUSED[key]
-    assert compile_config(merged(BASE, nested(key, a)))[0].code == 0
-    expect_refusal(compile_config(merged(BASE, nested(key, b)))[0], 1, re.escape(key))
+    a, b, more = REFUSED[key]
+    assert compile_config(merged(merged(BASE, more), nested(key, a)))[0].code == 0
+    expect_refusal(compile_config(merged(merged(BASE, more), nested(key, b)))[0], 1, re.escape(key))
 
 
 for key in PLANS:
@@ -149,6 +153,21 @@ for key in RUNS:
     add(f"config-keys/{key}: two runs", makes_two_runs, key)
 for key in REFUSED:
     add(f"config-keys/{key}: refused", is_refused, key)
+
+
+@test("config-keys/further settings of Muon and OneCycle: two plans, or two runs")
+def further():
+    plans = [plan_of(merged(BASE, {"optimizer": {"type": "Muon", "params": {name: value}}})) for name, value in (("momentum", 0.95), ("momentum", 0.8), ("weight_decay", 0.1), ("betas", [0.9, 0.99]), ("eps", 1e-8))]
+    assert len(set(plans)) == 5 and "@muon" in plans[0]
+    cycle = {"cycle_min_lr": 0.01, "cycle_max_lr": 0.1, "cycle_first_step_size": 2, "cycle_second_step_size": 2, "decay_step_size": 1}
+    momenta = []
+    for more in ({}, {"cycle_min_mom": 0.5}, {"cycle_max_mom": 0.95}, {"decay_mom_rate": 0.01}, {"cycle_momentum": False}):
+        done, plan = compile_config(merged(BASE, {"scheduler": {"type": "OneCycle", "params": {**cycle, **more}}}))
+        assert done.code == 0, done
+        folder = scratch("cycle")
+        succeed(["zrun", plan, "--steps", 6, "--threads", 1, "--metrics", folder / "m"])
+        momenta.append(tuple(s.get("momentum") for s in map(json.loads, (folder / "m").read_text().splitlines()) if s["event"] == "step"))
+    assert len(set(momenta)) == 5 and momenta[-1] == (None,) * 6, momenta
 
 
 @test("config-keys/every honoured key is in a table here")

@@ -99,6 +99,18 @@ def shipped():
     assert "plan.target" not in text, "--portable makes a portable plan"
 
 
+@test("jobs/held-out data, workers and the log of collectives")
+def evaluated():
+    folder, batch = scratch("job"), MODELS / "gpt2-tiny/batch.safetensors"
+    seq = tensors.load(batch)["input_ids"].shape[1]
+    done = run_job(folder, f"model: {{path: {MODELS / 'gpt2-tiny/model.onnx'}, bind: {{seq: {seq}}}}}\ntraining: {{max_steps: 2}}\ndata: {batch}\ndataloader: {{batch_size: 2, num_workers: 2}}\n"
+                   f"evaluation: {{files: {batch}, every: 1, steps: 1}}\ncheckpoint: {{dir: saved, keep_best: true}}\nmonitor: {{metrics: m, comm_log: comm.json}}\n")
+    assert done.code == 0, done
+    events = [json.loads(line) for line in (folder / "m").read_text().splitlines()]
+    assert [e["step"] for e in events if e["event"] == "eval"] == [1, 2] and json.loads((folder / "comm.json").read_text()), events
+    assert "no effect" not in done.stderr, done
+
+
 @test("jobs/what is wrong is said in one report, and nothing is written")
 def wrong():
     folder = scratch("job")

@@ -15,25 +15,27 @@ SHAPES = {"matrix": (9, 31), "vector": (150,)}
 
 
 @memoize
-def linear_model():
-    """loss = (sum(matrix * x) + sum(vector * y)) / 64. What divides is fp32 in fp16 too, so that the cotangent of the sums has room for the loss scale."""
+def linear_model(more=()):
+    """loss = (sum(matrix * x) + sum(vector * y)) / 64, and `more`: (name, shape) of further weights in the sum. What divides is fp32 in fp16 too, so that the cotangent of the sums has room for the loss scale."""
     folder, rng = scratch("linear"), np.random.default_rng(7)
-    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (*SHAPES.items(), *more)}
     n = onnx_writer.node
+    # Further weights pass through a product with a matrix of ones on its diagonal, which changes neither values nor gradients: Muon takes what products read.
+    terms = [node for i, (name, shape) in enumerate(more) for node in (n("MatMul", [name, f"one{shape[-1]}"] if shape[-1] <= 11 else [f"one{shape[0]}", name], [f"p{i}"]), n("Mul", [f"{name}.x", f"p{i}"], [f"m{i}"]), n("ReduceSum", [f"m{i}"], [f"s{i}"], keepdims=0), n("Add", [f"sum{i}", f"s{i}"], [f"sum{i + 1}"]))]
     model = onnx_writer.model(
-        [n("Mul", ["x", "matrix"], ["xm"]), n("ReduceSum", ["xm"], ["sx"], keepdims=0), n("Mul", ["y", "vector"], ["yv"]), n("ReduceSum", ["yv"], ["sy"], keepdims=0), n("Add", ["sx", "sy"], ["sum"]), n("Mul", ["sum", "share"], ["loss"])],
-        [onnx_writer.tensor(name, array) for name, array in weights.items()] + [onnx_writer.tensor("share", np.float32(1 / 64))],
-        [onnx_writer.value("x", ["batch", *SHAPES["matrix"]]), onnx_writer.value("y", ["batch", *SHAPES["vector"]])], [onnx_writer.value("loss", [])])
+        [n("Mul", ["x", "matrix"], ["xm"]), n("ReduceSum", ["xm"], ["sx"], keepdims=0), n("Mul", ["y", "vector"], ["yv"]), n("ReduceSum", ["yv"], ["sy"], keepdims=0), n("Add", ["sx", "sy"], ["sum0"]), *terms, n("Mul", [f"sum{len(more)}", "share"], ["loss"])],
+        [onnx_writer.tensor(name, array) for name, array in weights.items()] + [onnx_writer.tensor("share", np.float32(1 / 64)), *(onnx_writer.tensor(f"one{n}", np.eye(n, dtype=np.float32)) for n in sorted({shape[-1] if shape[-1] <= 11 else shape[0] for _, shape in more}))],
+        [onnx_writer.value("x", ["batch", *SHAPES["matrix"]]), onnx_writer.value("y", ["batch", *SHAPES["vector"]]), *(onnx_writer.value(f"{name}.x", ["batch", *shape]) for name, shape in more)], [onnx_writer.value("loss", [])])
     (folder / "model.onnx").write_bytes(model)
-    gradients = {name: rng.standard_normal((STEPS, *shape)).astype(np.float32) for name, shape in SHAPES.items()}
-    tensors.save(folder / "data.safetensors", {"x": 64 * gradients["matrix"], "y": 64 * gradients["vector"]})
+    gradients = {name: rng.standard_normal((STEPS, *shape)).astype(np.float32) for name, shape in (*SHAPES.items(), *more)}
+    tensors.save(folder / "data.safetensors", {"x": 64 * gradients["matrix"], "y": 64 * gradients["vector"], **{f"{name}.x": 64 * gradients[name] for name, _ in more}})
     return folder, weights, gradients
 
 
-def run_linear(flags, run_flags=(), steps=STEPS, ranks=1, data=None):
+def run_linear(flags, run_flags=(), steps=STEPS, ranks=1, data=None, more=()):
     """Metrics and final weights of a run on the linear model."""
-    folder, out = linear_model()[0], scratch("optimizer")
-    succeed(["zopt", "--loss=output", "--micro-batch=1", "--train-only=matrix|vector", *flags, folder / "model.onnx", "-o", out / "plan.mlir"])
+    folder, out = linear_model(more)[0], scratch("optimizer")
+    succeed(["zopt", "--loss=output", "--micro-batch=1", "--train-only=" + "|".join(["matrix", "vector", *(name for name, _ in more)]), *flags, folder / "model.onnx", "-o", out / "plan.mlir"])
     succeed(["zrun", out / "plan.mlir", "--nproc", ranks, "--comm=local", "--threads", 1, "--data", data or folder / "data.safetensors", "--steps", steps, "--metrics", out / "m", "--weights-out", out / "w", *run_flags])
     return read_metrics(out / "m")[1], tensors.load(out / "w"), out
 
@@ -101,13 +103,13 @@ RULES = {
 }
 
 
-def reference(rule, lr=lambda name, t: 0.01, decay=lambda name: 0.1, average=None):
-    _, weights, gradients = linear_model()
+def reference(rule, lr=lambda name, t: 0.01, decay=lambda name: 0.1, average=None, more=(), steps=STEPS):
+    _, weights, gradients = linear_model(more)
     result, averages = {}, {}
     for name, w in weights.items():
-        p, state = w.astype(np.float64), {}
+        p, state = w.astype(np.float64), {"name": name}
         e = p
-        for t in range(1, STEPS + 1):
+        for t in range(1, steps + 1):
             p = rule(p, gradients[name][t - 1].astype(np.float64), state, lr(name, t), decay(name), t)
             e = average * e + (1 - average) * p if average else e
         result[name], averages[name] = p, e
@@ -232,7 +234,7 @@ def wrong_schedules():
     model = linear_model()[0] / "model.onnx"
     expect_refusal(execute(["zopt", model, "--schedule=Linear"]), 2, r"--schedule: the schedule is 'Linear', expected one of WarmupLR")
     expect_refusal(execute(["zopt", model, "--schedule=WarmupLR,warmup_steps=3,warmup_type=x"]), 2, r"'warmup_steps' is none of its parameters .*; warmup_type is 'x'")
-    expect_refusal(execute(["zrun", "plan.mlir", "--schedule=OneCycle"]), 2, r"cycle_min_lr is missing; cycle_max_lr is missing; it cycles the momentum")
+    expect_refusal(execute(["zrun", "plan.mlir", "--schedule=OneCycle"]), 2, r"cycle_min_lr is missing; cycle_max_lr is missing")
     expect_refusal(execute(["zrun", "plan.mlir", "--lr=-1"]), 2, r"--lr")
 
 
@@ -347,4 +349,4 @@ def wrong_scales():
     expect_refusal(execute(["zopt", model, "--fp16", "--loss-scale=8", "--loss-scale-window=3"]), 2, r"--loss-scale-window is a setting of a dynamic scale, but --loss-scale is 8")
     expect_refusal(execute(["zopt", model, "--fp16", "--loss=output", "--loss-scale=much"]), 1, r"loss scale is 'much', expected dynamic or a positive number")
     expect_refusal(execute(["zopt", model, "--fp16", "--loss=output", "--loss-scale-window=0"]), 1, r"window of 0 steps, expected 1 to 16777216")
-    expect_refusal(execute(["zopt", model, "--optimizer=muon"]), 2, r"--optimizer=muon is not built")
+    expect_refusal(execute(["zopt", model, "--optimizer=shampoo"]), 2, r"--optimizer is adamw, adam, sgd, adagrad, lion, lamb or muon, but got 'shampoo'")

@@ -15,9 +15,14 @@
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{lr=0 param-groups="weight:lr=1"})' 2>&1 | FileCheck %s --check-prefix=NORATE
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=sgd nesterov=1})' 2>&1 | FileCheck %s --check-prefix=NOMOMENTUM
 // RUN: zopt %s --zopt-add-optimizer=optimizer=lamb | FileCheck %s --check-prefix=LAMB
-// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=lamb ema=0.9})' 2>&1 | FileCheck %s --check-prefix=LAMBAVERAGE
+// RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=lamb ema=0.9})' | FileCheck %s --check-prefix=LAMBAVERAGE
 // RUN: not zopt %s --zopt-add-optimizer=ema=1 2>&1 | FileCheck %s --check-prefix=NOAVERAGE
-// RUN: not zopt %s --zopt-add-optimizer=optimizer=muon 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: not zopt %s --zopt-add-optimizer=optimizer=shampoo 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=muon momentum=0.9 lr=0.5 adam-lr=0.25 ema=0.75})' | FileCheck %s --check-prefix=MUON
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=muon muon-exclude=WEIGHT})' 2>&1 | FileCheck %s --check-prefix=NOMATRIX
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{adam-lr=1})' 2>&1 | FileCheck %s --check-prefix=ADAMRATE
+// RUN: zopt %s --zopt-add-optimizer=cycle-momentum=1 | FileCheck %s --check-prefix=CYCLE
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=adagrad cycle-momentum=1})' 2>&1 | FileCheck %s --check-prefix=NOBETAS
 // RUN: not zopt %s --zopt-add-optimizer=no-decay=norm 2>&1 | FileCheck %s --check-prefix=NOTHING
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{betas="0.9,1.0"})' 2>&1 | FileCheck %s --check-prefix=BETA
 // RUN: not zopt %s --zopt-add-optimizer=momentum=0.9 2>&1 | FileCheck %s --check-prefix=SETTING
@@ -178,6 +183,42 @@
 // GROUPS: train.update @weight {{.*}} decay 2.500000e-01 {rate = 2.000000e+00 : f64}
 // GROUPS: train.update @bias {{.*}} decay 1.000000e-02 {rate = 3.000000e+00 : f64}
 
+// The average is the kernel's, which alone knows the new parameter.
+// LAMBAVERAGE: train.optimizer @lamb slots ["exp_avg", "exp_avg_sq", "ema"] {
+// LAMBAVERAGE: train.yield %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : f32, f32, f32, f32
+// LAMBAVERAGE-NEXT: } {average = 9.000000e-01 : f64, trust_ratio
+
+// Matrices by Muon, the rest by AdamW at a rate of its own.
+// MUON: train.optimizer @muon slots ["momentum", "ema"] {
+// MUON-NEXT: ^bb0(%{{.*}}: f32, %[[G:.*]]: f32, %[[M:.*]]: f32, %{{.*}}: f32, %{{.*}}: f32, %{{.*}}: f32, %{{.*}}: f32):
+// MUON: %[[TOWARDS:.*]] = arith.subf %[[G]], %[[M]]
+// MUON: %[[M1:.*]] = arith.addf %[[M]]
+// MUON: %[[AHEAD:.*]] = arith.subf %[[M1]], %[[G]]
+// MUON: %[[D:.*]] = arith.addf %[[G]]
+// MUON: train.yield %[[D]], %[[M1]] : f32, f32
+// MUON-NEXT: } {average = 7.500000e-01 : f64, newton_schulz = 5 : i64}
+// MUON: train.optimizer @adamw slots ["exp_avg", "exp_avg_sq", "ema"] {
+// MUON: train.state @weight.momentum : tensor<4x2xf32>
+// MUON: train.state @weight.ema : tensor<4x2xf32>
+// MUON-NOT: train.state @weight.exp_avg
+// MUON: train.state @bias.exp_avg : tensor<2xf32>
+// MUON: train.update @weight using @muon {{.*}} decay 1.000000e-02 :
+// MUON: train.update @bias using @adamw {{.*}} decay 1.000000e-02 {rate = 5.000000e-01 : f64}
+
+// The first beta is the runtime's.
+// CYCLE: train.optimizer @adamw slots ["exp_avg", "exp_avg_sq"] {
+// CYCLE-NEXT: ^bb0({{.*}}, %[[FIRST:[^ ]*]]: f32):
+// CYCLE: %[[WIDE:.*]] = arith.extf %[[FIRST]] : f32 to f64
+// CYCLE: math.log %[[WIDE]] : f64
+// CYCLE: arith.subf %{{.*}}, %[[FIRST]] : f32
+// CYCLE: } {cycles_momentum}
+// CYCLE: train.state @zopt.momentum : tensor<f32> {init = 0.899999976 : f32
+// CYCLE: train.state @zopt.momentum_if_skipped
+// CYCLE: %[[USUAL:.*]] = train.read_state @zopt.momentum :
+// CYCLE: %[[SKIPPED:.*]] = train.read_state @zopt.momentum_if_skipped
+// CYCLE: %[[MOMENTUM:.*]] = train.select %{{.*}}, %[[USUAL]], %[[SKIPPED]]
+// CYCLE: train.update @weight using @adamw {{.*}} momentum %[[MOMENTUM]] : tensor<f32> decay
+
 // NONE: train.mode = "gradient"
 // NONE-NOT: train.optimizer
 // NONE: train.write_state @zopt.gradient_scale
@@ -198,11 +239,13 @@
 // NORATE: error: parameter group 'weight' has learning rate 1.000000e+00, but the rate that it is a multiple of is 0
 // NOMOMENTUM: error: nesterov needs a momentum, but it is 0
 // NOAVERAGE: error: the decay of the moving average is 1.000000e+00, expected at least 0 and below 1
-// LAMBAVERAGE: error: a moving average is not built for lamb, whose rule does not know the new parameter
-// UNKNOWN: error: optimizer is 'muon', expected adamw, adam, sgd, adagrad, lion or lamb, or none
+// UNKNOWN: error: optimizer is 'shampoo', expected adamw, adam, sgd, adagrad, lion, lamb or muon, or none
+// NOMATRIX: error: muon has no matrix to update: each of the 2 trained parameters is a vector or of neither 2 nor 4 axes, read by no product, a table of embeddings, or named as muon-exclude 'WEIGHT' says
+// ADAMRATE: error: adam-lr 1.000000e+00 is a setting of muon, but the optimizer is adamw
+// NOBETAS: error: the momentum cycles, but adagrad has no betas
 // NOTHING: error: no-decay 'norm' matches no trained parameter
 // BETA: error: beta 1.000000e+00 is not between 0 and 1
-// SETTING: error: momentum 9.000000e-01 is a setting of sgd, but the optimizer is adamw
+// SETTING: error: momentum 9.000000e-01 is a setting of sgd and muon, but the optimizer is adamw
 // CLIP: error: clip -1.000000e+00 is not a number of at least 0
 module attributes {train.level = "forward", train.label_positions = 4 : i64, train.loss_average = "global"} {
   train.state @weight : tensor<4x2xf32> {role = #train.role<parameter>, trained}
@@ -211,6 +254,8 @@ module attributes {train.level = "forward", train.label_positions = 4 : i64, tra
   train.state @zopt.loss_sum : tensor<f32> {role = #train.role<scalar>, init = 0.0 : f32}
   train.state @zopt.count : tensor<f32> {role = #train.role<scalar>, init = 0.0 : f32}
   func.func @micro_step() {
+    %w = train.read_state @weight : tensor<4x2xf32>
+    %product = train.matmul %w, %w {transpose_rhs} : tensor<4x2xf32>, tensor<4x2xf32> -> tensor<4x4xf32>
     return
   }
 }

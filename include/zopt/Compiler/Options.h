@@ -41,6 +41,9 @@ struct StepOptions {
   std::string recompute = "none"; // none | selective | full
   bool nesterov = false;
   std::string parameterGroups;       // REGEX:lr=X,weight-decay=Y, several separated by ';'
+  double adamRate = 0;               // of what AdamW updates beside muon; 0: learningRate
+  std::string muonExclude = "embed|lm_head"; // matrices that AdamW updates beside muon
+  bool cycleMomentum = false;        // the schedule sets beta1
   double averageDecay = 0;           // of the moving average of parameters; 0: none
   std::string schedule;              // Runtime/Core/Schedule.h; empty: constant
   std::string lossScale = "dynamic"; // of f16: dynamic, or a number

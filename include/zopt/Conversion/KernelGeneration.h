@@ -70,6 +70,10 @@ public:
   /// The kernel of plan.parameter_norms for an optimizer with a trust ratio.
   mlir::FlatSymbolRefAttr getParameterNormsKernel(train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
 
+  /// The first half of an update with Newton-Schulz iterations, over `blocks` blocks of 128 elements: (gradient, slots but an average, direction, scale, finite). Changes the slots and writes the direction,
+  /// in the type of the masters, where `finite` is not 0.
+  KernelLaunch getDirectionKernel(train::OptimizerOp optimizer, mlir::Type gradientType, int64_t blocks);
+
   /// Sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);
 

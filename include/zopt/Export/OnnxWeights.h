@@ -17,8 +17,8 @@ extern "C" {
 #endif
 
 /* Writes `modelPath` with the weights of the safetensors file `weightsPath`, which are named as its initializers and as the copies that were tied to them, to `outputPath`. Each is converted to the initializer's type.
- * Weights of more than 1 GiB together go into OUTPUT.data beside it, as ONNX external data. Returns 0, or an exit code of zrun (1: the weights are not this model's) and sets *error, which is malloc'ed, to one line a problem. */
-int zoptExportOnnx(const char *modelPath, const char *weightsPath, const char *outputPath, char **error);
+ * Weights of more than `inlineBytes` together go into OUTPUT.data beside it, as ONNX external data. Returns 0, or an exit code of zrun (1: the weights are not this model's) and sets *error, which is malloc'ed, to one line a problem. */
+int zoptExportOnnx(const char *modelPath, const char *weightsPath, const char *outputPath, long long inlineBytes, char **error);
 
 #ifdef __cplusplus
 }

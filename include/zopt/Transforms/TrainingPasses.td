@@ -172,20 +172,25 @@ def AddOptimizerPass : Pass<"zopt-add-optimizer", "::mlir::ModuleOp"> {
     `optimizer=none` leaves the updates out (`train.mode = "gradient"`). `@zopt.gradient_scale` is the ratio: what an exported gradient is multiplied with.
     `decay=matrices` decays only parameters of rank 2 and more; `no-decay` exempts parameters by name or source name. `param-groups` gives parameters a rate or decay of their own, the first
     group that matches counts. A state with `no_decay` does not take the decay that all have, nor another that a run sets in its place.
+    `optimizer=muon` updates parameters of 2 or 4 axes by Newton-Schulz iterations, and by AdamW (with `adam-lr`) all others, tables that a gather reads, and what `muon-exclude` names. `cycle-momentum` makes
+    beta1 the state `@zopt.momentum` (or `@zopt.momentum_if_skipped`).
   }];
   let options = [
-    Option<"optimizer", "optimizer", "std::string", "\"adamw\"", "adamw, adam, sgd, adagrad, lion, lamb or none">,
+    Option<"optimizer", "optimizer", "std::string", "\"adamw\"", "adamw, adam, sgd, adagrad, lion, lamb, muon or none">,
     Option<"learningRate", "lr", "double", "1e-3", "learning rate, until the runtime sets another">,
     Option<"betas", "betas", "std::string", "\"0.9,0.999\"", "adamw, adam and lion: decay of the averages">,
     Option<"epsilon", "eps", "double", "1e-8", "adamw, adam and adagrad: added to the denominator">,
     Option<"weightDecay", "weight-decay", "double", "0.01", "decoupled for adamw and lion, an L2 penalty for the others">,
-    Option<"momentum", "momentum", "double", "0.0", "sgd">,
+    Option<"momentum", "momentum", "double", "0.0", "sgd and muon">,
     Option<"clip", "clip", "double", "0.0", "largest global gradient norm (0: no clipping)">,
     Option<"decay", "decay", "std::string", "\"all\"", "all or matrices: parameters that decay">,
     Option<"noDecay", "no-decay", "std::string", "\"\"", "regular expression of parameters that do not decay">,
     Option<"nesterov", "nesterov", "bool", "false", "sgd: Nesterov's momentum">,
     Option<"parameterGroups", "param-groups", "std::string", "\"\"", "REGEX:lr=X,weight-decay=Y, several separated by ';'">,
     Option<"averageDecay", "ema", "double", "0.0", "decay of a moving average of parameters, a slot `ema` (0: none)">,
+    Option<"adamRate", "adam-lr", "double", "0.0", "muon: learning rate of what AdamW updates (0: that of all)">,
+    Option<"muonExclude", "muon-exclude", "std::string", "\"embed|lm_head\"", "muon: regular expression, in any case, of matrices that AdamW updates">,
+    Option<"cycleMomentum", "cycle-momentum", "bool", "false", "the runtime sets beta1 before every step">,
     Option<"schedule", "schedule", "std::string", "\"\"", "of the learning rate, for the runtime: TYPE[,key=value...]">,
   ];
   let dependentDialects = ["::zopt::train::TrainDialect", "::zopt::zero::ZeroDialect", "::mlir::func::FuncDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

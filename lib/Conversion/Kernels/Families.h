@@ -111,6 +111,8 @@ mlir::LogicalResult generatePool(Context &context);
 
 //===--- Optimizer.cpp ---===//
 void writeUpdateKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
+/// Slots and direction of an optimizer with Newton-Schulz iterations; see KernelGenerator::getDirectionKernel.
+void writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type gradientType, int64_t count);
 void writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
 void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
 

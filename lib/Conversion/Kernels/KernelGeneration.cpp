@@ -185,6 +185,12 @@ FlatSymbolRefAttr KernelGenerator::getParameterNormsKernel(train::OptimizerOp op
   return finish(kernel).kernel;
 }
 
+KernelLaunch KernelGenerator::getDirectionKernel(train::OptimizerOp optimizer, Type gradientType, int64_t blocks) {
+  KernelBuilder kernel(module.getContext(), ("direction_" + optimizer.getSymName()).str(), target);
+  writeDirectionKernel(kernel, optimizer, gradientType, blocks);
+  return finish(kernel);
+}
+
 FlatSymbolRefAttr KernelGenerator::getSquaresKernel(Type gradientType) {
   KernelBuilder kernel(module.getContext(), "squares", target);
   writeSquaresKernel(kernel, gradientType);

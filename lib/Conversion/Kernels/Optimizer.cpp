@@ -27,7 +27,8 @@ static bool isVector(Value value) { return isa<VectorType>(value.getType()); }
 namespace {
 
 /// One pass over gradient, parameters, master and slots. Values that depend on scalars alone (bias corrections, say) stay scalar. Of an optimizer with a trust ratio there are two: the first measures
-/// parameter and direction, the second computes the direction again and goes along it.
+/// parameter and direction, the second computes the direction again and goes along it. Of one with Newton-Schulz iterations the gradient is what they gave, and the rule has been evaluated before
+/// (Direction.cpp).
 struct Update {
   KernelBuilder &kernel;
   OpBuilder &b;
@@ -35,9 +36,12 @@ struct Update {
   Type type; // of master and slots, and of the rule's arithmetic
   bool hasMaster;
   bool measures;
+  bool follows = false;      // matrices of Newton-Schulz iterations
+  double averageDecay = 0;   // of a last slot that the rule does not know; 0: none
+  bool cyclesMomentum;
   double least = 0, most = 0; // trust ratio, where `most` is not 0
   View gradient, parameters, master;
-  SmallVector<View> slots, scalars; // scale, lr, step, finite, and on a CPU decay and rate
+  SmallVector<View> slots, scalars; // scale, lr, step, finite, the momentum where it cycles, and on a CPU decay and rate
   SmallVector<Value> byValue;       // decay and rate, on a GPU
   bool hasRate;                     // a factor of lr
   IRMapping map;
@@ -53,10 +57,12 @@ private:
   Value loadFinite() { return arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE, loadScalar(3), kernel.scalar(0, type)); }
   void mapScalars() {
     unsigned first = 2 + slots.size();
-    auto ofSegment = [&](unsigned index) { return kernel.isGpu() ? byValue[index] : loadScalar(4 + index); };
+    auto ofSegment = [&](unsigned index) { return kernel.isGpu() ? byValue[index] : loadScalar((cyclesMomentum ? 5 : 4) + index); };
     map.map(rule.getArgument(first), hasRate ? kernel.mulF(loadScalar(1), ofSegment(1)) : loadScalar(1));
     map.map(rule.getArgument(first + 1), loadScalar(2));
     map.map(rule.getArgument(first + 2), ofSegment(0));
+    if (cyclesMomentum)
+      map.map(rule.getArgument(first + 3), loadScalar(4));
   }
   void shareScalars();
   /// Evaluates the rule for the elements at `at`; lanesOf gives a value of it.
@@ -66,33 +72,43 @@ private:
     return isVector(mapped) ? mapped : kernel.broadcast(mapped);
   }
   void scaleStep();
+  /// What depends on scalars alone where the rule does not say it.
+  void prepareScalars();
+  Value followedParameter(ValueRange at);
+  Value averagedParameter(Value average, Value updated);
   void updateElements(ValueRange at, Value scale);
 
   SmallVector<View> norms; // of the parameter and its direction: per segment, or sums of squares per block
   Value stepLength;        // step size * trust ratio
+  Value rate, shrink;      // of Newton-Schulz: lr, lr * decay
+  Value averageStart;      // 1 in the first step, then 0
 };
 
 } // namespace
 
 Update::Update(KernelBuilder &kernel, train::OptimizerOp optimizer, Type computeType, Type gradientType, bool hasMaster, bool hasRate, bool measures)
-    : kernel(kernel), b(kernel.builder), rule(optimizer.getBody().front()), type(rule.getArgument(0).getType()), hasMaster(hasMaster), measures(measures), hasRate(hasRate) {
+    : kernel(kernel), b(kernel.builder), rule(optimizer.getBody().front()), type(rule.getArgument(0).getType()), hasMaster(hasMaster), measures(measures), follows(optimizer.getNewtonSchulz().has_value()),
+      averageDecay(optimizer.getAverage() ? optimizer.getAverage()->convertToDouble() : 0), cyclesMomentum(optimizer.getCyclesMomentum()), hasRate(hasRate) {
   unsigned next = 0;
   gradient = blocks(kernel, next++, gradientType, false);
   parameters = blocks(kernel, next++, computeType, !measures);
   master = hasMaster ? blocks(kernel, next++, type, !measures) : parameters;
   for (size_t slot = 0; slot < optimizer.getSlots().size(); ++slot)
-    slots.push_back(blocks(kernel, next++, type, !measures));
+    slots.push_back(blocks(kernel, next++, type, !measures && (!follows || (averageDecay != 0 && slot + 1 == optimizer.getSlots().size()))));
   if (std::optional<ArrayRef<double>> ratio = optimizer.getTrustRatio()) {
     least = (*ratio)[0], most = (*ratio)[1];
     for (int norm = 0; norm < 2; ++norm, ++next)
       norms.push_back(measures ? kernel.argument(Access{next, b.getF64Type(), {1, 0}, 0, true}, {ShapedType::kDynamic, kBlock}) : kernel.linear(next, type, 1));
   }
   const int ofSegments = hasRate ? 2 : 1;
-  for (int scalar = 0; scalar < (kernel.isGpu() ? 4 : 4 + ofSegments); ++scalar)
+  const int common = cyclesMomentum ? 5 : 4;
+  for (int scalar = 0; scalar < (kernel.isGpu() ? common : common + ofSegments); ++scalar)
     scalars.push_back(kernel.linear(next++, type, 1));
   for (int scalar = 0; scalar < (kernel.isGpu() ? ofSegments : 0); ++scalar)
     byValue.push_back(kernel.scalarArgument(next++, type));
 
+  if (follows)
+    return;
   DenseSet<Value> perElement(rule.args_begin(), rule.args_begin() + 2 + slots.size());
   for (Operation &op : rule.without_terminator()) {
     bool isPerElement = llvm::any_of(op.getOperands(), [&](Value operand) { return perElement.contains(operand); });
@@ -111,7 +127,7 @@ void Update::write() {
   Value scale = kernel.broadcast(loadScalar(0));
   for (Operation *op : scalarOps)
     b.clone(*op, map);
-  scaleStep();
+  prepareScalars();
   auto loop = scf::ForOp::create(b, kernel.loc, kernel.index(0), kernel.index(kBlock), kernel.index(kCpuLanes));
   b.setInsertionPointToStart(loop.getBody());
   updateElements({block, loop.getInductionVar()}, scale);
@@ -121,7 +137,7 @@ void Update::writeGpu() {
   Value finite = loadFinite(), scale = loadScalar(0);
   mapScalars();
   shareScalars();
-  scaleStep();
+  prepareScalars();
   // A warp for each of eight neighbouring blocks, 16 bytes of fp32 a thread; four of them one after another, which share the scalars.
   kernel.setSpread({/*lanes=*/4, /*threads=*/32, /*groups=*/8, /*repeats=*/4});
   Value block = kernel.begin(1, grainFor(kBlock));
@@ -172,6 +188,34 @@ void Update::scaleStep() {
   stepLength = kernel.mulF(map.lookup(rule.getTerminator()->getOperand(1)), ratio);
 }
 
+void Update::prepareScalars() {
+  scaleStep();
+  const unsigned first = 2 + slots.size();
+  if (follows) {
+    rate = map.lookup(rule.getArgument(first));
+    shrink = kernel.mulF(rate, map.lookup(rule.getArgument(first + 2)));
+  }
+  if (averageDecay != 0 && !measures) {
+    Value one = kernel.scalar(1, type), left = kernel.subF(one, map.lookup(rule.getArgument(first + 1)));
+    averageStart = kernel.maxF(kernel.addF(left, one), kernel.scalar(0, type));
+  }
+}
+
+/// p - lr decay p - lr matrix, as AdamW's decay is taken.
+Value Update::followedParameter(ValueRange at) {
+  Value p = kernel.convert(kernel.load(master, at), type), matrix = kernel.load(gradient, at);
+  map.map(rule.getArgument(0), p);
+  Value kept = kernel.subF(p, kernel.mulF(kernel.broadcast(shrink), p));
+  return kernel.subF(kept, kernel.mulF(kernel.broadcast(rate), matrix));
+}
+
+/// As the rules that know the new parameter have it (OptimizerRules.cpp): from the parameter's first value.
+Value Update::averagedParameter(Value average, Value updated) {
+  Value start = kernel.mulF(kernel.broadcast(averageStart), map.lookup(rule.getArgument(0)));
+  Value kept = kernel.mulF(kernel.broadcast(kernel.scalar(averageDecay, type)), kernel.addF(average, start));
+  return kernel.addF(kept, kernel.mulF(kernel.broadcast(kernel.scalar(1.0 - averageDecay, type)), updated));
+}
+
 void Update::evaluate(ValueRange at, Value scale, Lanes lanes) {
   map.map(rule.getArgument(0), kernel.convert(kernel.load(master, at, lanes), type));
   map.map(rule.getArgument(1), kernel.mulF(kernel.convert(kernel.load(gradient, at, lanes), type), scale));
@@ -191,16 +235,25 @@ void Update::evaluate(ValueRange at, Value scale, Lanes lanes) {
 
 /// Bytes moved an element: gradient, master (or parameters) and slots read once, all but the gradient written once.
 void Update::updateElements(ValueRange at, Value scale) {
-  evaluate(at, scale);
   Operation *yield = rule.getTerminator();
-  Value updated = lanesOf(yield->getOperand(0));
+  Value updated;
+  if (follows) {
+    updated = followedParameter(at);
+  } else {
+    evaluate(at, scale);
+    updated = lanesOf(yield->getOperand(0));
+  }
   if (!norms.empty())
     updated = kernel.subF(map.lookup(rule.getArgument(0)), kernel.mulF(kernel.broadcast(stepLength), updated));
   kernel.store(kernel.convert(updated, master.elementType), master, at);
   if (hasMaster)
     kernel.storeRounded(updated, parameters, at);
-  for (auto [slot, view] : llvm::enumerate(slots))
-    kernel.store(lanesOf(yield->getOperand((norms.empty() ? 1 : 2) + slot)), view, at);
+  for (auto [slot, view] : llvm::enumerate(slots)) {
+    if (averageDecay != 0 && slot + 1 == slots.size())
+      kernel.store(averagedParameter(kernel.load(view, at), updated), view, at);
+    else if (!follows)
+      kernel.store(lanesOf(yield->getOperand((norms.empty() ? 1 : 2) + slot)), view, at);
+  }
 }
 
 /// Bytes moved an element: gradient, master (or parameters) and slots, read once.

@@ -309,6 +309,10 @@ void Converter::convertUpdate(UpdateLike op, Command &command) {
     command.buffers.push_back(buffer(scalar, op));
   if (FlatSymbolRefAttr gradient = op.getGradientAttr())
     command.buffers.push_back(buffer(gradient, op));
+  if (FlatSymbolRefAttr momentum = op.getMomentumAttr()) {
+    command.buffers.resize(5, -1);
+    command.buffers.push_back(buffer(momentum, op));
+  }
   command.decays = op.getDecays().vec();
   if (std::optional<ArrayRef<double>> rates = op.getRates())
     command.rates = rates->vec();

@@ -148,9 +148,23 @@ LogicalResult FunctionLowering::lowerUpdate(zero::UpdateOp op) {
       return failure();
     scalars.push_back(*scalar);
   }
-  // Every rank updates everything, but accumulates a slice.
+  FlatSymbolRefAttr momentum;
+  if (Value value = op.getMomentum()) {
+    FailureOr<FlatSymbolRefAttr> scalar = getScalar(value);
+    if (failed(scalar))
+      return failure();
+    momentum = *scalar;
+  }
   FlatSymbolRefAttr gradient;
-  if (home.accumulates && !home.optimizerSharded && !context.isAlone()) {
+  Type gradientType = home.gradientType;
+  if (!op.getDirections().empty()) {
+    FailureOr<FlatSymbolRefAttr> directions = collectDirections(op);
+    if (failed(directions))
+      return failure();
+    gradient = *directions;
+    gradientType = home.stateType;
+  } else if (home.accumulates && !home.optimizerSharded && !context.isAlone()) {
+    // Every rank updates everything, but accumulates a slice.
     int64_t elementBytes = getElementBytes(home.gradientType);
     StorageId whole = context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::communication);
     gather(op.getLoc(), Collective::Kind::Gather, home, home.gradient, whole, home.slice * elementBytes, "gather gradient of");
@@ -170,11 +184,11 @@ LogicalResult FunctionLowering::lowerUpdate(zero::UpdateOp op) {
       finish = generator.getNormKernel(type);
     }
     FlatSymbolRefAttr measure = generator.getParameterNormsKernel(optimizer, home.op.getComputeType(), home.gradientType, home.master >= 0, op.getRates().has_value());
-    plan::ParameterNormsOp::create(builder, op.getLoc(), op.getBucketAttr(), measure, workspace, norms, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), op.getRatesAttr(), gradient, words,
+    plan::ParameterNormsOp::create(builder, op.getLoc(), op.getBucketAttr(), measure, workspace, norms, scalars[0], scalars[1], scalars[2], scalars[3], momentum, op.getDecaysAttr(), op.getRatesAttr(), gradient, words,
                                    accumulate, finish);
   }
-  FlatSymbolRefAttr kernel = context.kernels.getGenerator().getUpdateKernel(optimizer, home.op.getComputeType(), home.gradientType, home.master >= 0, op.getRates().has_value());
-  plan::UpdateOp::create(builder, op.getLoc(), op.getBucketAttr(), kernel, scalars[0], scalars[1], scalars[2], scalars[3], op.getDecaysAttr(), op.getRatesAttr(), gradient, norms);
+  FlatSymbolRefAttr kernel = context.kernels.getGenerator().getUpdateKernel(optimizer, home.op.getComputeType(), gradientType, home.master >= 0, op.getRates().has_value());
+  plan::UpdateOp::create(builder, op.getLoc(), op.getBucketAttr(), kernel, scalars[0], scalars[1], scalars[2], scalars[3], momentum, op.getDecaysAttr(), op.getRatesAttr(), gradient, norms);
   return success();
 }
 

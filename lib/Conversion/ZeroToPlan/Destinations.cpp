@@ -30,6 +30,8 @@ void FunctionLowering::assignDestinations() {
   for (Operation &op : llvm::reverse(function.getBody().front())) {
     if (auto reduce = dyn_cast<zero::ReduceGradientsOp>(op)) {
       assignGradients(reduce);
+    } else if (auto update = dyn_cast<zero::UpdateOp>(op); update && !update.getDirections().empty()) {
+      assignDirections(update);
     } else if (auto concat = dyn_cast<train::ConcatOp>(op)) {
       assignConcat(concat);
     } else if (auto write = dyn_cast<train::WriteStateOp>(op)) {

@@ -82,6 +82,7 @@ LogicalResult FunctionLowering::lower(Operation *op) {
       .Case([&](zero::ReduceGradientsOp op) { return lowerReduceGradients(op); })
       .Case([&](zero::AllReduceOp op) { return lowerAllReduce(op); })
       .Case([&](zero::GradientNormOp op) { return lowerGradientNorm(op), success(); })
+      .Case([&](zero::DirectionOp op) { return lowerDirection(op); })
       .Case([&](zero::UpdateOp op) { return lowerUpdate(op); })
       .Case([&](zero::PublishOp op) { return lowerPublish(op), success(); })
       .Default([&](Operation *op) -> LogicalResult {

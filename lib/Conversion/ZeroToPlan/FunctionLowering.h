@@ -34,6 +34,13 @@ private:
   bool assignJoined(mlir::Value gradient, const llvm::DenseMap<mlir::Value, View> &places);
   void assignConcat(train::ConcatOp op);
 
+  //===--- DirectionLowering.cpp ---===//
+
+  mlir::LogicalResult lowerDirection(zero::DirectionOp op);
+  void assignDirections(zero::UpdateOp op);
+  /// One buffer of the bucket's flat layout with the results of Newton-Schulz iterations, where they are not already.
+  mlir::FailureOr<mlir::FlatSymbolRefAttr> collectDirections(zero::UpdateOp op);
+
   //===--- FunctionLowering.cpp ---===//
 
   mlir::LogicalResult lowerArguments();
@@ -122,7 +129,7 @@ private:
   llvm::DenseMap<mlir::Operation *, View> movedTo; // movement that is a copy of its operand into here
   llvm::DenseMap<mlir::Value, View> copies, channelsLastCopies;
   llvm::DenseMap<mlir::Value, StorageId> gathered;
-  llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients takes them from
+  llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients, or zero.update its directions, takes them from
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already
   llvm::DenseMap<mlir::Value, mlir::Operation *> lastReads; // by the value that is no movement
   llvm::DenseMap<StorageId, mlir::Value> owners;              // of temporaries: the value that fills them

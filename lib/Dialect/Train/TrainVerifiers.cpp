@@ -95,7 +95,7 @@ LogicalResult StateOp::verify() {
 
 LogicalResult OptimizerOp::verify() {
   Block &body = getBody().front();
-  unsigned arguments = 5 + getSlots().size(); // (C1)
+  unsigned arguments = 5 + getSlots().size() + getCyclesMomentum(); // (C1)
   if (body.getNumArguments() != arguments)
     return emitOpError() << "body has " << body.getNumArguments() << " arguments, expected " << arguments;
   Type type = body.getArgument(0).getType();
@@ -104,11 +104,28 @@ LogicalResult OptimizerOp::verify() {
   auto yield = dyn_cast<YieldOp>(body.getTerminator()); // (C2)
   if (!yield)
     return emitOpError("body does not end in train.yield");
-  const size_t yields = (getTrustRatio() ? 2 : 1) + getSlots().size();
+  if (std::optional<APFloat> average = getAverage()) { // (C5)
+    const double decay = average->convertToDouble();
+    if (!(decay > 0 && decay < 1))
+      return emitOpError() << "has an average of decay " << decay << ", expected more than 0 and less than 1";
+    if (getSlots().empty() || !(getTrustRatio() || getNewtonSchulz()))
+      return emitOpError("has an average, but ") << (getSlots().empty() ? "no slot for it" : "a body that knows the new parameter");
+  }
+  const size_t yields = (getTrustRatio() ? 2 : 1) + getSlots().size() - (getAverage() ? 1 : 0);
   if (yield.getNumOperands() != yields)
     return emitOpError() << "yields " << yield.getNumOperands() << " values, expected " << yields;
   if (std::optional<ArrayRef<double>> ratio = getTrustRatio(); ratio && !(ratio->size() == 2 && (*ratio)[0] > 0 && (*ratio)[0] <= (*ratio)[1])) // (C3)
     return emitOpError("trust ratio is not two numbers, 0 < least <= most");
+  if (std::optional<int64_t> iterations = getNewtonSchulz()) { // (C4)
+    if (*iterations < 1)
+      return emitOpError() << "makes " << *iterations << " Newton-Schulz iterations, expected at least 1";
+    if (getTrustRatio() || getCyclesMomentum())
+      return emitOpError("makes Newton-Schulz iterations, and has a ") << (getTrustRatio() ? "trust ratio" : "momentum that cycles");
+    const unsigned scalars = 2 + getSlots().size();
+    for (unsigned unknown : {0u, scalars, scalars + 1, scalars + 2})
+      if (!body.getArgument(unknown).use_empty())
+        return emitOpError() << "uses argument " << unknown << " for the direction of its Newton-Schulz iterations, which is made of gradient and slots";
+  }
   for (Type yielded : yield.getOperandTypes())
     if (yielded != type)
       return emitOpError() << "yields " << yielded << ", expected " << type;
@@ -177,6 +194,10 @@ LogicalResult UpdateOp::verifySymbolUses(SymbolTableCollection &symbols) {
     if (failed(verifyShape(*this, "state '" + name + "'", slotState.getTensorType().getShape(), state->getTensorType().getShape())))
       return failure();
   }
+  if (optimizer.getCyclesMomentum() != static_cast<bool>(getMomentum())) // (C3)
+    return emitOpError() << (getMomentum() ? "has a momentum, which " : "has no momentum, which ") << getOptimizerAttr() << (getMomentum() ? " does not take" : " takes");
+  if (const int64_t rank = state->getTensorType().getRank(); optimizer.getNewtonSchulz() && rank != 2 && rank != 4) // (C4)
+    return emitOpError() << "makes Newton-Schulz iterations over " << getParameterAttr() << " of " << rank << " axes, expected 2 or 4";
   return success();
 }
 

@@ -109,6 +109,7 @@ LogicalResult BucketOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
 
 FlatSymbolRefAttr AllGatherOp::getCollectiveBucket() { return getBucketAttr(); }
 FlatSymbolRefAttr ReduceGradientsOp::getCollectiveBucket() { return getBucketAttr(); }
+FlatSymbolRefAttr DirectionOp::getCollectiveBucket() { return getBucketAttr(); }
 FlatSymbolRefAttr AllReduceOp::getCollectiveBucket() { return nullptr; }
 FlatSymbolRefAttr GradientNormOp::getCollectiveBucket() { return nullptr; }
 FlatSymbolRefAttr PublishOp::getCollectiveBucket() { return getBucketAttr(); }
@@ -201,6 +202,34 @@ LogicalResult PublishOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
 // UpdateOp
 //===----------------------------------------------------------------------===//
 
+/// One a segment, of its state's type.
+static LogicalResult verifyDirections(Operation *op, BucketOp bucket, TypeRange types, SymbolTableCollection &symbolTable) {
+  if (bucket.getSegments().size() != types.size())
+    return op->emitOpError("expects one direction a segment: @") << bucket.getSymName() << " has " << bucket.getSegments().size() << ", but got " << types.size();
+  for (auto [segment, type] : llvm::zip_equal(bucket.getSegments().getAsRange<SegmentAttr>(), types)) {
+    auto state = lookup<train::StateOp>(op, symbolTable, segment.getParameter());
+    if (!state)
+      return failure();
+    if (type != state.getTensorType())
+      return op->emitOpError("direction of ") << segment.getParameter() << " has type " << type << ", but expects " << state.getTensorType();
+  }
+  return success();
+}
+
+LogicalResult DirectionOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
+  auto bucket = lookup<BucketOp>(*this, symbolTable, getBucketAttr());
+  if (!bucket)
+    return failure();
+  if (!bucket.getOptimizer())
+    return emitOpError("is about ") << getBucketAttr() << ", which has no optimizer";
+  auto optimizer = lookup<train::OptimizerOp>(*this, symbolTable, bucket.getOptimizerAttr());
+  if (!optimizer)
+    return failure();
+  if (!optimizer.getNewtonSchulz())
+    return emitOpError("is about ") << getBucketAttr() << ", whose optimizer " << bucket.getOptimizerAttr() << " makes no Newton-Schulz iterations";
+  return verifyDirections(*this, bucket, getDirections().getTypes(), symbolTable);
+}
+
 LogicalResult UpdateOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
   auto bucket = lookup<BucketOp>(*this, symbolTable, getBucketAttr());
   if (!bucket)
@@ -211,5 +240,13 @@ LogicalResult UpdateOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
     return emitOpError("expects one decay a segment: ") << getBucketAttr() << " has " << bucket.getSegments().size() << ", but got " << getDecays().size();
   if (getRates() && bucket.getSegments().size() != getRates()->size())
     return emitOpError("expects one rate a segment: ") << getBucketAttr() << " has " << bucket.getSegments().size() << ", but got " << getRates()->size();
+  auto optimizer = lookup<train::OptimizerOp>(*this, symbolTable, bucket.getOptimizerAttr());
+  if (!optimizer)
+    return failure();
+  if (optimizer.getCyclesMomentum() != static_cast<bool>(getMomentum()))
+    return emitOpError() << (getMomentum() ? "has a momentum, which " : "has no momentum, which ") << bucket.getOptimizerAttr() << (getMomentum() ? " does not take" : " takes");
+  if (optimizer.getNewtonSchulz().has_value() == getDirections().empty())
+    return emitOpError() << (getDirections().empty() ? "has no directions, which " : "has directions, which ") << bucket.getOptimizerAttr() << (getDirections().empty() ? " takes" : " does not take");
+  return getDirections().empty() ? success() : verifyDirections(*this, bucket, getDirections().getTypes(), symbolTable);
   return success();
 }

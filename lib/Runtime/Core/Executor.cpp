@@ -75,9 +75,11 @@ UpdatePlan planUpdate(const Program &program, const Command &command, int rank) 
   // This rank's range of the bucket, and where each array has its first element.
   int64_t begin = bucket.optimizerSharded ? rank * bucket.sliceElements : 0;
   int64_t end = begin + (bucket.optimizerSharded ? bucket.sliceElements : bucket.paddedElements);
-  bool gathered = command.buffers.size() > 4;
+  const bool gathered = hasOwnGradient(command);
   int64_t gatheredOffset = command.byteOffsets.size() > 4 ? command.byteOffsets[4] : 0;
-  plan.arrays.push_back({gathered ? command.buffers[4] : bucket.gradient, (gathered ? gatheredOffset : 0) + (gathered || bucket.gradientWhole ? begin * sizeOf(bucket.gradientType) : 0)});
+  // Of a sharded optimizer it is what Newton-Schulz iterations gave, in the type of the masters.
+  const DataType gradientType = gathered && bucket.optimizerSharded ? bucket.masterType : bucket.gradientType;
+  plan.arrays.push_back({gathered ? command.buffers[4] : bucket.gradient, (gathered ? gatheredOffset : 0) + (gathered || bucket.gradientWhole ? begin * sizeOf(gradientType) : 0)});
   plan.arrays.push_back({bucket.parameters, bucket.parametersSharded ? 0 : begin * sizeOf(bucket.computeType)});
   if (bucket.master >= 0)
     plan.arrays.push_back({bucket.master, 0});

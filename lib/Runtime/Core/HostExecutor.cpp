@@ -173,7 +173,8 @@ Status HostExecutor::prepareCommand(const Command &command, Prepared &prepared) 
         call.arguments.push_back(first + (measures ? program.buffers[command.norms[1]].bytes / 2 : sizeOf(bucket.masterType)));
         prepared.segments.push_back(run.segment);
       }
-      call.arguments.insert(call.arguments.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
+      const std::vector<char *> scalars = scalarsOf(command, prepared.pointers);
+      call.arguments.insert(call.arguments.end(), scalars.begin(), scalars.end());
       for (double scalar : run.scalars) {
         storeDouble(bucket.masterType, &prepared.scalars[next], 0, scalar);
         call.arguments.push_back(reinterpret_cast<char *>(&prepared.scalars[next++]));

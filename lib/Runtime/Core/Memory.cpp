@@ -134,7 +134,7 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
       list.reads(scalar);
     for (int32_t index : command.buckets) {
       const Bucket &bucket = program.buckets[index];
-      if (command.buffers.size() <= 4)
+      if (!hasOwnGradient(command))
         list.reads(bucket.gradient);
       list.reads(bucket.master >= 0 ? bucket.master : bucket.parameters);
       for (BufferId slot : bucket.slots)
@@ -150,7 +150,7 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
       list.reads(scalar);
     for (int32_t index : command.buckets) {
       const Bucket &bucket = program.buckets[index];
-      if (command.buffers.size() <= 4) // otherwise the gradient is among them
+      if (!hasOwnGradient(command)) // otherwise the gradient is among them
         list.reads(bucket.gradient);
       list.updates(bucket.parameters);
       list.updates(bucket.master);

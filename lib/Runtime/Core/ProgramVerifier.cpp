@@ -241,7 +241,8 @@ private:
 
   Status checkCommand(const Command &command, const std::string &what) const {
     for (size_t i = 0; i < command.buffers.size(); ++i) {
-      bool optional = (command.kind == Command::Kind::Matmul && i >= 3) || (command.kind == Command::Kind::Attention && i >= 5) || (command.kind == Command::Kind::AttentionGrad && i >= 9) || (command.kind == Command::Kind::Convolution && i >= 3);
+      bool optional = (command.kind == Command::Kind::Matmul && i >= 3) || (command.kind == Command::Kind::Attention && i >= 5) || (command.kind == Command::Kind::AttentionGrad && i >= 9) || (command.kind == Command::Kind::Convolution && i >= 3) ||
+                      ((command.kind == Command::Kind::Update || command.kind == Command::Kind::ParameterNorms) && i == 4 && command.buffers.size() > 5);
       if (optional && command.buffers[i] == -1)
         continue;
       ZOPT_RETURN_IF_FAILED(holds(command.buffers[i], offsetOf(command, i), 0, what));
@@ -329,10 +330,12 @@ private:
       const Bucket &bucket = program.buckets[command.buckets[0]];
       if (!isBuffer(bucket.gradient))
         return inputError(what, " reads the gradient of bucket '", bucket.name, "', which has none");
-      if (command.buffers.size() > 4)
+      if (hasOwnGradient(command))
         ZOPT_RETURN_IF_FAILED(holds(command.buffers[4], offsetOf(command, 4), bucket.paddedElements * sizeOf(bucket.gradientType), what));
       else if (!bucket.optimizerSharded && !bucket.gradientWhole)
         return inputError(what, " updates the whole of bucket '", bucket.name, "' from a slice of its gradient");
+      if (command.buffers.size() > 5)
+        ZOPT_RETURN_IF_FAILED(holds(command.buffers[5], offsetOf(command, 5), sizeOf(bucket.masterType), what));
       size_t segments = 0;
       for (const State &state : program.states)
         segments += state.bucket == command.buckets[0] && state.role == Role::Parameter;

@@ -167,8 +167,10 @@ Result<Schedule> Schedule::parse(const std::string &text) {
   for (const Parameter &parameter : type->parameters)
     if (!std::isnan(parameter.otherwise))
       schedule.numbers.insert({parameter.name, parameter.otherwise});
-  if (schedule.kind == Kind::OneCycle && schedule.number("cycle_momentum") != 0)
-    problem("it cycles the momentum too unless cycle_momentum=false is given, and that is not built");
+  if (schedule.cyclesMomentum())
+    for (const char *key : {"cycle_min_mom", "cycle_max_mom"})
+      if (const double momentum = schedule.number(key); !(momentum > 0 && momentum < 1))
+        problem(concat(key, " is ", momentum, ", expected more than 0 and less than 1"));
   if (!problems.empty())
     return usageError("schedule ", parts[0], ": ", problems);
   schedule.linearWarmup = schedule.has("warmup_type") && schedule.number("warmup_type") != 0;
@@ -200,14 +202,9 @@ std::optional<double> Schedule::warmup(double iteration) const {
   return linearWarmup ? iteration / steps : 1.0 / std::log(steps) * std::log(iteration + 1);
 }
 
-double Schedule::oneCycle(double iteration) const {
-  const double first = number("cycle_first_step_size"),
-               second = has("cycle_second_step_size") ? number("cycle_second_step_size") : first;
-  const double total = first + second, ratio = first / total, minimum = number("cycle_min_lr");
-  if (iteration >= total) {
-    const double interval = number("decay_step_size"), decay = number("decay_lr_rate");
-    return interval == 0 || decay == 0 ? minimum : minimum / (1 + decay * ((iteration - total + 1) / interval));
-  }
+/// How far the rate is from its least to its most, 0 to 1, within the cycle.
+double Schedule::cycleFactor(double iteration, double first, double second) const {
+  const double total = first + second, ratio = first / total;
   const double batch = iteration + 1, x = 1.0 + batch / total - std::floor(1 + batch / total);
   const bool rising = x <= ratio;
   double factor = rising ? x / ratio : (x - 1) / (ratio - 1);
@@ -217,7 +214,31 @@ double Schedule::oneCycle(double iteration) const {
     const double place = std::fmod(batch, total);
     factor = std::floor(place <= first ? place * stairs / first : (total - place) * stairs / second) / stairs;
   }
-  return minimum + (number("cycle_max_lr") - minimum) * factor;
+  return factor;
+}
+
+double Schedule::momentum(int64_t applied) const {
+  // DeepSpeed begins at the least momentum, where the rate is least too; its cycle begins in the second step.
+  const double iteration = double(applied) - 1, first = number("cycle_first_step_size"),
+               second = has("cycle_second_step_size") ? number("cycle_second_step_size") : first;
+  const double least = number("cycle_min_mom"), most = number("cycle_max_mom"), total = first + second;
+  if (iteration < 0)
+    return least;
+  if (iteration < total)
+    return most - (most - least) * cycleFactor(iteration, first, second);
+  const double interval = number("decay_step_size");
+  return interval == 0 ? most : most * (1 + number("decay_mom_rate") * ((iteration - total + 1) / interval));
+}
+
+double Schedule::oneCycle(double iteration) const {
+  const double first = number("cycle_first_step_size"),
+               second = has("cycle_second_step_size") ? number("cycle_second_step_size") : first;
+  const double total = first + second, minimum = number("cycle_min_lr");
+  if (iteration >= total) {
+    const double interval = number("decay_step_size"), decay = number("decay_lr_rate");
+    return interval == 0 || decay == 0 ? minimum : minimum / (1 + decay * ((iteration - total + 1) / interval));
+  }
+  return minimum + (number("cycle_max_lr") - minimum) * cycleFactor(iteration, first, second);
 }
 
 double Schedule::rate(int64_t applied, double learningRate) const {

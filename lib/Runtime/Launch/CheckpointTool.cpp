@@ -142,7 +142,8 @@ Status verify(const std::vector<std::string> &given) {
 
 /// The model that was trained, with the weights of a checkpoint. They pass through a file beside the output, which a
 /// child that knows ONNX reads.
-Status exportOnnx(const CheckpointReader &reader, const std::string &model, const std::string &output) {
+Status exportOnnx(const CheckpointReader &reader, const std::string &model, const std::string &output,
+                  int64_t inlineBytes) {
   ZOPT_RETURN_IF_FAILED(checkWritable(output));
   const std::string weights = concat(output, ".weights-", long(getpid()));
   ExportOptions options;
@@ -156,7 +157,7 @@ Status exportOnnx(const CheckpointReader &reader, const std::string &model, cons
         if (!write)
           return {3, "libZoptCompiler.so: " + (handle ? std::string(dlerror()) : problem)};
         char *error = nullptr;
-        int code = write(model.c_str(), weights.c_str(), output.c_str(), &error);
+        int code = write(model.c_str(), weights.c_str(), output.c_str(), inlineBytes, &error);
         return {code, error ? error : ""};
       });
   ::unlink(weights.c_str());
@@ -172,7 +173,7 @@ int runCheckpointTool(int argc, char **argv) {
   std::vector<std::string> paths;
   bool json = false;
   int64_t shards = 1;
-  double shardBytes = 0;
+  double shardBytes = 0, inlineBytes = double(int64_t(1) << 30); // protobuf ends at 2 GiB
   auto *infoCommand = app.add_subcommand("info", "Say what is in a checkpoint, or in a folder of them");
   infoCommand->add_option("path", from, "A checkpoint, or a folder of them")->required();
   infoCommand->add_flag("--json", json, "Print the index");
@@ -192,12 +193,18 @@ int runCheckpointTool(int argc, char **argv) {
   exportCommand->add_option("--shard-bytes", shardBytes, "Most bytes a file, which makes several and an index (5e9)")
       ->check(CLI::PositiveNumber);
 
+  auto *modelOption =
+      exportCommand
+          ->add_option("--model", modelPath,
+                       "Write an ONNX model instead: this one, which the plan was made of, with the checkpoint's weights")
+          ->excludes("--names")
+          ->excludes("--dtype")
+          ->excludes("--shard-bytes");
   exportCommand
-      ->add_option("--model", modelPath,
-                   "Write an ONNX model instead: this one, which the plan was made of, with the checkpoint's weights")
-      ->excludes("--names")
-      ->excludes("--dtype")
-      ->excludes("--shard-bytes");
+      ->add_option("--inline-bytes", inlineBytes,
+                   "With --model: weights of more bytes go into a file of their own beside the model (2^30)")
+      ->check(CLI::Range(0.0, double(int64_t(1) << 30)))
+      ->needs(modelOption);
 
   auto fail = [](const Status &status) {
     reportError(status);
@@ -231,7 +238,7 @@ int runCheckpointTool(int argc, char **argv) {
       options.floatType = type == "f32" ? DataType::F32 : type == "bf16" ? DataType::BF16 : DataType::F16;
     if (modelPath.empty())
       return exportWeights(**reader, to, options);
-    return exportOnnx(**reader, modelPath, to);
+    return exportOnnx(**reader, modelPath, to, int64_t(inlineBytes));
   };
   Status status = run();
   return status.failed() ? fail(status) : 0;

@@ -474,6 +474,7 @@ private:
   /// A step's learning rate depends on whether the one before it was skipped, which is not known while that is under way: the device chooses.
   struct Rates {
     double rate = NAN, ifSkipped = NAN;
+    double momentum = NAN, momentumIfSkipped = NAN; // where the schedule cycles it
   };
 
   /// A step whose results are not known yet.
@@ -499,8 +500,11 @@ private:
 
   /// At most one step is under way here: executors tell of a step before the next but one.
   Rates chooseRates() const {
-    double ifSkipped = run.schedule.rate(applied, run.learningRate);
-    return {running.empty() ? ifSkipped : run.schedule.rate(applied + 1, run.learningRate), ifSkipped};
+    const int64_t next = running.empty() ? applied : applied + 1;
+    Rates rates{run.schedule.rate(next, run.learningRate), run.schedule.rate(applied, run.learningRate)};
+    if (run.cyclesMomentum)
+      rates.momentum = run.schedule.momentum(next), rates.momentumIfSkipped = run.schedule.momentum(applied);
+    return rates;
   }
 
   /// They stay where they were written.
@@ -509,6 +513,15 @@ private:
       ZOPT_RETURN_IF_FAILED(executor->write("zopt.lr", rates.rate));
     if (rates.ifSkipped != written.ifSkipped)
       ZOPT_RETURN_IF_FAILED(executor->write("zopt.lr_if_skipped", rates.ifSkipped));
+    if (run.cyclesMomentum) {
+      // After its cycle the momentum may grow without end; a beta of 1 would divide by 0.
+      if (rates.momentum >= 1 || rates.momentumIfSkipped >= 1)
+        return inputError("the schedule's momentum is ", rates.momentum, " after ", applied, " steps, expected less than 1: decay_mom_rate is too large for so many steps");
+      if (rates.momentum != written.momentum)
+        ZOPT_RETURN_IF_FAILED(executor->write("zopt.momentum", rates.momentum));
+      if (rates.momentumIfSkipped != written.momentumIfSkipped)
+        ZOPT_RETURN_IF_FAILED(executor->write("zopt.momentum_if_skipped", rates.momentumIfSkipped));
+    }
     written = rates;
     return success();
   }
@@ -522,13 +535,14 @@ private:
     double seconds = std::chrono::duration<double>(now - std::max(step.started, lastTold)).count();
     lastTold = now;
     const bool skipped = result.finite == 0;
-    const double learningRate = skippedBefore ? step.rates.ifSkipped : step.rates.rate, usedScale = lossScale;
+    const double usedScale = lossScale;
+    const Rates used = skippedBefore ? Rates{step.rates.ifSkipped, NAN, step.rates.momentumIfSkipped} : step.rates;
     skippedBefore = skipped;
     applied += !skipped;
     lossScale = result.lossScale;
     skipsInARow = skipped ? skipsInARow + 1 : 0;
     if (root)
-      if (Status told = tell(step.step, run.dataset->globalBatch(), result.loss, result.norm, learningRate, usedScale, skipped, seconds); untold.succeeded())
+      if (Status told = tell(step.step, run.dataset->globalBatch(), result.loss, result.norm, used, usedScale, skipped, seconds); untold.succeeded())
         untold = told;
     if (result.lossScaleExhausted != 0) {
       agreed = true;
@@ -563,7 +577,7 @@ private:
       untold = told;
   }
 
-  Status tell(int64_t step, int64_t globalBatch, double loss, double norm, double learningRate, double usedScale, bool skipped, double seconds) {
+  Status tell(int64_t step, int64_t globalBatch, double loss, double norm, const Rates &used, double usedScale, bool skipped, double seconds) {
     StepEvent event;
     event.step = step + 1;
     const RunPosition &from = checkpoints.position();
@@ -573,7 +587,9 @@ private:
       event.tokens = event.samples * program.sequenceLength;
     event.loss = loss;
     event.gradientNorm = norm;
-    event.learningRate = learningRate;
+    event.learningRate = used.rate;
+    if (run.cyclesMomentum)
+      event.momentum = used.momentum;
     if (scalesLoss)
       event.lossScale = usedScale;
     event.skipped = skipped;

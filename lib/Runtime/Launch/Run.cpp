@@ -65,6 +65,13 @@ Status Run::chooseHyperparameters() {
   if (parsed.failed())
     return inputError(options.plan, ": ", parsed.getStatus().message());
   schedule = *parsed;
+  bool takesMomentum = false;
+  for (const State &state : program.states)
+    takesMomentum |= state.name == "zopt.momentum";
+  // A plan for an optimizer without betas has the schedule, but no momentum that cycles; zopt has said so.
+  cyclesMomentum = takesMomentum && schedule.cyclesMomentum();
+  if (options.schedule && takesMomentum != schedule.cyclesMomentum())
+    return usageError("--schedule: ", takesMomentum ? "the plan's schedule cycles the momentum, which this one does not set" : "it cycles the momentum, which the plan has as a number", ": give it to zopt --schedule");
   if (schedule.needsTotalSteps())
     schedule.setTotalSteps(std::max<int64_t>(1, dataset->totalSteps(options.steps, options.epochs)));
   // The decay is a number of every update; what is exempt from the plan's is exempt from this one.

@@ -151,6 +151,8 @@ Status MetricsFile::write(const StepEvent &event) {
   appendField(line, "loss", event.loss);
   appendField(line, "grad_norm", event.gradientNorm);
   appendField(line, "lr", event.learningRate);
+  if (event.momentum)
+    appendField(line, "momentum", *event.momentum);
   if (event.lossScale)
     appendField(line, "loss_scale", *event.lossScale);
   appendField(line, "skipped", event.skipped);

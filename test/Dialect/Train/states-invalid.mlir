@@ -78,6 +78,76 @@ train.optimizer @lamb slots [] {
 
 // -----
 
+// (C4) of optimizer.
+// expected-error@+1 {{makes 0 Newton-Schulz iterations, expected at least 1}}
+train.optimizer @muon slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %g : f32
+} {newton_schulz = 0 : i64}
+
+// -----
+
+// expected-error@+1 {{makes Newton-Schulz iterations, and has a momentum that cycles}}
+train.optimizer @muon slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32, %momentum: f32):
+  train.yield %g : f32
+} {newton_schulz = 5 : i64, cycles_momentum}
+
+// -----
+
+// expected-error@+1 {{uses argument 2 for the direction of its Newton-Schulz iterations, which is made of gradient and slots}}
+train.optimizer @muon slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %lr : f32
+} {newton_schulz = 5 : i64}
+
+// -----
+
+// (C5) of optimizer.
+// expected-error@+1 {{has an average of decay 1.000000e+00, expected more than 0 and less than 1}}
+train.optimizer @muon slots ["ema"] {
+^bb0(%p: f32, %g: f32, %e: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %g : f32
+} {newton_schulz = 5 : i64, average = 1.0 : f64}
+
+// -----
+
+// expected-error@+1 {{has an average, but a body that knows the new parameter}}
+train.optimizer @sgd slots ["ema"] {
+^bb0(%p: f32, %g: f32, %e: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %p : f32
+} {average = 0.5 : f64}
+
+// -----
+
+// (C3) of update.
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, trained}
+train.optimizer @sgd slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %p : f32
+}
+func.func @update(%x: tensor<f32>) {
+  // expected-error@+1 {{has a momentum, which @sgd does not take}}
+  train.update @w using @sgd scale %x lr %x step %x finite %x momentum %x : tensor<f32> decay 0.0 : tensor<f32>
+  return
+}
+
+// -----
+
+// (C4) of update.
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, trained}
+train.optimizer @muon slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %g : f32
+} {newton_schulz = 5 : i64}
+func.func @update(%x: tensor<f32>) {
+  // expected-error@+1 {{makes Newton-Schulz iterations over @w of 1 axes, expected 2 or 4}}
+  train.update @w using @muon scale %x lr %x step %x finite %x decay 0.0 : tensor<f32>
+  return
+}
+
+// -----
+
 func.func @read() {
   // expected-error@+1 {{names no train.state: @w}}
   %0 = train.read_state @w : tensor<4xf32>

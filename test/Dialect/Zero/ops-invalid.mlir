@@ -560,3 +560,113 @@ module {
   // expected-error @+1 {{'zero.bucket' op segment @b starts at 128, before the end of the one before it at 192}}
   zero.bucket @x on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128, reserved 64>, #zero.segment<@b, 128, 10>]}
 }
+
+// -----
+
+// direction_c1
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  train.optimizer @muon slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %g : f32
+  } {newton_schulz = 5 : i64}
+  zero.group @data
+  zero.bucket @matrix on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @direction_c1(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.direction' op is about @matrix, whose optimizer @sgd makes no Newton-Schulz iterations}}
+    %d = zero.direction @matrix scale %s finite %s : tensor<f32>, tensor<f32> -> tensor<4x32xf32>
+    return
+  }
+}
+
+// -----
+
+// direction_c2
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  train.optimizer @muon slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %g : f32
+  } {newton_schulz = 5 : i64}
+  zero.group @data
+  zero.bucket @matrix on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @muon, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @direction_c2(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.direction' op direction of @w has type 'tensor<4x8xf32>', but expects 'tensor<4x32xf32>'}}
+    %d = zero.direction @matrix scale %s finite %s : tensor<f32>, tensor<f32> -> tensor<4x8xf32>
+    return
+  }
+}
+
+// -----
+
+// update_c3
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  train.optimizer @muon slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %g : f32
+  } {newton_schulz = 5 : i64}
+  zero.group @data
+  zero.bucket @matrix on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @update_c3(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.update' op has a momentum, which @sgd does not take}}
+    zero.update @matrix scale %s lr %s step %s finite %s momentum %s : tensor<f32> decays [0.0] : tensor<f32>
+    return
+  }
+}
+
+// -----
+
+// update_c4
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  train.optimizer @muon slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %g : f32
+  } {newton_schulz = 5 : i64}
+  zero.group @data
+  zero.bucket @matrix on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @muon, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @update_c4(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.update' op has no directions, which @muon takes}}
+    zero.update @matrix scale %s lr %s step %s finite %s decays [0.0] : tensor<f32>
+    return
+  }
+}
+
+// -----
+
+// update_c4_other
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  train.optimizer @muon slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %g : f32
+  } {newton_schulz = 5 : i64}
+  zero.group @data
+  zero.bucket @matrix on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @update_c4_other(%s: tensor<f32>, %d: tensor<4x32xf32>) {
+    // expected-error @+1 {{'zero.update' op has directions, which @sgd does not take}}
+    zero.update @matrix scale %s lr %s step %s finite %s directions (%d : tensor<4x32xf32>) decays [0.0] : tensor<f32>
+    return
+  }
+}

@@ -45,6 +45,25 @@ TEST(Schedule, GivesWhatDeepSpeedsSchedulersGive) {
               9, {.1, .325, .55, .775, 1, .775, .55, .325, .1, .08, .06667, .05714});
 }
 
+TEST(Schedule, CyclesTheMomentumAsDeepSpeedDoes) {
+  // deepspeed/runtime/lr_schedules.py of 0.19.8 on torch.optim.AdamW: the first beta that each step used.
+  auto expectMomenta = [](const std::string &text, std::vector<double> expected) {
+    Schedule schedule = parse("OneCycle,cycle_min_lr=.1,cycle_max_lr=1," + text);
+    EXPECT_TRUE(schedule.cyclesMomentum());
+    for (size_t step = 0; step < expected.size(); ++step)
+      EXPECT_NEAR(schedule.momentum(int64_t(step)), expected[step], .5e-5) << text << ", step " << step + 1;
+  };
+  expectMomenta("cycle_first_step_size=4,decay_step_size=2,cycle_min_mom=.8,cycle_max_mom=.9,decay_mom_rate=.01",
+                {.8, .875, .85, .825, .8, .825, .85, .875, .9, .9045, .909, .9135});
+  expectMomenta("cycle_first_step_size=4,cycle_first_stair_count=2",
+                {.8, .9, .85, .85, .8, .85, .85, .9, .9, .9, .9, .9});
+  expectMomenta("cycle_first_step_size=3,cycle_second_step_size=5,cycle_min_mom=.85,cycle_max_mom=.99,decay_mom_rate="
+                ".01",
+                {.85, .94333, .89667, .85, .878, .906, .934, .962, .99, .99, .99, .99});
+  EXPECT_FALSE(parse("OneCycle,cycle_min_lr=.1,cycle_max_lr=1,cycle_momentum=false").cyclesMomentum());
+  EXPECT_FALSE(parse("linear").cyclesMomentum());
+}
+
 TEST(Schedule, TakesTheOptimizersRateWhereNoMaximumIsGiven) {
   expectRates("WarmupLR,warmup_num_steps=2,warmup_type=linear", .5, {0, 0, .25, .5, .5});
   expectRates("WarmupLR,warmup_min_lr=.1,warmup_num_steps=2,warmup_type=linear", .5, {.1, .1, .3, .5});
@@ -115,7 +134,9 @@ TEST(Schedule, TellsEveryProblem) {
   EXPECT_NE(refusal("linear,total_steps=3,total_steps=4").find("total_steps is given twice"), std::string::npos);
   text = refusal("OneCycle,cycle_max_lr=1");
   EXPECT_NE(text.find("cycle_min_lr is missing"), std::string::npos) << text;
-  EXPECT_NE(text.find("cycle_momentum=false"), std::string::npos) << text;
+  text = refusal("OneCycle,cycle_min_lr=0,cycle_max_lr=1,cycle_min_mom=0,cycle_max_mom=1");
+  for (const char *part : {"cycle_min_mom is 0, expected more than 0", "cycle_max_mom is 1, expected more than 0"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
 }
 
 } // namespace

@@ -239,11 +239,11 @@ def Plan_ParameterNormsOp : Plan_Command<"parameter_norms"> {
     For an optimizer with a trust ratio. `kernel` writes, for every block of 128 elements of the rank's part, the sum of the squares of the parameter's and of the direction's elements in f64 into the first and
     the second half of `workspace`; the blocks of a segment are summed exactly, over ranks too where the optimizer state is sharded, so a norm does not depend on slices. `norms` receives two numbers of
     the type of the masters a segment. Kernel arguments are those of plan.update, with the two halves behind the slots. On CUDA `words` holds four exact sums a segment, of which the second and fourth stay 0;
-    `accumulate` and `finish` are those of plan.gradient_norm.
+    `accumulate` and `finish` are those of plan.gradient_norm. A `momentum` is there where the optimizer's cycles: a scalar behind `finite`.
   }];
   let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norms, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite,
-    DenseF64ArrayAttr:$decays, OptionalAttr<DenseF64ArrayAttr>:$rates, OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<FlatSymbolRefAttr>:$words, OptionalAttr<FlatSymbolRefAttr>:$accumulate, OptionalAttr<FlatSymbolRefAttr>:$finish);
-  let assemblyFormat = "$bucket `by` $kernel `workspace` $workspace `into` $norms `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays (`rates` $rates^)? attr-dict";
+    OptionalAttr<FlatSymbolRefAttr>:$momentum, DenseF64ArrayAttr:$decays, OptionalAttr<DenseF64ArrayAttr>:$rates, OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<FlatSymbolRefAttr>:$words, OptionalAttr<FlatSymbolRefAttr>:$accumulate, OptionalAttr<FlatSymbolRefAttr>:$finish);
+  let assemblyFormat = "$bucket `by` $kernel `workspace` $workspace `into` $norms `scale` $scale `lr` $lr `step` $step `finite` $finite (`momentum` $momentum^)? `decays` $decays (`rates` $rates^)? attr-dict";
   let hasVerifier = 1;
 }
 
@@ -253,11 +253,12 @@ def Plan_UpdateOp : Plan_Command<"update"> {
     One launch per run of segments with equal decay (and rate), clipped to the slice. Kernel arguments in order: gradient, parameters (of the compute type), master (if there is one), slots, then the
     scalars scale, lr, step, finite, decay and, where there are `rates`, the factor of lr (memref<1>; on CUDA decay and factor are passed by value); its outer iteration is a block of 128 elements. `gradient`, where given, holds all padded elements and is read instead of the placed
     bucket's: where every rank updates everything from accumulators that are slices, they are gathered first. Of an optimizer with a trust ratio, `norms` are those of plan.parameter_norms: each segment has a
-    launch of its own, whose kernel takes its two norms (memref<1>) behind the slots.
+    launch of its own, whose kernel takes its two norms (memref<1>) behind the slots. Of an optimizer with Newton-Schulz iterations, `gradient` holds the matrices that these gave, all padded elements in the
+    type of the masters; the kernel changes no slot but an average. A `momentum` is there where the optimizer's cycles: a scalar behind `finite`.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite, DenseF64ArrayAttr:$decays,
+  let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite, OptionalAttr<FlatSymbolRefAttr>:$momentum, DenseF64ArrayAttr:$decays,
     OptionalAttr<DenseF64ArrayAttr>:$rates, OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<FlatSymbolRefAttr>:$norms);
-  let assemblyFormat = "$bucket `by` $kernel `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays (`rates` $rates^)? attr-dict";
+  let assemblyFormat = "$bucket `by` $kernel `scale` $scale `lr` $lr `step` $step `finite` $finite (`momentum` $momentum^)? `decays` $decays (`rates` $rates^)? attr-dict";
 }
 
 include "zopt/Dialect/Plan/ConvolutionOps.td"

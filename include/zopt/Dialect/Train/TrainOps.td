@@ -85,6 +85,14 @@ def Train_OptimizerOp : Train_Op<"optimizer", [Symbol, IsolatedFromAbove, Single
     With `trust_ratio = [least, most]` (LAMB) the body yields a direction and a step size in the new parameter's place: parameter -= step size * ratio * direction, where ratio is
     |parameter| / |direction|, norms over the whole parameter, between `least` and `most`; 1 where either norm is 0.
 
+    With `newton_schulz = N` (Muon) the body yields a direction in the new parameter's place, of gradient and slots alone. N Newton-Schulz iterations over the whole matrix bring its singular values near 1, and
+    parameter -= lr * decay * parameter; parameter -= lr * that matrix.
+
+    With `average = D`, where the body does not know the new parameter, the last slot is its moving average, which the body does not yield: average = D * average + (1 - D) * parameter, from the parameter's
+    value before the first step.
+
+    With `cycles_momentum` the block's last argument is the momentum of the step (Adam's first beta), which a schedule sets.
+
     ```mlir
     train.optimizer @sgd slots ["momentum"] {
     ^bb0(%p: f32, %g: f32, %m: f32, %lr: f32, %step: f32, %decay: f32):
@@ -94,11 +102,13 @@ def Train_OptimizerOp : Train_Op<"optimizer", [Symbol, IsolatedFromAbove, Single
     ```
 
     Constraints:
-    - (C1) the block has 5 + |slots| arguments of one float type.
-    - (C2) the terminator yields 1 + |slots| values of that type, 2 + |slots| with a trust ratio.
+    - (C1) the block has 5 + |slots| arguments of one float type, one more where the momentum cycles.
+    - (C2) the terminator yields 1 + |slots| values of that type, 2 + |slots| with a trust ratio; one less with an average.
     - (C3) a trust ratio has two numbers, 0 < least <= most.
+    - (C4) there is at least one Newton-Schulz iteration, and no trust ratio or cycle of the momentum with it; the body then uses neither parameter, lr, step nor decay.
+    - (C5) an average decays by more than 0 and less than 1, has a slot, and comes with a trust ratio or Newton-Schulz iterations.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$slots, OptionalAttr<DenseF64ArrayAttr>:$trust_ratio);
+  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$slots, OptionalAttr<DenseF64ArrayAttr>:$trust_ratio, OptionalAttr<I64Attr>:$newton_schulz, OptionalAttr<F64Attr>:$average, UnitAttr:$cycles_momentum);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name `slots` $slots $body attr-dict";
   let hasVerifier = 1;
@@ -164,10 +174,11 @@ def Train_UpdateOp : Train_Op<"update", [AllTypesMatch<["scale", "lr", "step", "
   let description = [{
     g = gradient * scale; (parameter, slots) = optimizer(parameter, g, slots, lr * rate, step, decay). Where `finite` is 0 nothing changes. Without a `rate` it is 1.
 
-    Constraints: (C1) `parameter` is a trained parameter state, `optimizer` a train.optimizer; (C2) for each slot a state `<parameter>.<slot>` of role optimizer exists.
+    Constraints: (C1) `parameter` is a trained parameter state, `optimizer` a train.optimizer; (C2) for each slot a state `<parameter>.<slot>` of role optimizer exists; (C3) there is a
+    `momentum` where the optimizer's cycles, and nowhere else; (C4) what Newton-Schulz iterations update has 2 or 4 axes.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$parameter, FlatSymbolRefAttr:$optimizer, Train_Scalar:$scale, Train_Scalar:$lr, Train_Scalar:$step, Train_Scalar:$finite, F64Attr:$decay, OptionalAttr<F64Attr>:$rate);
-  let assemblyFormat = "$parameter `using` $optimizer `scale` $scale `lr` $lr `step` $step `finite` $finite `decay` $decay attr-dict `:` type($scale)";
+  let arguments = (ins FlatSymbolRefAttr:$parameter, FlatSymbolRefAttr:$optimizer, Train_Scalar:$scale, Train_Scalar:$lr, Train_Scalar:$step, Train_Scalar:$finite, Optional<Train_Scalar>:$momentum, F64Attr:$decay, OptionalAttr<F64Attr>:$rate);
+  let assemblyFormat = "$parameter `using` $optimizer `scale` $scale `lr` $lr `step` $step `finite` $finite (`momentum` $momentum^ `:` type($momentum))? `decay` $decay attr-dict `:` type($scale)";
 }
 
 //===----------------------------------------------------------------------===//

@@ -112,11 +112,24 @@ def Zero_GradientNormOp : Zero_CollectiveOp<"gradient_norm"> {
   let assemblyFormat = "$group $buckets attr-dict `:` type($norm)";
 }
 
-def Zero_UpdateOp : Zero_Op<"update", [AllTypesMatch<["scale", "lr", "step", "finite"]>, MemoryEffects<[MemRead, MemWrite]>, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+def Zero_DirectionOp : Zero_CollectiveOp<"direction"> {
+  let summary = "the directions of a bucket's optimizer, of whole parameters";
+  let description = [{
+    Updates the slots (but an average) on the part of the bucket that this rank owns, and gathers the directions that the optimizer's body gives where that is a slice: each result is the direction of one
+    segment, whole on every rank. Where `finite` is 0 the slots stay, and results are of no use.
+
+    (C1) the bucket's optimizer makes Newton-Schulz iterations; (C2) one result a segment, of its state's type.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$bucket, Zero_Scalar:$scale, Zero_Scalar:$finite);
+  let results = (outs Variadic<Zero_Tensor>:$directions);
+  let assemblyFormat = "$bucket `scale` $scale `finite` $finite attr-dict `:` type($scale) `,` type($finite) `->` type($directions)";
+}
+
+def Zero_UpdateOp : Zero_Op<"update", [AttrSizedOperandSegments, AllTypesMatch<["scale", "lr", "step", "finite"]>, MemoryEffects<[MemRead, MemWrite]>, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "train.update on the part of a bucket that this rank owns";
-  let description = [{Works on the intersection of the rank's slice with the segments; each segment brings its own decay (`decays`, one a segment), and where there are `rates`, a factor of the learning rate. (C1) one decay, and one rate if any, a segment; (C2) the bucket has an optimizer.}];
-  let arguments = (ins FlatSymbolRefAttr:$bucket, Zero_Scalar:$scale, Zero_Scalar:$lr, Zero_Scalar:$step, Zero_Scalar:$finite, DenseF64ArrayAttr:$decays, OptionalAttr<DenseF64ArrayAttr>:$rates);
-  let assemblyFormat = "$bucket `scale` $scale `lr` $lr `step` $step `finite` $finite `decays` $decays (`rates` $rates^)? attr-dict `:` type($scale)";
+  let description = [{Works on the intersection of the rank's slice with the segments; each segment brings its own decay (`decays`, one a segment), and where there are `rates`, a factor of the learning rate. (C1) one decay, and one rate if any, a segment; (C2) the bucket has an optimizer; (C3) a `momentum` where the optimizer's cycles, and nowhere else; (C4) `directions`, one a segment and of its state's type, where the optimizer makes Newton-Schulz iterations, whose results they are.}];
+  let arguments = (ins FlatSymbolRefAttr:$bucket, Zero_Scalar:$scale, Zero_Scalar:$lr, Zero_Scalar:$step, Zero_Scalar:$finite, Optional<Zero_Scalar>:$momentum, Variadic<Zero_Tensor>:$directions, DenseF64ArrayAttr:$decays, OptionalAttr<DenseF64ArrayAttr>:$rates);
+  let assemblyFormat = "$bucket `scale` $scale `lr` $lr `step` $step `finite` $finite (`momentum` $momentum^ `:` type($momentum))? (`directions` `(` $directions^ `:` type($directions) `)`)? `decays` $decays (`rates` $rates^)? attr-dict `:` type($scale)";
 }
 
 def Zero_PublishOp : Zero_CollectiveOp<"publish"> {

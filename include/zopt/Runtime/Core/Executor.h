@@ -132,6 +132,14 @@ struct UpdatePlan {
 };
 /// The parameters of a bucket, in order.
 std::vector<const State *> segmentsOf(const Program &program, int32_t bucket);
+/// The scalars of an Update (or ParameterNorms) among pointers that are made of its buffers, in the order of the kernel's arguments.
+template <typename Pointer>
+std::vector<Pointer> scalarsOf(const Command &command, const std::vector<Pointer> &pointers) {
+  std::vector<Pointer> scalars(pointers.begin(), pointers.begin() + 4);
+  if (command.buffers.size() > 5)
+    scalars.push_back(pointers[5]);
+  return scalars;
+}
 UpdatePlan planUpdate(const Program &program, const Command &command, int rank);
 
 /// Elements that one outer iteration of the norm's and the optimizer's kernels takes.

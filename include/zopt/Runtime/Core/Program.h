@@ -161,7 +161,7 @@ struct Command {
   // as out, which it may be). Attention: query, key, value, output, lse, mask (or -1), scratch
   // (or -1). AttentionGrad: query, key, value, output, lse, cotangent, and the gradients of query, key and value, mask (or -1), scratch (or -1). Convolution: input, weight, output, bias (or -1), scratch (or -1), of which the kind writes one. Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
   // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm, and on CUDA the words of two ExactSums (sliced, whole). Update, ParameterNorms: scale, lr, step, finite
-  // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type).
+  // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type; of the master's where Newton-Schulz iterations made it) or -1, and, where it cycles, the momentum.
   std::vector<BufferId> buffers;
   std::vector<int64_t> byteOffsets; // one a buffer, or empty for zeros
   std::vector<int32_t> writes;      // Launch: indices in `buffers` of those written
@@ -188,6 +188,9 @@ struct Command {
   bool causal = false;
   runtime::Convolution convolution;
 };
+
+/// Whether an Update (or ParameterNorms) reads another gradient than the bucket's.
+inline bool hasOwnGradient(const Command &command) { return command.buffers.size() > 4 && command.buffers[4] >= 0; }
 
 /// The range of bytes that a command reads or writes can be derived from the fields above; Runtime/Core/Memory.h does, to measure the high-water mark of live bytes.
 struct Sequence {

@@ -42,10 +42,17 @@ public:
   /// most schedules scale.
   double rate(int64_t applied, double learningRate) const;
 
+  /// Whether the momentum (Adam's first beta) cycles against the rate: OneCycle.
+  bool cyclesMomentum() const { return kind == Kind::OneCycle && number("cycle_momentum") != 0; }
+  /// The momentum of the step that follows `applied` applied ones, of a schedule that cycles it. May reach 1 where it
+  /// grows after the cycle.
+  double momentum(int64_t applied) const;
+
 private:
   bool has(const char *key) const { return numbers.count(key) != 0; }
   double number(const char *key) const { return numbers.at(key); }
   std::optional<double> warmup(double iteration) const;
+  double cycleFactor(double iteration, double first, double second) const;
   double oneCycle(double iteration) const;
 
   Kind kind = Kind::Constant;

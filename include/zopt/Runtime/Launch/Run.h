@@ -34,6 +34,7 @@ struct Run {
   std::shared_ptr<Dataset> dataset;
   std::shared_ptr<Dataset> evaluation; // null: no --eval-data
   std::shared_ptr<WeightsFile> weights; // of --weights
+  bool cyclesMomentum = false;          // the schedule sets the optimizer's momentum
   double learningRate = 1e-3;           // the plan's, or that of --lr
   Schedule schedule;                    // of the rate, with its last step where it has one
 

@@ -47,6 +47,7 @@ struct StepEvent {
   double stepMilliseconds = 0, samplesPerSecond = 0;
   double tokensPerSecond = 0; ///< written where tokens are
   std::optional<double> lossScale;
+  std::optional<double> momentum; ///< where the schedule cycles it
   std::optional<double> flops; ///< a second, of all ranks: those of the model's products (Program::flops)
   std::optional<double> mfu;   ///< the same as a share of what the devices can do at most, where that is known
 };

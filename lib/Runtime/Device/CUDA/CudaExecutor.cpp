@@ -539,7 +539,8 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
       std::vector<CUdeviceptr> pointers = arguments;
       if (!command.norms.empty())
         pointers.insert(pointers.end(), {normOf(run.segment, 0), normOf(run.segment, 1)});
-      pointers.insert(pointers.end(), prepared.pointers.begin(), prepared.pointers.begin() + 4);
+      const std::vector<CUdeviceptr> scalars = scalarsOf(command, prepared.pointers);
+      pointers.insert(pointers.end(), scalars.begin(), scalars.end());
       ZOPT_RETURN_IF_FAILED(call(command.kernel, pointers, run.begin, run.end));
       for (double scalar : run.scalars)
         storeDouble(bucket.masterType, &prepared.calls.back()->scalars.emplace_back(), 0, scalar);
