@@ -192,6 +192,69 @@ def evaluation():
     assert found[1] == found[2] and abs(found[1] - expected) <= RELATIVE * expected, f"{found}, expected {expected!r}"
 
 
+def check_precision(case, precision, relative):
+    """The whole sum in other precisions, on two ranks with two micro-steps, near float64's; at stages 0 and 3 the same bits."""
+    losses = []
+    for stage in (0, 3):
+        folder = scratch("losses")
+        flags = prepare(case, folder)
+        save_data(folder / "data.safetensors")
+        succeed(["zopt", "--mode=gradient", *precision, f"--micro-batch={MICRO}", f"--grad-accum={ACCUM}", f"--zero-stage={stage}", *flags, folder / "model.onnx", "-o", folder / "plan.mlir"])
+        succeed(["zrun", folder / "plan.mlir", "--nproc", RANKS, "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--steps", 1, "--gradients-out", folder / "gradients",
+                 "--metrics", folder / "metrics.jsonl"])
+        losses.append((read_metrics(folder / "metrics.jsonl")[1][0]["loss"], {name: g.tobytes() for name, g in tensors.load(folder / "gradients").items()}))
+        for name, values in recorded()[case.name]["gradients"].items():
+            gradient = tensors.load(folder / "gradients")[name].astype(np.float64)
+            error = np.linalg.norm(gradient.ravel() - np.array(values)) / np.linalg.norm(values)
+            assert error < relative, f"gradient of {name} is off by {error:.3g}"
+    assert losses[0] == losses[1], "stages 0 and 3 differ"
+    expected = recorded()[case.name]["loss"]
+    assert abs(losses[0][0] - expected) < relative * abs(expected), f"the loss is {losses[0][0]!r}, expected about {expected!r}"
+
+
+for case in CASES:
+    if case.name in ("class-weights with smoothing", "pos-weight of each column, soft labels", "sum of two kinds where labels are ignored", "onnx with constants of its own"):
+        for flags, relative in (((), 2e-6), (("--bf16",), 3e-2), (("--fp16",), 4e-3)):
+            add(f"losses/{flags[0][2:] if flags else 'fp32'}/{case.name}", check_precision, case, flags, relative)
+
+
+@test("losses/a micro-batch in which every label is ignored adds 0 to the loss and to gradients, and nothing to an evaluation")
+def empty_micro_batch():
+    """Two micro-batches, the second without a counted label; evaluation over three samples, so that a micro-batch is filled up and, with two ranks, one has none."""
+    x, labels = arrays()["x"][:4], np.array([0, 2, -100, -100])
+    logits = x.astype(np.float64) @ arrays()["weight"] + arrays()["bias"]
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    nll, hot = -log_p[[0, 1], [0, 2]], np.eye(CLASSES)[[0, 2]]
+    weight = np.array([0.25, 1, 3, 0.5])[[0, 2]]
+    def gradient(share):
+        return x[:2].T.astype(np.float64) @ ((np.exp(log_p[:2]) - hot) * share[:, None])
+    likelihood = graph([node("SoftmaxCrossEntropyLoss", ["logits", "labels"], ["loss"], ignore_index=-100)], [("logits", ["n", CLASSES]), ("labels", ["n"], 7)])
+    # A graph's number is the micro-batch's: 0 of the second; what cross_entropy averages is labels.
+    for flags, loss, share in ((["--loss=onnx:LOSS"], nll.mean() / 2, np.full(2, 0.25)), (["--class-weights=0.25,1,3,0.5"], (weight * nll).sum() / weight.sum(), weight / weight.sum()),
+                               (["--loss=cross_entropy+cross_entropy:logits:labels"], 2 * nll.mean(), np.ones(2))):
+        folder = scratch("losses")
+        write_model(folder / "model.onnx")
+        (folder / "loss.onnx").write_bytes(likelihood)
+        flags = [flag.replace("LOSS", str(folder / "loss.onnx")) for flag in flags]
+        tensors.save(folder / "data.safetensors", {"x": x, "labels": labels})
+        batch = ["--fp64", "--micro-batch=2", *flags, folder / "model.onnx", "-o", folder / "plan.mlir"]
+        run = ["zrun", folder / "plan.mlir", "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--steps", 1, "--metrics", folder / "m.jsonl"]
+        succeed(["zopt", "--mode=gradient", "--grad-accum=2", *batch])
+        succeed([*run, "--gradients-out", folder / "gradients"])
+        step = read_metrics(folder / "m.jsonl")[1][0]
+        assert not step["skipped"] and abs(step["loss"] - loss) < 1e-9, f"{flags}: {step}, expected {loss!r}"
+        error = np.abs(tensors.load(folder / "gradients")["weight"] - gradient(share)).max()
+        assert error < 1e-9, f"{flags}: the gradient is off by {error:.3g}"
+        # Three samples, the last of which is ignored: its micro-batch has none.
+        tensors.save(folder / "held.safetensors", {"x": x[:3], "labels": labels[:3]})
+        for ranks in (1, 2):
+            succeed(["zopt", "--eval", "--lr=0", *batch])
+            succeed([*run, "--nproc", ranks, "--eval-data", folder / "held.safetensors"])
+            event = [e for e in map(json.loads, (folder / "m.jsonl").read_text().splitlines()) if e["event"] == "eval"][-1]
+            expected = nll.mean() if "onnx" in flags[0] else loss
+            assert abs(event["loss"] - expected) < 1e-9, f"{flags}: {event}, expected {expected!r}"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What is refused
 # ---------------------------------------------------------------------------------------------------------------------
