@@ -5,8 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), as DeepSpeed's zeropower_via_newtonschulz5 has it: X <- a X + (b A + c A A) X with A = X X^T, over the smaller of both
-// sides, from X = M / (|M| + 1e-7). Where rows are more than columns it is the same of X^T: X <- a X + X (b A + c A A) with A = X^T X.
+// K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), as DeepSpeed's
+// zeropower_via_newtonschulz5 has it: X <- a X + (b A + c A A) X with A = X X^T, over the smaller of both sides, from X
+// = M / (|M| + 1e-7). Where rows are more than columns it is the same of X^T: X <- a X + X (b A + c A A) with A = X^T
+// X.
 //
 //===----------------------------------------------------------------------===//
 
@@ -24,12 +26,15 @@ Value zopt::orthogonalize(OpBuilder &builder, Location loc, StateOp parameter, V
   Type elementType = type.getElementType();
   auto number = [&](double value) { return scalar(builder, loc, elementType, value); };
   auto product = [&](Value lhs, Value rhs, bool transposeLhs, bool transposeRhs) -> Value {
-    const int64_t rows = getTensorType(lhs).getDimSize(transposeLhs ? 1 : 0), columns = getTensorType(rhs).getDimSize(transposeRhs ? 0 : 1);
+    const int64_t rows = getTensorType(lhs).getDimSize(transposeLhs ? 1 : 0),
+                  columns = getTensorType(rhs).getDimSize(transposeRhs ? 0 : 1);
     auto flag = [&](bool set) { return set ? builder.getUnitAttr() : UnitAttr(); };
-    return MatmulOp::create(builder, loc, RankedTensorType::get({rows, columns}, elementType), lhs, rhs, /*bias=*/Value(), flag(transposeLhs), flag(transposeRhs), builder.getF64FloatAttr(1.0));
+    return MatmulOp::create(builder, loc, RankedTensorType::get({rows, columns}, elementType), lhs, rhs,
+                            /*bias=*/Value(), flag(transposeLhs), flag(transposeRhs), builder.getF64FloatAttr(1.0));
   };
 
-  // Conv filters are matrices of one row a filter; the ratio is that of the parameter's own last two axes, as DeepSpeed takes it.
+  // Conv filters are matrices of one row a filter; the ratio is that of the parameter's own last two axes, as DeepSpeed
+  // takes it.
   ArrayRef<int64_t> shape = type.getShape();
   const int64_t first = shape[0], second = type.getNumElements() / std::max<int64_t>(1, first);
   SmallVector<int64_t> source(shape);
@@ -45,7 +50,8 @@ Value zopt::orthogonalize(OpBuilder &builder, Location loc, StateOp parameter, V
   const bool isTall = first > second;
   for (int64_t iteration = 0; iteration < iterations; ++iteration) {
     Value gram = product(x, x, isTall, !isTall), square = product(gram, gram, false, false);
-    Value factor = add(builder, loc, mul(builder, loc, gram, number(kCubic)), mul(builder, loc, square, number(kQuintic)));
+    Value factor =
+        add(builder, loc, mul(builder, loc, gram, number(kCubic)), mul(builder, loc, square, number(kQuintic)));
     Value change = isTall ? product(x, factor, false, false) : product(factor, x, false, false);
     x = add(builder, loc, mul(builder, loc, x, number(kLinear)), change);
   }

@@ -16,7 +16,8 @@ using namespace zopt::kernels;
 static constexpr int64_t kBlock = 128;
 
 /// Bytes moved an element: gradient read once, slots read and written once, direction written once.
-void kernels::writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type gradientType, int64_t count) {
+void kernels::writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, Type gradientType,
+                                   int64_t count) {
   OpBuilder &b = kernel.builder;
   Block &rule = optimizer.getBody().front();
   Type type = rule.getArgument(0).getType();
@@ -26,9 +27,11 @@ void kernels::writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp opt
   };
   View gradient = blocks(gradientType, false);
   SmallVector<View> slots;
-  for (size_t slot = 0, changed = optimizer.getSlots().size() - (optimizer.getAverage() ? 1 : 0); slot < changed; ++slot)
+  for (size_t slot = 0, changed = optimizer.getSlots().size() - (optimizer.getAverage() ? 1 : 0); slot < changed;
+       ++slot)
     slots.push_back(blocks(type, true));
-  View direction = blocks(type, true), scaleView = kernel.linear(next++, type, 1), finiteView = kernel.linear(next++, type, 1);
+  View direction = blocks(type, true), scaleView = kernel.linear(next++, type, 1),
+       finiteView = kernel.linear(next++, type, 1);
 
   IRMapping map;
   auto lanesOf = [&](Value value) {
@@ -59,7 +62,8 @@ void kernels::writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp opt
   };
 
   if (kernel.isGpu()) {
-    Value finite = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE, kernel.loadScalar(finiteView, kernel.index(0)), kernel.scalar(0, type));
+    Value finite = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE,
+                                         kernel.loadScalar(finiteView, kernel.index(0)), kernel.scalar(0, type));
     Value scale = kernel.loadScalar(scaleView, kernel.index(0));
     kernel.setSpread({/*lanes=*/4, /*threads=*/32, /*groups=*/8, /*repeats=*/4}); // as the update
     Value block = kernel.begin(count, grainFor(kBlock));
@@ -67,7 +71,8 @@ void kernels::writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp opt
     return;
   }
   Value block = kernel.begin(count, grainFor(kBlock));
-  Value finite = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE, kernel.loadScalar(finiteView, kernel.index(0)), kernel.scalar(0, type));
+  Value finite = arith::CmpFOp::create(b, kernel.loc, arith::CmpFPredicate::ONE,
+                                       kernel.loadScalar(finiteView, kernel.index(0)), kernel.scalar(0, type));
   auto guarded = scf::IfOp::create(b, kernel.loc, finite, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(guarded.thenBlock());

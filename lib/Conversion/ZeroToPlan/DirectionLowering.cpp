@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A rank has a slice of a bucket, but the iterations need whole matrices: each rank computes the direction of its slice, the slices are gathered, every rank iterates over every matrix and takes its slice of
-// the results. So the bits do not depend on the placement.
+// A rank has a slice of a bucket, but the iterations need whole matrices: each rank computes the direction of its
+// slice, the slices are gathered, every rank iterates over every matrix and takes its slice of the results. So the bits
+// do not depend on the placement.
 //
 //===----------------------------------------------------------------------===//
 
@@ -28,13 +29,18 @@ LogicalResult FunctionLowering::lowerDirection(zero::DirectionOp op) {
   // What is not scheduled stands where its source is ready.
   auto gatherHere = [&](StorageId source, StorageId destination, int64_t bytes, StringRef what) {
     IntegerAttr id = builder.getI64IntegerAttr(context.nextCollective++);
-    plan::AllGatherOp::create(builder, op.getLoc(), id, getRef(source), getRef(destination), builder.getI64IntegerAttr(bytes), builder.getStringAttr(what + " " + home.op.getSymName()));
+    plan::AllGatherOp::create(builder, op.getLoc(), id, getRef(source), getRef(destination),
+                              builder.getI64IntegerAttr(bytes),
+                              builder.getStringAttr(what + " " + home.op.getSymName()));
     plan::WaitOp::create(builder, op.getLoc(), id);
   };
-  auto temporary = [&](int64_t elements, Type type, plan::MemoryClass memoryClass) { return context.storages.createTemporary(elements * getElementBytes(type), memoryClass); };
+  auto temporary = [&](int64_t elements, Type type, plan::MemoryClass memoryClass) {
+    return context.storages.createTemporary(elements * getElementBytes(type), memoryClass);
+  };
 
   StorageId gradient = home.gradient;
-  if (home.accumulates && !home.optimizerSharded && !context.isAlone()) { // every rank updates everything, but accumulates a slice
+  if (home.accumulates && !home.optimizerSharded &&
+      !context.isAlone()) { // every rank updates everything, but accumulates a slice
     gradient = temporary(home.padded, home.gradientType, plan::MemoryClass::communication);
     gatherHere(home.gradient, gradient, home.slice * getElementBytes(home.gradientType), "gather gradient of");
   }
@@ -44,25 +50,31 @@ LogicalResult FunctionLowering::lowerDirection(zero::DirectionOp op) {
   for (StorageId slot : ArrayRef(home.slots).drop_back(optimizer.getAverage() ? 1 : 0))
     buffers.push_back(getRef(slot));
   buffers.append({getRef(direction), scalars[0], scalars[1]});
-  KernelLaunch launch = context.kernels.getGenerator().getDirectionKernel(optimizer, home.gradientType, elements / zero::kBlockElements);
-  plan::LaunchOp::create(builder, op.getLoc(), launch.kernel, builder.getArrayAttr(buffers), builder.getDenseI64ArrayAttr({}), builder.getDenseI64ArrayAttr(launch.writes),
+  KernelLaunch launch =
+      context.kernels.getGenerator().getDirectionKernel(optimizer, home.gradientType, elements / zero::kBlockElements);
+  plan::LaunchOp::create(builder, op.getLoc(), launch.kernel, builder.getArrayAttr(buffers),
+                         builder.getDenseI64ArrayAttr({}), builder.getDenseI64ArrayAttr(launch.writes),
                          builder.getI64IntegerAttr(launch.extent), builder.getI64IntegerAttr(launch.grain));
   if (home.optimizerSharded) {
     StorageId whole = temporary(home.padded, home.stateType, plan::MemoryClass::communication);
     gatherHere(direction, whole, home.slice * getElementBytes(home.stateType), "gather direction of");
     direction = whole;
   }
-  for (auto [result, segment] : llvm::zip_equal(op.getDirections(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
+  for (auto [result, segment] :
+       llvm::zip_equal(op.getDirections(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
     views[result] = View::contiguous(direction, cast<RankedTensorType>(result.getType()), segment.getOffset());
   return success();
 }
 
 void FunctionLowering::assignDirections(zero::UpdateOp op) {
   BucketHome &home = *context.bucketOf.lookup(op.getBucketAttr().getAttr());
-  StorageId storage = context.storages.createTemporary(home.padded * getElementBytes(home.stateType), plan::MemoryClass::workspace);
+  StorageId storage =
+      context.storages.createTemporary(home.padded * getElementBytes(home.stateType), plan::MemoryClass::workspace);
   bucketGradients[op] = storage;
-  for (auto [value, segment] : llvm::zip_equal(op.getDirections(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
-    written[op].push_back(assignDestination(value, View::contiguous(storage, cast<RankedTensorType>(value.getType()), segment.getOffset())));
+  for (auto [value, segment] :
+       llvm::zip_equal(op.getDirections(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
+    written[op].push_back(assignDestination(
+        value, View::contiguous(storage, cast<RankedTensorType>(value.getType()), segment.getOffset())));
 }
 
 FailureOr<FlatSymbolRefAttr> FunctionLowering::collectDirections(zero::UpdateOp op) {
@@ -73,13 +85,16 @@ FailureOr<FlatSymbolRefAttr> FunctionLowering::collectDirections(zero::UpdateOp 
   int64_t end = 0;
   auto zeroUpTo = [&](int64_t begin) {
     if (begin > end)
-      plan::ZeroOp::create(builder, op.getLoc(), getRef(storage), builder.getI64IntegerAttr(end * elementBytes), builder.getI64IntegerAttr((begin - end) * elementBytes), nullptr);
+      plan::ZeroOp::create(builder, op.getLoc(), getRef(storage), builder.getI64IntegerAttr(end * elementBytes),
+                           builder.getI64IntegerAttr((begin - end) * elementBytes), nullptr);
   };
   for (auto [index, segment] : llvm::enumerate(home.op.getSegments().getAsRange<zero::SegmentAttr>())) {
     zeroUpTo(segment.getOffset());
     end = segment.getOffset() + segment.getElements();
     Value direction = op.getDirections()[index];
-    if (!written[op][index] && failed(copy(op.getLoc(), getView(direction), View::contiguous(storage, cast<RankedTensorType>(direction.getType()), segment.getOffset()))))
+    if (!written[op][index] &&
+        failed(copy(op.getLoc(), getView(direction),
+                    View::contiguous(storage, cast<RankedTensorType>(direction.getType()), segment.getOffset()))))
       return failure();
   }
   zeroUpTo(home.padded);
