@@ -65,9 +65,10 @@ public:
         return signalPassFailure();
       }
       // Slots in the type of the master, next to one another in the parameters' order.
+      OpBuilder slots(*module.getOps<func::FuncOp>().begin());
       for (StateOp state : trained)
         for (StringAttr slot : rule.getSlots().getAsRange<StringAttr>())
-          createState(module, (state.getSymName() + "." + slot.getValue()).str(), state.getTensorType(), Role::optimizer, 0.0);
+          createState(slots, module.getLoc(), (state.getSymName() + "." + slot.getValue()).str(), state.getTensorType(), Role::optimizer, 0.0);
     }
     SmallVector<Hyperparameters> each;
     if (failed(chooseHyperparameters(step, trained, *groups, each)))

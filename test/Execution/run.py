@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-MODULES = ("reference", "gradients", "vjp", "convolutions", "operator_gradients", "op_gradients", "control_flow", "node_tests", "stages", "recompute", "ranks", "dropout", "batch_norm", "frozen", "memory", "plans", "optimizers", "configs", "config_keys", "jobs", "evaluation", "interface", "measures", "monitors", "boards", "sft", "bad_models", "bad_data", "faults", "launch", "checkpoints", "crashes", "troubleshooting")
+MODULES = ("reference", "gradients", "vjp", "convolutions", "operator_gradients", "op_gradients", "control_flow", "node_tests", "stages", "recompute", "ranks", "dropout", "batch_norm", "frozen", "lora", "memory", "plans", "optimizers", "configs", "config_keys", "jobs", "evaluation", "interface", "measures", "monitors", "boards", "sft", "bad_models", "bad_data", "faults", "launch", "checkpoints", "crashes", "troubleshooting")
 
 
 def main():

@@ -103,6 +103,60 @@ private:
   std::vector<std::vector<Entry>> blocks;
 };
 
+/// A number for each time, over which ranges are changed and asked for their maximum, each in O(log n).
+class Skyline {
+public:
+  explicit Skyline(int64_t times) {
+    while (leaves < times)
+      leaves *= 2;
+    nodes.resize(2 * leaves);
+  }
+
+  /// Adds to each number in [first, last].
+  void add(int64_t first, int64_t last, int64_t bytes) { change(1, 0, leaves, first, last, bytes, false); }
+  /// Raises each number in [first, last] to at least `height`. One Skyline is either added to or raised.
+  void raise(int64_t first, int64_t last, int64_t height) { change(1, 0, leaves, first, last, height, true); }
+  int64_t maximum(int64_t first, int64_t last, bool raised) const { return maximum(1, 0, leaves, first, last, raised); }
+
+private:
+  /// `all` counts for every time of the node; `most` is the maximum in it, without what nodes above say.
+  struct Node {
+    int64_t all = 0, most = 0;
+  };
+
+  void change(size_t at, int64_t begin, int64_t end, int64_t first, int64_t last, int64_t value, bool raise) {
+    Node &node = nodes[at];
+    if (first <= begin && end - 1 <= last) {
+      node.all = raise ? std::max(node.all, value) : node.all + value;
+      node.most = raise ? std::max(node.most, value) : node.most + value;
+      return;
+    }
+    const int64_t middle = (begin + end) / 2;
+    if (first < middle)
+      change(2 * at, begin, middle, first, last, value, raise);
+    if (last >= middle)
+      change(2 * at + 1, middle, end, first, last, value, raise);
+    const int64_t below = std::max(nodes[2 * at].most, nodes[2 * at + 1].most);
+    node.most = raise ? std::max(node.all, below) : node.all + below;
+  }
+
+  int64_t maximum(size_t at, int64_t begin, int64_t end, int64_t first, int64_t last, bool raised) const {
+    const Node &node = nodes[at];
+    if (first <= begin && end - 1 <= last)
+      return node.most;
+    const int64_t middle = (begin + end) / 2;
+    int64_t below = 0;
+    if (first < middle)
+      below = maximum(2 * at, begin, middle, first, last, raised);
+    if (last >= middle)
+      below = std::max(below, maximum(2 * at + 1, middle, end, first, last, raised));
+    return raised ? std::max(node.all, below) : node.all + below;
+  }
+
+  int64_t leaves = 1;
+  std::vector<Node> nodes;
+};
+
 } // namespace
 
 int64_t zopt::packArena(MutableArrayRef<PackedItem> items, int64_t base, int64_t alignment) {
@@ -118,10 +172,13 @@ int64_t zopt::packArena(MutableArrayRef<PackedItem> items, int64_t base, int64_t
   PlacedByTime placed(times);
   PlacedByOffset sorted;
   SmallVector<const PackedItem *> live;
+  // Items that are live at one time do not overlap: where their bytes add up to the highest end, there is no hole. So it is wherever everything is kept for backward, and no neighbour is looked at.
+  Skyline bytesAt(times), endAt(times);
+  const int64_t bottom = llvm::alignTo(base, alignment);
   int64_t highest = base;
   for (auto [count, index] : llvm::enumerate(order)) {
     PackedItem &item = items[index];
-    int64_t cursor = llvm::alignTo(base, alignment), best = -1, bestHole = 0;
+    int64_t cursor = bottom, best = -1, bestHole = 0;
     auto pass = [&](int64_t offset, int64_t bytes) {
       int64_t hole = offset - cursor;
       if (hole >= item.bytes && (best < 0 || hole < bestHole)) {
@@ -130,17 +187,25 @@ int64_t zopt::packArena(MutableArrayRef<PackedItem> items, int64_t base, int64_t
       }
       cursor = std::max<int64_t>(cursor, llvm::alignTo(offset + bytes, alignment));
     };
-    live.clear();
-    placed.collect(item.first, item.last, live);
-    // Few neighbours are sorted; where a large part of all lives (what backward reads of a net that was written out over time), all are walked as they lie.
-    if (live.size() < 64 || live.size() * 16 < count) {
-      llvm::sort(live, [](const PackedItem *a, const PackedItem *b) { return a->offset < b->offset; });
-      for (const PackedItem *other : live)
-        pass(other->offset, other->bytes);
+    const int64_t end = endAt.maximum(item.first, item.last, /*raised=*/true);
+    if (bytesAt.maximum(item.first, item.last, /*raised=*/false) == end) {
+      cursor = bottom + end;
     } else {
-      sorted.forEachLive(item.first, item.last, pass);
+      live.clear();
+      placed.collect(item.first, item.last, live);
+      // Few neighbours are sorted; where a large part of all lives (what backward reads of a net that was written out over time), all are walked as they lie.
+      if (live.size() < 64 || live.size() * 16 < count) {
+        llvm::sort(live, [](const PackedItem *a, const PackedItem *b) { return a->offset < b->offset; });
+        for (const PackedItem *other : live)
+          pass(other->offset, other->bytes);
+      } else {
+        sorted.forEachLive(item.first, item.last, pass);
+      }
     }
     item.offset = best >= 0 ? best : cursor;
+    const int64_t aligned = llvm::alignTo(item.offset + item.bytes, alignment) - item.offset;
+    bytesAt.add(item.first, item.last, aligned);
+    endAt.raise(item.first, item.last, item.offset + aligned - bottom);
     highest = std::max(highest, item.offset + item.bytes);
     placed.insert(&item);
     sorted.insert(item);
