@@ -7,6 +7,7 @@
 
 #include "zopt/Import/ImportOnnx.h"
 #include "Importer.h"
+#include "Limits.h"
 #include "Weights.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -75,7 +76,7 @@ bool load(StringRef path, const ImportOptions &options, Problems &problems, Load
   for (const auto &shape : options.inputShapes)
     result.file.setInputShape(shape.first(), shape.second);
   const onnx::ModelProto &model = result.file.model();
-  if (!checkOpset(model, problems))
+  if (!checkOpset(model, problems) || !checkLimits(model, problems))
     return false;
   result.flat = std::make_unique<FlatGraph>(model, problems);
   checkOperators(*result.flat, problems);
@@ -274,14 +275,22 @@ private:
   void checkSizes() {
     if (problems.errors())
       return;
-    for (const onnx::ValueInfoProto *input : inputs)
-      for (int axis = 0; axis < input->type().tensor_type().shape().dim_size(); ++axis)
-        if (!input->type().tensor_type().shape().dim(axis).has_dim_value()) {
-          const std::string name = dimensionName(*input, axis);
-          std::optional<int64_t> size = evaluateDimension(name, sizes);
-          if (!size || *size < 1)
-            problems.error(input->name(), "the dimension '" + name + "' " + (size ? "is " + Twine(*size) : Twine("cannot be evaluated")));
-        }
+    for (const onnx::ValueInfoProto *input : inputs) {
+      Shape shape;
+      for (int axis = 0; axis < input->type().tensor_type().shape().dim_size(); ++axis) {
+        const onnx::TensorShapeProto_Dimension &dimension = input->type().tensor_type().shape().dim(axis);
+        shape.push_back(dimension.dim_value());
+        if (dimension.has_dim_value())
+          continue;
+        const std::string name = dimensionName(*input, axis);
+        std::optional<int64_t> size = evaluateDimension(name, sizes);
+        if (!size || *size < 1)
+          problems.error(input->name(), "the dimension '" + name + "' " + (size ? "is " + Twine(*size) : Twine("cannot be evaluated")));
+        shape.back() = size.value_or(1);
+      }
+      if (isTooLarge(shape))
+        problems.error(input->name(), "the graph's input has the shape " + describe(shape) + ", which is too large");
+    }
   }
 
   const Loaded &loaded;

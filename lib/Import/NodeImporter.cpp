@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Importer.h"
+#include "Limits.h"
 #include "Weights.h"
 
 using namespace mlir;
@@ -98,8 +99,12 @@ Value NodeImporter::broadcastingOperand(int i) { return graph.materialize(*graph
 void NodeImporter::result(int i, Value value) {
   if (!wants(i))
     return;
-  Tensor &tensor = graph.tensors[proto.output(i)];
   auto type = cast<RankedTensorType>(value.getType());
+  if (isTooLarge(type.getShape())) {
+    (void)error("makes a tensor " + describe(type.getShape()) + ", which is too large");
+    return;
+  }
+  Tensor &tensor = graph.tensors[proto.output(i)];
   tensor.element = type.getElementType();
   tensor.shape.assign(type.getShape().begin(), type.getShape().end());
   // A tensor of no element is known.

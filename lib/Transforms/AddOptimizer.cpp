@@ -66,9 +66,10 @@ public:
         for (StringRef name : {kMomentum, kMomentumIfSkipped})
           createScalarState(module, name, type, settings.beta1);
       // Slots in the type of the master, next to one another in the parameters' order.
+      OpBuilder slots(*module.getOps<func::FuncOp>().begin());
       for (auto [state, rule] : llvm::zip_equal(trained, rules))
         for (StringAttr slot : rule.getSlots().getAsRange<StringAttr>())
-          createState(module, (state.getSymName() + "." + slot.getValue()).str(), state.getTensorType(), Role::optimizer, 0.0);
+          createState(slots, module.getLoc(), (state.getSymName() + "." + slot.getValue()).str(), state.getTensorType(), Role::optimizer, 0.0);
     }
     SmallVector<Hyperparameters> each;
     if (failed(chooseHyperparameters(step, trained, rules, *groups, each)))

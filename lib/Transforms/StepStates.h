@@ -63,16 +63,21 @@ constexpr llvm::StringLiteral kScheduleAttribute = "train.schedule";
 constexpr llvm::StringLiteral kFlopsAttribute = "train.flops"; // of the products of one micro-step of one rank, nothing computed twice
 constexpr llvm::StringLiteral kLossMark = "train.loss"; // on ops that compute the loss, between zopt-add-loss and zopt-mixed-precision
 
-/// Adds a state in front of the module's first function.
+/// Adds a state where `builder` stands.
+inline train::StateOp createState(mlir::OpBuilder &builder, mlir::Location loc, llvm::StringRef name, mlir::RankedTensorType type, train::Role role, double init) {
+  return train::StateOp::create(builder, loc, builder.getStringAttr(name), mlir::TypeAttr::get(type),
+                                train::RoleAttr::get(builder.getContext(), role), builder.getFloatAttr(type.getElementType(), init),
+                                /*trained=*/mlir::UnitAttr(), /*source_name=*/mlir::StringAttr(), /*source_permutation=*/mlir::DenseI64ArrayAttr(),
+                                /*tied=*/mlir::ArrayAttr(), /*no_decay=*/mlir::UnitAttr());
+}
+
+/// Adds a state in front of the module's first function, which is looked for: many states are made with one builder.
 inline train::StateOp createState(mlir::ModuleOp module, llvm::StringRef name, mlir::RankedTensorType type, train::Role role, double init) {
   auto builder = mlir::OpBuilder::atBlockEnd(module.getBody());
   auto functions = module.getOps<mlir::func::FuncOp>();
   if (!functions.empty())
     builder.setInsertionPoint(*functions.begin());
-  return train::StateOp::create(builder, module.getLoc(), builder.getStringAttr(name), mlir::TypeAttr::get(type),
-                                train::RoleAttr::get(module.getContext(), role), builder.getFloatAttr(type.getElementType(), init),
-                                /*trained=*/mlir::UnitAttr(), /*source_name=*/mlir::StringAttr(), /*source_permutation=*/mlir::DenseI64ArrayAttr(),
-                                /*tied=*/mlir::ArrayAttr(), /*no_decay=*/mlir::UnitAttr());
+  return createState(builder, module.getLoc(), name, type, role, init);
 }
 
 inline train::StateOp createScalarState(mlir::ModuleOp module, llvm::StringRef name, mlir::Type elementType, double init) {

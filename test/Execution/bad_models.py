@@ -4,7 +4,7 @@ import os
 import numpy as np
 
 from harness import Settings, add, execute, expect_refusal, model_path, scratch, succeed, test
-from onnx_writer import FLOAT, INT64, linear, node, tensor, value
+from onnx_writer import FLOAT, INT64, Body, body, linear, model, node, tensor, value
 
 rng = np.random.default_rng(7)
 WEIGHT = rng.standard_normal((8, 4)).astype(np.float32)
@@ -63,6 +63,16 @@ cases = {
     "an axis out of range": (linear(nodes=[node("Gemm", ["x", "weight", "bias"], ["h"]), node("Softmax", ["h"], ["logits"], "soft", axis=5)]), r"soft"),
     "nothing to train": (linear(nodes=[node("Relu", ["x"], ["logits"])], initializers=[], outputs=[value("logits", ["batch", 8])]), r"train|parameter"),
 }
+# What the fuzzer of the importer found, and limits.
+square = lambda depth: body([node("If", ["c"], ["y"], "inner", then_branch=square(depth - 1), else_branch=square(depth - 1))] if depth else [node("Relu", ["x"], ["y"])], [], [value("y", ["batch", 8])])
+cases |= {
+    "two inputs of one name": (linear(inputs=[value("x", ["batch", 8]), value("x", ["batch", 8])]), r":x: .*two inputs of this name"),
+    "an input larger than any memory": (linear(inputs=[value("x", [1 << 40, 1 << 40])]), r":x: .*\[1099511627776, 1099511627776\], which is too large"),
+    "a name of 5000 bytes": (linear(inputs=[value("x" * 5000, ["batch", 8])]), r"an input has a name of 5000 bytes, but at most 4096 are read"),
+    "33 axes": (linear(inputs=[value("x", ["batch"] + [1] * 32)]), r":x: .*33 axes, but at most 32 are imported"),
+    "70000 inputs of a node": (linear(nodes=[node("Concat", ["x"] * 70000, ["logits"], "join", axis=1)]), r":join: .*70000 inputs.*at most 65536"),
+    "graphs in graphs, 17 deep": (linear(nodes=[node("If", ["c"], ["logits"], "outer", then_branch=square(17), else_branch=Body())]), r"nested too deeply"),
+}
 for name, (content, pattern) in cases.items():
     add(f"bad-model/{name}", refuse, content, pattern)
 
@@ -83,6 +93,41 @@ def twenty_problems():
     lines = expect_refusal(done, 1, "node18.*Bernoulli.*draws random numbers", "node19.*StringNormalizer.*strings")
     assert len(lines) == 20 and all(f"node{i}:" in line and f"'{op}'" in line for i, (op, line) in enumerate(zip(names, lines))), done.stderr
     assert done.seconds < 1 * Settings.patience, f"took {done.seconds:.2f} s"
+
+
+@test("bad-model/a file of 2 GiB")
+def two_gib():
+    folder = scratch("bad")
+    with open(folder / "model.onnx", "wb") as file:
+        file.write(linear())
+        file.truncate(1 << 31)  # a hole, which takes no space
+    done = execute(["zopt", folder / "model.onnx", "-o", folder / "plan.mlir"], timeout=20)
+    expect_refusal(done, 1, r"has 2147483648 bytes, but protobuf's limit is 2147483647: store the weights as external data")
+
+
+def chain(count, parameters):
+    """`count` nodes in a row, with two weights or one for each node but activations."""
+    names = [f"w{i}" for i in range(count if parameters else 2)]
+    nodes, at = [], "x"
+    for i in range(count):
+        op = "Relu" if i % 3 == 2 and not parameters else ("Add", "Mul")[i % 2]
+        nodes.append(node(op, [at] if op == "Relu" else [at, names[i % len(names)]], [f"v{i}"]))
+        at = f"v{i}"
+    return model(nodes, [tensor(n, np.ones(4, np.float32) + 0.1 * i) for i, n in enumerate(names)], [value("x", ["batch", 4])], [value(at, ["batch", 4])])
+
+
+def grows_linearly(parameters, small, large):
+    """A model that is 5 times as large takes not much more than 5 times as long: what is quadratic takes 25 times."""
+    seconds = []
+    for count in (small, large):
+        folder = scratch("chain")
+        (folder / "model.onnx").write_bytes(chain(count, parameters))
+        seconds.append(min(succeed(["zopt", folder / "model.onnx", "--loss=mse", "--nproc=2", "--zero-stage=3", "-o", folder / "plan.mlir"], timeout=120).seconds for _ in range(2)))
+    assert seconds[1] < 12 * seconds[0] + 0.5, f"{small} nodes take {seconds[0]:.2f} s, {large} take {seconds[1]:.2f} s"
+
+
+add("large-model/a chain of 10000 nodes compiles in linear time", grows_linearly, False, 2000, 10000, alone=True)
+add("large-model/5000 parameters compile in linear time", grows_linearly, True, 1000, 5000, alone=True)
 
 
 # External data: weights must lie in the model's folder and be as long as the model says.
