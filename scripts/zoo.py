@@ -254,7 +254,7 @@ def is_same(result):
 
 def same_in_64(result):
     return ("first64" in result and result["first64"] <= FIRST_64 and result["second64"] <= LAST_64 and result["last64"] <= max(LAST_64, FACTOR * result["again64"])
-            and result["factor"] <= FACTOR)
+            and result.get("factor", result["ours32"] / result["theirs32"]) <= FACTOR)
 
 
 def run_row(name, exporters, work, reuse):

@@ -286,9 +286,16 @@ def mixer(**arguments):
 
 
 model("vision", "mlp-mixer")(mixer)
-model("vision", "gmlp")(lambda: mixer(block_layer="SpatialGatingBlock", mlp_layer="GatedMlp", mlp_ratio=(6, 6)))
+model("vision", "gmlp")(lambda: mixer(block_layer="SpatialGatingBlock", mlp_layer="GatedMlp", mlp_ratio=6))
 timm("levit", "levit_128s", size=64, img_size=64)
-timm("poolformer", "poolformer_s12", dims=(16, 32, 48, 64), depths=(1, 1, 1, 1))
+
+
+@model("vision", "poolformer")
+def poolformer():
+    from timm.models import metaformer as library
+    module = library.MetaFormer(depths=(1, 1, 1, 1), dims=(16, 32, 48, 64), num_classes=5, downsample_norm=None, mlp_act=nn.GELU, mlp_bias=True, norm_layers=library.GroupNorm1, layer_scale_init_values=1e-5,
+                                res_scale_init_values=None, use_mlp_head=False)
+    return Row(module, {"x": image(32)}, classes(5))
 
 
 # ---- of PyTorch's own parts --------------------------------------------------------------------------------------------------------

@@ -418,8 +418,8 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
     const int64_t count = countElements(initializer.shape);
     bool byRule = weight != slots.end();
     initializer.reason = describeSlot(slot);
-    // A contraction's bias is one, with one channel too.
-    const bool ofContraction = byRule && slot == Slot::Bias && !llvm::StringSwitch<bool>(weight->second->op_type()).Cases({"Add", "Sub", "Mul", "Div", "Sum"}, true).Default(false);
+    // A contraction's bias is one, with one channel too; a scalar that is expanded to one is the zero of a contraction without bias.
+    const bool ofContraction = byRule && !initializer.shape.empty() && slot == Slot::Bias && !llvm::StringSwitch<bool>(weight->second->op_type()).Cases({"Add", "Sub", "Mul", "Div", "Sum"}, true).Default(false);
     if (count <= 1 && slot != Slot::NormScale && slot != Slot::NormBias && !ofContraction) {
       byRule = false;
       initializer.reason = "a scalar";
