@@ -11,8 +11,6 @@ using namespace mlir;
 using namespace zopt;
 using namespace zopt::kernels;
 
-static constexpr int64_t kRowsTogether = 4;
-
 GatherSpace kernels::makeGatherSpace(unsigned tableArgument, const TensorLayout &table, unsigned indexArgument, const TensorLayout &indices, unsigned movedArgument,
                              const TensorLayout &moved, int64_t axis) {
   GatherSpace space;
@@ -62,29 +60,15 @@ LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
 
   SmallVector<int64_t> outerShape = concatenate(space.rows, ArrayRef(space.inner).drop_back());
   kernel.spreadElements(space.inner.back());
-  // A row cannot be asked for before its index is there: on a GPU a thread waits for those of several rows at once.
-  const int64_t count = countElements(outerShape), together = context.isGpu() && count % kRowsTogether == 0 ? kRowsTogether : 1;
-  Value outer = kernel.begin(count / together, grainFor(space.inner.back()));
-  SmallVector<SmallVector<Value>> targets, sources;
-  for (int64_t number = 0; number < together; ++number) {
-    Value at = together == 1 ? outer : kernel.add(kernel.mul(outer, together), number);
-    targets.push_back(kernel.delinearize(at, outerShape));
-    Value index = kernel.loadScalar(indices, ValueRange(targets.back()).take_front(space.rows.size()));
-    SmallVector<Value> &source = sources.emplace_back(SmallVector<Value>{normalizeIndex(kernel, index, space.tableSize)});
-    source.append(targets.back());
-    targets.back().push_back(Value());
-    source.push_back(Value());
-  }
+  Value outer = kernel.begin(countElements(outerShape), grainFor(space.inner.back()));
+  SmallVector<Value> coordinates = kernel.delinearize(outer, outerShape);
+  Value row = normalizeIndex(kernel, kernel.loadScalar(indices, ValueRange(coordinates).take_front(space.rows.size())), space.tableSize);
+  coordinates.push_back(Value());
   kernel.forLanes(space.inner.back(), [&](Value i, Lanes lanes) {
-    SmallVector<Value> loaded;
-    for (SmallVector<Value> &source : sources) {
-      source.back() = i;
-      loaded.push_back(kernel.load(table, source, lanes));
-    }
-    for (auto [value, target] : llvm::zip(loaded, targets)) {
-      target.back() = i;
-      kernel.store(value, result, target, lanes);
-    }
+    coordinates.back() = i;
+    SmallVector<Value> source = {row};
+    source.append(coordinates);
+    kernel.store(kernel.load(table, source, lanes), result, coordinates, lanes);
   });
   context.add(kernel);
   return success();

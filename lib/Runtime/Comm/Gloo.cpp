@@ -15,6 +15,7 @@
 #include <gloo/transport/tcp/device.h>
 #include <gloo/transport/tcp/unbound_buffer.h>
 #include <thread>
+#include <utility>
 
 namespace zopt::runtime {
 
@@ -157,7 +158,14 @@ public:
                         concat("rank ", gone, " has ended (", why, "), and this rank stands at this collective")});
   }
 
-  void linger() override { std::this_thread::sleep_for(kLingerTime); }
+  void linger() override {
+    if (!std::exchange(isOpen, false))
+      return;
+    std::this_thread::sleep_for(kLingerTime);
+    for (int rank = 0; context && rank < worldSize; ++rank)
+      if (rank != myRank)
+        (void)guarded("gloo", [&] { context->getPair(rank)->close(); }).failed();
+  }
 
 private:
   friend class GlooMessages;
@@ -216,6 +224,7 @@ private:
 
   std::unique_ptr<Messages> makeMessages() override;
 
+  bool isOpen = true; // until its connections are closed
   // In the order in which they are to be destroyed, from below.
   std::shared_ptr<gloo::transport::Device> device;
   std::shared_ptr<Context> context;

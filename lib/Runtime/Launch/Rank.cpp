@@ -774,6 +774,13 @@ private:
 
 } // namespace
 
-Result<int> runRank(const Run &run, Communicator &communicator, bool &agreed) { return RankRun(run, communicator, agreed).execute(); }
+Result<int> runRank(const Run &run, Communicator &communicator, bool &agreed) {
+  RankRun rank(run, communicator, agreed);
+  Result<int> result = rank.execute();
+  // What a broken collective was still moving lies in the rank's memory, which goes with it.
+  if (result.failed() && !agreed)
+    communicator.linger();
+  return result;
+}
 
 } // namespace zopt::runtime

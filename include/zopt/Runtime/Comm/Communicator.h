@@ -54,7 +54,7 @@ public:
   virtual Status checkPeers(const std::string &label);
 
   /// Before a process ends that has failed on its own: gives the other ranks the time to see what it saw, where its end
-  /// would hide that.
+  /// would hide that. Afterwards nothing reads or writes what a collective was given. Nothing, the second time.
   virtual void linger();
 
   /// Every rank's `bytes` bytes in rank order, on every rank.
