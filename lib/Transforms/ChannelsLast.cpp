@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ChannelOrder.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
@@ -28,21 +29,6 @@ using namespace zopt::train;
 namespace {
 
 constexpr int64_t kLeastRank = 3, kMostRank = 5;
-
-/// Batch, space, channels: axis i of the form with channels last is axis order[i] of the other.
-SmallVector<int64_t> getOrder(int64_t rank) {
-  SmallVector<int64_t> order = {0};
-  llvm::append_range(order, llvm::seq<int64_t>(2, rank));
-  order.push_back(1);
-  return order;
-}
-
-/// Batch, channels, space from batch, space, channels.
-SmallVector<int64_t> getInverse(int64_t rank) {
-  SmallVector<int64_t> order = {0, rank - 1};
-  llvm::append_range(order, llvm::seq<int64_t>(1, rank - 1));
-  return order;
-}
 
 SmallVector<int64_t> permute(ArrayRef<int64_t> values, ArrayRef<int64_t> order) {
   return llvm::map_to_vector(order, [&](int64_t axis) { return values[axis]; });
@@ -73,7 +59,7 @@ private:
     OpBuilder builder(op->getContext());
     builder.setInsertionPointAfter(op);
     for (Value result : op->getResults())
-      forms[result] = train::transpose(builder, op->getLoc(), result, getOrder(getTensorType(result).getRank()));
+      forms[result] = train::transpose(builder, op->getLoc(), result, getChannelsLastOrder(getTensorType(result).getRank()));
   }
 
   /// A tensor of `rank` axes (or fewer, by NumPy's rules) with channels last.
@@ -87,24 +73,24 @@ private:
     llvm::append_range(shape, type.getShape());
     if (auto constant = value.getDefiningOp<ConstantOp>())
       if (auto splat = dyn_cast<SplatElementsAttr>(constant.getValue())) {
-        auto last = RankedTensorType::get(permute(shape, getOrder(rank)), type.getElementType());
+        auto last = RankedTensorType::get(permute(shape, getChannelsLastOrder(rank)), type.getElementType());
         return ConstantOp::create(builder, value.getLoc(), last, splat.resizeSplat(last));
       }
-    return train::transpose(builder, value.getLoc(), train::reshape(builder, value.getLoc(), value, shape), getOrder(rank));
+    return train::transpose(builder, value.getLoc(), train::reshape(builder, value.getLoc(), value, shape), getChannelsLastOrder(rank));
   }
 
   /// Puts `made`, a tensor with channels last, in the place of `result`.
   void replace(OpBuilder &builder, Value result, Value made) {
     Operation *op = result.getDefiningOp();
     made.getDefiningOp()->setDiscardableAttrs(op->getDiscardableAttrDictionary());
-    Value back = train::transpose(builder, op->getLoc(), made, getInverse(getTensorType(made).getRank()));
+    Value back = train::transpose(builder, op->getLoc(), made, getChannelsFirstOrder(getTensorType(made).getRank()));
     forms[back] = made;
     result.replaceAllUsesWith(back);
   }
 
   RankedTensorType getLastType(Value value) {
     RankedTensorType type = getTensorType(value);
-    return RankedTensorType::get(permute(type.getShape(), getOrder(type.getRank())), type.getElementType());
+    return RankedTensorType::get(permute(type.getShape(), getChannelsLastOrder(type.getRank())), type.getElementType());
   }
 
   void elementwise(Operation *op) {
@@ -164,7 +150,7 @@ private:
     OpBuilder builder(op);
     Value input = forms.lookup(op.getInput());
     const int64_t rank = getTensorType(input).getRank();
-    SmallVector<int64_t> order = getOrder(rank), axes, shape, left;
+    SmallVector<int64_t> order = getChannelsLastOrder(rank), axes, shape, left;
     for (int64_t axis = 0; axis < rank; ++axis) {
       const bool isReduced = llvm::is_contained(op.getAxes(), order[axis]);
       if (isReduced)
@@ -192,7 +178,7 @@ private:
       return;
     OpBuilder builder(op);
     SmallVector<Value> inputs = llvm::map_to_vector(op.getInputs(), [&](Value input) { return forms.lookup(input); });
-    const int64_t axis = getInverse(rank)[op.getAxis()];
+    const int64_t axis = getChannelsFirstOrder(rank)[op.getAxis()];
     replace(builder, op.getResult(), ConcatOp::create(builder, op.getLoc(), getLastType(op.getResult()), inputs, axis));
   }
 
@@ -201,7 +187,7 @@ private:
     if (!isLast(input))
       return;
     OpBuilder builder(op);
-    SmallVector<int64_t> order = getOrder(op.getType().getRank());
+    SmallVector<int64_t> order = getChannelsLastOrder(op.getType().getRank());
     replace(builder, op.getResult(), Op::create(builder, op.getLoc(), getLastType(op.getResult()), forms.lookup(input), permute(op.getStarts(), order), permute(op.getStrides(), order)));
   }
 

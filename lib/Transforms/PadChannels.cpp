@@ -10,10 +10,10 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ChannelOrder.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
-#include "llvm/ADT/Sequence.h"
 #include "llvm/Support/MathExtras.h"
 
 namespace zopt {
@@ -31,19 +31,6 @@ static constexpr int64_t kUnit = 8;
 static int64_t padded(int64_t channels) { return llvm::alignTo(channels, kUnit); }
 static bool isNarrow(Value value) { return getTensorType(value).getElementTypeBitWidth() == 16; }
 
-/// Batch, space, channels from batch, channels, space; and back.
-static SmallVector<int64_t> lastOrder(int64_t rank) {
-  SmallVector<int64_t> order = {0};
-  llvm::append_range(order, llvm::seq<int64_t>(2, rank));
-  order.push_back(1);
-  return order;
-}
-static SmallVector<int64_t> firstOrder(int64_t rank) {
-  SmallVector<int64_t> order = {0, rank - 1};
-  llvm::append_range(order, llvm::seq<int64_t>(1, rank - 1));
-  return order;
-}
-
 /// The tensor with `rows` along its first axis and `channels` along its second, zeros behind what it had.
 static Value pad(OpBuilder &builder, Value value, int64_t rows, int64_t channels) {
   RankedTensorType type = getTensorType(value);
@@ -51,24 +38,24 @@ static Value pad(OpBuilder &builder, Value value, int64_t rows, int64_t channels
   if (type.getDimSize(0) == rows && type.getDimSize(1) == channels)
     return value;
   Location loc = value.getLoc();
-  Value last = transpose(builder, loc, value, lastOrder(rank));
+  Value last = transpose(builder, loc, value, getChannelsLastOrder(rank));
   SmallVector<int64_t> shape(getTensorType(last).getShape());
   shape.front() = rows;
   shape.back() = channels;
   Value grown = SliceGradOp::create(builder, loc, RankedTensorType::get(shape, type.getElementType()), last, SmallVector<int64_t>(rank, 0), SmallVector<int64_t>(rank, 1));
-  return transpose(builder, loc, grown, firstOrder(rank));
+  return transpose(builder, loc, grown, getChannelsFirstOrder(rank));
 }
 
-/// The first `rows` by `channels` of the tensor.
+/// What the tensor had before it was padded, of `type`.
 static Value cut(OpBuilder &builder, Value value, RankedTensorType type) {
   const int64_t rank = type.getRank();
   if (value.getType() == type)
     return value;
   Location loc = value.getLoc();
-  Value last = transpose(builder, loc, value, lastOrder(rank));
-  SmallVector<int64_t> shape = llvm::map_to_vector(lastOrder(rank), [&](int64_t axis) { return type.getDimSize(axis); });
+  Value last = transpose(builder, loc, value, getChannelsLastOrder(rank));
+  SmallVector<int64_t> shape = llvm::map_to_vector(getChannelsLastOrder(rank), [&](int64_t axis) { return type.getDimSize(axis); });
   Value kept = SliceOp::create(builder, loc, RankedTensorType::get(shape, type.getElementType()), last, SmallVector<int64_t>(rank, 0), SmallVector<int64_t>(rank, 1));
-  return transpose(builder, loc, kept, firstOrder(rank));
+  return transpose(builder, loc, kept, getChannelsFirstOrder(rank));
 }
 
 namespace {

@@ -111,13 +111,18 @@ def node_dies():
         assert not nodes.ranks_of(0) and not nodes.ranks_of(1), "ranks are left"
 
 
-@test("evaluation/a rank that stops meanwhile: time-outs do not count; the others wait, and go on with the same bits when it does", alone=True)
-def stops_in_evaluation():
+def long_evaluation():
+    """A plan, and zrun's flags for an evaluation behind each step that takes so long that a rank can be stopped in it."""
     batch = tensors.load(MODELS / "gpt2-tiny/batch.safetensors")
     many = scratch("many") / "many.safetensors"
     tensors.save(many, {name: np.concatenate([array] * 4) for name, array in batch.items()})
     plan = compile_plan("gpt2-tiny", "--zero-stage=3", "--global-batch=4", "--eval")
-    flags = ("--eval-data", many, "--eval-every=1")
+    return plan, ("--eval-data", many, "--eval-every=1")
+
+
+@test("evaluation/a rank that stops meanwhile: time-outs do not count; the others wait, and go on with the same bits when it does", alone=True)
+def stops_in_evaluation():
+    plan, flags = long_evaluation()
     evals = []
     for stop in (False, True):
         with Ranks(2, *flags, plan_of=lambda r: plan, steps=1, timeout=2) as run:
@@ -135,11 +140,8 @@ def stops_in_evaluation():
 
 @test("evaluation/a rank that stops meanwhile and is killed: the other ends at once and names it", alone=True)
 def ends_in_evaluation():
-    batch = tensors.load(MODELS / "gpt2-tiny/batch.safetensors")
-    many = scratch("many") / "many.safetensors"
-    tensors.save(many, {name: np.concatenate([array] * 4) for name, array in batch.items()})
-    plan = compile_plan("gpt2-tiny", "--zero-stage=3", "--global-batch=4", "--eval")
-    with Ranks(2, "--eval-data", many, "--eval-every=1", plan_of=lambda r: plan, steps=1, timeout=2) as run:
+    plan, flags = long_evaluation()
+    with Ranks(2, *flags, plan_of=lambda r: plan, steps=1, timeout=2) as run:
         run.train(1)
         os.kill(run.process(1).pid, signal.SIGSTOP)
         time.sleep(1)

@@ -105,7 +105,7 @@ private:
   /// Where an operand that nothing reads afterwards lies, if the result may take its place; see InPlace.cpp.
   std::optional<View> getInPlaceView(mlir::Value result);
   void computeLastReads();
-  /// Whether nothing reads the state's value behind `writer`, which may read it itself where it is what is set (see mayOverwrite).
+  /// Whether everything that reads the state's value stands before `writer`.
   bool isReadBefore(train::ReadStateOp read, mlir::Operation *writer);
   /// Whether the op that computes what `write` sets may put it into the state, in the place of the value that was there.
   bool mayOverwrite(train::WriteStateOp write);
