@@ -8,6 +8,8 @@
 #include "Yaml.h"
 #include <charconv>
 #include <cmath>
+#include <sstream>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 namespace zopt::config {
@@ -87,6 +89,32 @@ private:
   bool stopped = false;
 };
 
+/// Takes no notice of what a document holds.
+class Skipper : public YAML::EventHandler {
+public:
+  void OnDocumentStart(const YAML::Mark &) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark &, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark &, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark &, const std::string &, YAML::anchor_t, const std::string &) override {}
+  void OnSequenceStart(const YAML::Mark &, const std::string &, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark &, const std::string &, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+/// Documents of the text, those after the second not counted: yaml-cpp 0.7 takes a "," between documents for an empty
+/// one before it, and so finds documents there for ever (YAML::LoadAll does not return).
+int countDocuments(const std::string &text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  Skipper skipper;
+  int count = 0;
+  while (count < 2 && parser.HandleNextDocument(skipper))
+    ++count;
+  return count;
+}
+
 /// Where the text is no UTF-8 or has a control character, or npos. yaml-cpp 0.7 goes on for ever in some such texts.
 size_t findForeignByte(const std::string &text) {
   for (size_t i = 0; i < text.size();) {
@@ -111,10 +139,9 @@ json readYaml(const std::string &text, std::vector<Finding> &refused) {
     return nullptr;
   }
   try {
-    std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.size() != 1)
-      refused.push_back({"", "holds " + std::to_string(documents.size()) + " YAML documents, expected 1"});
-    else if (json root = Converter(refused).convert(documents[0], "", 0); refused.size() == before)
+    if (const int documents = countDocuments(text); documents != 1)
+      refused.push_back({"", documents ? "holds more than one YAML document" : "holds no YAML document"});
+    else if (json root = Converter(refused).convert(YAML::Load(text), "", 0); refused.size() == before)
       return root;
   } catch (const std::exception &error) {
     std::string what = error.what();
