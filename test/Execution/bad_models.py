@@ -127,6 +127,18 @@ def grows_linearly(small, large):
 add("large-model/5000 parameters compile in linear time", grows_linearly, 1000, 5000, alone=True)
 
 
+@test("large-model/a chain of 100,000 nodes compiles within 10 s", alone=True)
+def long_chain():
+    nodes, at = [node("MatMul", ["x", "w"], ["first"])], "first"
+    for i in range(100000):
+        nodes.append(node(("Relu", "Tanh", "Neg", "Sigmoid")[i % 4], [at], [f"v{i}"]))
+        at = f"v{i}"
+    folder = scratch("chain")
+    (folder / "model.onnx").write_bytes(model(nodes, [tensor("w", np.ones((4, 4), np.float32))], [value("x", ["batch", 4])], [value(at, ["batch", 4])]))
+    done = succeed(["zopt", folder / "model.onnx", "--bind=batch=2", "--loss=mse", "--target=cpu", "--nproc=1", "-o", folder / "plan.mlir"], timeout=120)
+    assert done.seconds < 10 * Settings.patience, f"took {done.seconds:.1f} s"
+
+
 # External data: weights must lie in the model's folder and be as long as the model says.
 def external(location, offset=0, length=WEIGHT.nbytes):
     return with_weight(tensor("weight", dims=[8, 4], data_type=FLOAT, external={"location": location, "offset": offset, "length": length}))
