@@ -8,8 +8,9 @@
 // Best fit by decreasing size (Pisarchyk and Lee, 2020: "greedy by size"): the largest item first, each into the
 // smallest hole among those that are live with it. An item's neighbours in time come from lists, one a stretch of time.
 // Below the height up to which some time of the item has no hole there is none for it, and neighbours that end there
-// are not looked at: what is kept for backward lies one on the other, so that a long chain takes little more than linear time (but where a parameter's gradients are kept apart
-// for each of its many uses, items above them are looked at, and the whole is quadratic).
+// are not looked at: what is kept for backward lies one on the other, so that a long chain takes little more than
+// linear time (but where a parameter's gradients are kept apart for each of its many uses, items above them are looked
+// at, and the whole is quadratic).
 //
 //===----------------------------------------------------------------------===//
 
