@@ -74,10 +74,11 @@ public:
   bool parse_error(std::size_t position, const std::string &, const nlohmann::detail::exception &error) override {
     // "[json.exception.parse_error.101] parse error at line 1, column 5: syntax error while parsing value - ...; last
     // read: '...'"
-    std::string text = error.what();
-    size_t begin = text.find(": ");
-    return refuse(
-        concat("is no JSON: column ", position, ": ", begin == std::string::npos ? text : text.substr(begin + 2, 120)));
+    // and "[json.exception.out_of_range.406] number overflow parsing '9999...'", with all the digits
+    const std::string text = error.what();
+    const size_t colon = text.find(": "), bracket = text.find("] ");
+    const size_t begin = colon != std::string::npos ? colon + 2 : bracket != std::string::npos ? bracket + 2 : 0;
+    return refuse(concat("is no JSON: column ", position, ": ", text.substr(begin, 120)));
   }
 
 private:

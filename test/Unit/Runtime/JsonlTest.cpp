@@ -45,6 +45,9 @@ TEST(JsonlRecord, SaysWhatIsWrong) {
   EXPECT_THAT(problemOf("{\"input_ids\": [1, 2"), HasSubstr("is no JSON: column 20"));
   EXPECT_THAT(problemOf("{\"input_ids\": [1\x01\n]}"), Not(HasSubstr("\n")));
   EXPECT_THAT(problemOf("{} {}"), HasSubstr("is no JSON"));
+  const std::string overflow = problemOf(std::string(2000, '9'));
+  EXPECT_THAT(overflow, HasSubstr("is no JSON: column 2000: number overflow parsing '999"));
+  EXPECT_LT(overflow.size(), 200u);
   EXPECT_EQ(problemOf("[1, 2]"), "is a list, not an object");
   EXPECT_EQ(problemOf("7"), "is not an object");
   EXPECT_EQ(problemOf("{}"), "has neither input_ids nor prompt and completion");
