@@ -27,7 +27,7 @@ GRAPHS = ("gpt2-124m", "gpt2-355m", "gpt2-1.5b", "llama-1.1b")
 
 
 def die(text):
-    sys.exit(f"gpu-bundle.sh: error: {text}")
+    sys.exit(f"{Path(sys.argv[0]).name}: error: {text}")
 
 
 def say(text):

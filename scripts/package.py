@@ -24,7 +24,7 @@ def version():
 
 
 def gather(build, folder, scratch):
-    """bin and lib, with every library that the programs and modules need, found through $ORIGIN alone. Gives where the libraries came from."""
+    """bin and lib, with every library that the programs and modules need, found through $ORIGIN alone, and the scripts that zrun starts. Gives where the libraries came from."""
     link_programs(build, folder, scratch)
     libraries = closure([folder / name for name in PROGRAMS + MODULES])
     for name, path in libraries.items():
@@ -52,10 +52,7 @@ def owner(path):
 
 
 def licences(folder, libraries):
-    """What the bundled libraries' packages say of their licences, beside ours, and the scripts that are shipped."""
-    # What zrun starts for --wandb.
-    (folder / "share/zopt").mkdir(parents=True)
-    shutil.copyfile(ROOT / "scripts/wandb_bridge.py", folder / "share/zopt/wandb_bridge.py")
+    """What the bundled libraries' packages say of their licences, beside ours."""
     target = folder / "share/doc/zopt"
     target.mkdir(parents=True)
     shutil.copyfile(ROOT / "LICENSE", target / "LICENSE")

@@ -74,3 +74,48 @@ module {
 // expected-error@+1 {{module has no @micro_step of one block}}
 module {
 }
+
+// -----
+
+// A loss made of the scores' sum.
+module {
+  train.state @w : tensor<1x1x3x2xf32> {role = #train.role<parameter>, trained}
+  func.func @micro_step(%seed: tensor<f32>) {
+    %w = train.read_state @w : tensor<1x1x3x2xf32>
+    // expected-error@+1 {{has no derivative through its result 'lse'}}
+    %o, %lse = train.attention %w, %w, %w {scale = 1.0 : f64} : tensor<1x1x3x2xf32>, tensor<1x1x3x2xf32>, tensor<1x1x3x2xf32> -> tensor<1x1x3x2xf32>, tensor<1x1x3xf32>
+    %loss = train.reduce_sum %lse [0, 1, 2] : tensor<1x1x3xf32> -> tensor<f32>
+    train.backward %loss seed %seed : tensor<f32>
+    return
+  }
+}
+
+// -----
+
+// A loss made of a batch's mean.
+module {
+  train.state @w : tensor<2x3x4xf32> {role = #train.role<parameter>, trained}
+  func.func @micro_step(%seed: tensor<f32>) {
+    %w = train.read_state @w : tensor<2x3x4xf32>
+    // expected-error@+1 {{has no derivative through its results, but in a batch_norm in training}}
+    %mean, %variance = train.batch_statistics %w : tensor<2x3x4xf32> -> tensor<3xf32>
+    %loss = train.reduce_sum %mean [0] : tensor<3xf32> -> tensor<f32>
+    train.backward %loss seed %seed : tensor<f32>
+    return
+  }
+}
+
+// -----
+
+// Learned statistics.
+module {
+  train.state @m : tensor<3x1xf32> {role = #train.role<parameter>, trained}
+  func.func @micro_step(%x: tensor<2x3x4xf32>, %v: tensor<3x1xf32>, %seed: tensor<f32>) {
+    %m = train.read_state @m : tensor<3x1xf32>
+    // expected-error@+1 {{has no derivative through statistics that are not the batch's}}
+    %y = train.batch_norm %x mean %m variance %v gamma %v beta %v {epsilon = 1.0e-5 : f64} : tensor<2x3x4xf32>, tensor<3x1xf32>, tensor<3x1xf32>
+    %loss = train.reduce_sum %y [0, 1, 2] : tensor<2x3x4xf32> -> tensor<f32>
+    train.backward %loss seed %seed : tensor<f32>
+    return
+  }
+}

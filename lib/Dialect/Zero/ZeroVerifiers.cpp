@@ -248,5 +248,4 @@ LogicalResult UpdateOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
   if (optimizer.getNewtonSchulz().has_value() == getDirections().empty())
     return emitOpError() << (getDirections().empty() ? "has no directions, which " : "has directions, which ") << bucket.getOptimizerAttr() << (getDirections().empty() ? " takes" : " does not take");
   return getDirections().empty() ? success() : verifyDirections(*this, bucket, getDirections().getTypes(), symbolTable);
-  return success();
 }

@@ -244,3 +244,57 @@ plan.sequence @micro_step {
   // expected-error @+1 {{'plan.gradient_norm' op expects words, accumulate and finish together}}
   plan.gradient_norm [@a] by [@k] workspace @b into @c f32 {accumulate = @k, finish = @k}
 }
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects aux to have the shape of out, but got #plan.operand<bf16, [4, 8], [8, 1]> and #plan.operand<bf16, [4, 4], [4, 1]>}}
+  plan.matmul @a x @b -> @c {aux = @e, aux_operand = #plan.operand<bf16, [4, 8], [8, 1]>, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 0>, epilogue = 1 : i32, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects bias and bias_operand together}}
+  plan.matmul @a x @b -> @c {bias = @d, byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, out_operand = #plan.operand<f32, [4, 4], [4, 1]>, rhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects operands with at least two axes and one stride an axis, but got #plan.operand<f32, [4], [1]>}}
+  plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [4], [1]>, out_operand = #plan.operand<f32, [4, 4], [4, 1]>, rhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects float operands, but got #plan.operand<i32, [4, 4], [4, 1]>}}
+  plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<i32, [4, 4], [4, 1]>, out_operand = #plan.operand<f32, [4, 4], [4, 1]>, rhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.matmul' op expects operands of one rank, but got 3, 2 and 2}}
+  plan.matmul @a x @b -> @c {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [1, 4, 4], [16, 4, 1]>, out_operand = #plan.operand<f32, [4, 4], [4, 1]>, rhs_operand = #plan.operand<f32, [4, 4], [4, 1]>, scale = 1.0 : f64}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.attention' op has an output that does not agree with query and value: #plan.operand<bf16, [1, 4, 8, 8], [256, 64, 8, 1]>}}
+  plan.attention [@a, @a, @a, @b, @c] scale 1.0 {byte_offsets = array<i64: 0, 0, 0, 0, 0>, tensors = [#plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 128, 16, 1]>, #plan.operand<bf16, [1, 4, 8, 8], [256, 64, 8, 1]>, #plan.operand<f32, [1, 4, 8, 1], [32, 8, 1, 1]>]}
+}
+
+// -----
+
+plan.sequence @micro_step {
+  // expected-error @+1 {{'plan.all_reduce' op expects a float type, but got 'i32'}}
+  plan.all_reduce 0 @a workspace @b elements_per_rank 128 i32 label "x"
+}
+
+// -----
+
+// expected-error @+1 {{'plan.kernel' op has no body}}
+plan.kernel @x(memref<4xf32>, index, index)

@@ -229,3 +229,43 @@ func.func @f(%x: tensor<3x4xbf16>, %w: tensor<4x5xbf16>, %r: tensor<3x5xbf16>, %
   %0:2 = train.fused_matmul %x, %w addend %r {bias_gradient_kind = 2 : i32, resultSegmentSizes = array<i32: 1, 0, 1>} : (tensor<3x4xbf16>, tensor<4x5xbf16>, tensor<3x5xbf16>) -> (tensor<3x5xbf16>, tensor<5xbf16>)
   return
 }
+
+// -----
+
+func.func @f(%q: tensor<4x3x8xf32>) {
+  // expected-error@+1 {{query, key and value have ranks 3, 3 and 3, expected 4}}
+  %0:2 = train.attention %q, %q, %q {scale = 1.0 : f64} : tensor<4x3x8xf32>, tensor<4x3x8xf32>, tensor<4x3x8xf32> -> tensor<4x3x8xf32>, tensor<4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %v: tensor<2x4x3x8xbf16>) {
+  // expected-error@+1 {{query, key and value have element types 'f32', 'f32' and 'bf16'}}
+  %0:2 = train.attention %q, %q, %v {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3x8xbf16> -> tensor<2x4x3x8xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<2x4x3x8xf32>, %m: tensor<3x3xi64>) {
+  // expected-error@+1 {{mask has element type 'i64', expected i1 or a float}}
+  %0:2 = train.attention %q, %q, %q mask %m : tensor<3x3xi64> {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32> -> tensor<2x4x3x8xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%s: tensor<2x4x3x5xf32>, %m: tensor<3x5xi64>) {
+  // expected-error@+1 {{mask has element type 'i64', expected i1 or a float}}
+  %0:2 = train.attention_probabilities %s mask %m : tensor<3x5xi64> : tensor<2x4x3x5xf32> -> tensor<2x4x3x5xf32>, tensor<2x4x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<4x3x8xf32>, %c: tensor<1x3x4xf32>) {
+  // expected-error@+1 {{input has rank 3, expected 4}}
+  %0 = train.rotary %x, %c, %c : tensor<4x3x8xf32>, tensor<1x3x4xf32>
+  return
+}

@@ -117,3 +117,27 @@ func.func @f(%y: tensor<1x4x4xf32>) {
   %0 = train.average_pool_grad %y window [2] strides [2] dilations [1] pads [0, 0] counted [0, 0] : tensor<1x4x4xf32> -> tensor<1x3x8xf32>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<1x2x4x4x4x4xf32>, %w: tensor<2x2x1x1x1x1xf32>) {
+  // expected-error@+1 {{works on 1 to 3 axes of space, but got 4}}
+  %0 = train.conv %x, %w strides [1, 1, 1, 1] dilations [1, 1, 1, 1] pads [0, 0, 0, 0, 0, 0, 0, 0] {groups = 1 : i64} : tensor<1x2x4x4x4x4xf32>, tensor<2x2x1x1x1x1xf32> -> tensor<1x2x4x4x4x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x4x8xf32>, %w: tensor<6x4x1xf32>) {
+  // expected-error@+1 {{has an input [1, 4, 8], a weight [6, 4, 1] and an output [1, 6, 8], which do not agree in batch and channels for 2 groups}}
+  %0 = train.conv %x, %w strides [1] dilations [1] pads [0, 0] {groups = 2 : i64} : tensor<1x4x8xf32>, tensor<6x4x1xf32> -> tensor<1x6x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x3x8xf32>) {
+  // expected-error@+1 {{has an input [1, 3, 8], an output [1, 3, 4] and a window [2, 2]}}
+  %0 = train.average_pool %x window [2, 2] strides [2] dilations [1] pads [0, 0] counted [0, 0] : tensor<1x3x8xf32> -> tensor<1x3x4xf32>
+  return
+}

@@ -204,3 +204,54 @@ func.func @f(%a: tensor<2xui8>, %b: tensor<2xi8>) {
   %0 = train.shift_right %a, %b : tensor<2xui8>, tensor<2xi8> -> tensor<2xui8>
   return
 }
+
+// -----
+
+func.func @f() {
+  // expected-error@+1 {{literal has 1032 bytes, more than 1024}}
+  %0 = train.constant dense<"0xFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"> : tensor<1032xi1> : tensor<1032xi1>
+  return
+}
+
+// -----
+
+func.func @f() {
+  // expected-error@+1 {{literal is a resource; weights are referenced by #train.weight}}
+  %0 = train.constant dense_resource<blob> : tensor<1xf32> : tensor<1xf32>
+  return
+}
+{-# dialect_resources: {builtin: {blob: "0x0400000000000000"}} #-}
+
+// -----
+
+func.func @f(%x: tensor<2xf32>) {
+  // expected-error@+1 {{body does not end in train.yield}}
+  %0 = "train.fused"(%x) ({
+  ^bb0(%a: tensor<2xf32>):
+    ub.unreachable
+  }) : (tensor<2xf32>) -> tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2xf32>) {
+  // expected-error@+1 {{body does not yield the result types}}
+  %0 = "train.fused"(%x) ({
+  ^bb0(%a: tensor<2xf32>):
+    train.yield %a : tensor<2xf32>
+  }) : (tensor<2xf32>) -> tensor<2xf64>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3xf32>) {
+  // expected-error@+1 {{operand of shape [3] does not broadcast to [2]}}
+  %0 = "train.fused"(%x) ({
+  ^bb0(%a: tensor<3xf32>):
+    %c = train.constant dense<0.0> : tensor<2xf32> : tensor<2xf32>
+    train.yield %c : tensor<2xf32>
+  }) : (tensor<3xf32>) -> tensor<2xf32>
+  return
+}

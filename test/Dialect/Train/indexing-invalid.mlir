@@ -53,3 +53,11 @@ func.func @f(%x: tensor<20000000xf32>) {
   %values, %indices = train.top_k %x : tensor<20000000xf32> -> tensor<3xf32>, tensor<3xi64>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<f32>) {
+  // expected-error@+1 {{selects from 'tensor<f32>', expected at least one axis}}
+  %values, %indices = train.top_k %x : tensor<f32> -> tensor<1xf32>, tensor<1xi64>
+  return
+}

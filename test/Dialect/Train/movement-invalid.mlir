@@ -133,3 +133,11 @@ func.func @f(%x: tensor<2x3xf32>, %i: tensor<4xi64>) {
   %0 = train.gather_grad %x, %i 0 : tensor<2x3xf32>, tensor<4xi64> -> tensor<7x3xf32>
   return
 }
+
+// -----
+
+func.func @f() {
+  // expected-error@+1 {{has no operand}}
+  %0 = "train.concat"() {axis = 0 : i64} : () -> tensor<2xf32>
+  return
+}

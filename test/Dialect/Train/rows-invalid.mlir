@@ -261,3 +261,11 @@ func.func @f(%x: tensor<2x3xf32>) {
   %0 = train.reduce_prod %x [0] {keepdims} : tensor<2x3xf32> -> tensor<3xf32>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<2x3xf32>, %s: tensor<2xf32>) {
+  // expected-error@+1 {{has gamma's gradient without beta's}}
+  %0:2 = "train.layer_norm_grad"(%x, %s, %s, %x) {operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 0>, resultSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<2x3xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2x3xf32>) -> (tensor<2x3xf32>, tensor<3xf32>)
+  return
+}

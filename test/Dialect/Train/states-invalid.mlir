@@ -253,3 +253,49 @@ func.func @iota() {
   %0 = train.iota 2 : tensor<2x3xi64>
   return
 }
+
+// -----
+
+// (C2) of state: bytes are those of numbers.
+train.weight_file @weights0 {path = "m.onnx", size = -1 : i64, fingerprint = ""}
+// expected-error@+1 {{weight has element type 'index'}}
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, init = #train.weight<@weights0, 0, 16, index>}
+
+// -----
+
+// expected-error@+1 {{body does not end in train.yield}}
+train.optimizer @sgd slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  ub.unreachable
+}
+
+// -----
+
+// expected-error@+1 {{yields 'f64', expected 'f32'}}
+train.optimizer @sgd slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  %x = arith.constant 0.0 : f64
+  train.yield %x : f64
+}
+
+// -----
+
+// expected-error@+1 {{has an average, but no slot for it}}
+train.optimizer @muon slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+  train.yield %g : f32
+} {newton_schulz = 5 : i64, average = 0.5 : f64}
+
+// -----
+
+// (C3) of update, the other way.
+train.state @w : tensor<4xf32> {role = #train.role<parameter>, trained}
+train.optimizer @sgd slots [] {
+^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32, %momentum: f32):
+  train.yield %p : f32
+} {cycles_momentum}
+func.func @update(%x: tensor<f32>) {
+  // expected-error@+1 {{has no momentum, which @sgd takes}}
+  train.update @w using @sgd scale %x lr %x step %x finite %x decay 0.0 : tensor<f32>
+  return
+}

@@ -142,3 +142,19 @@ module {
     return
   }
 }
+
+// -----
+
+func.func @sums(%x: tensor<2x3x4xf32>, %m: tensor<3x1xf32>, %s: tensor<3xf32>) {
+  // expected-error @below {{has a sum of 'tensor<3xf32>', expected 'tensor<3x1xf32>'}}
+  %y = train.batch_norm_grad %x mean %m variance %m gamma %m cotangent %x sums(%m, %s : tensor<3x1xf32>, tensor<3xf32>) {epsilon = 1.0e-5 : f64, count = 8.0 : f64} : tensor<2x3x4xf32>, tensor<3x1xf32>, tensor<3x1xf32>
+  return
+}
+
+// -----
+
+func.func @sample(%x: tensor<65536x65536x2xf32>) {
+  // expected-error @below {{has 8589934592 elements a sample, expected fewer than 4294967296}}
+  %y = train.dropout %x {id = 0 : i64, layout = array<i64: 1, 1, 8589934592>, ratio = 0.1 : f64} : tensor<65536x65536x2xf32>
+  return
+}

@@ -670,3 +670,89 @@ module {
     return
   }
 }
+
+// -----
+
+// bucket_one_type
+module {
+  train.state @w : tensor<128xf32> {role = #train.role<parameter>, trained}
+  train.state @v : tensor<128xf64> {role = #train.role<parameter>, trained}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  zero.group @data
+  // expected-error @+1 {{'zero.bucket' op segment @v has element type 'f64', but the ones before it have 'f32'}}
+  zero.bucket @x on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>, #zero.segment<@v, 128, 128>]}
+}
+
+// -----
+
+// view_of_no_gather
+func.func @view(%g: !zero.gathered) {
+  // expected-error @+1 {{'zero.view' op expects the result of a 'zero.all_gather'}}
+  %w = zero.view %g @w : tensor<128xf32>
+  return
+}
+
+// -----
+
+// all_reduce_types
+module {
+  zero.group @data
+  func.func @all_reduce(%x: tensor<f32>) {
+    // expected-error @+1 {{'zero.all_reduce' op expects results of the operands' types}}
+    %s = zero.all_reduce @data (%x) : tensor<f32> -> tensor<f64>
+    return
+  }
+}
+
+// -----
+
+// direction_c3: one a segment.
+module {
+  train.state @w : tensor<4x32xf32> {role = #train.role<parameter>, trained}
+  train.optimizer @muon slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %g : f32
+  } {newton_schulz = 5 : i64}
+  zero.group @data
+  zero.bucket @matrix on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @muon, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @direction(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.direction' op expects one direction a segment: @matrix has 1, but got 2}}
+    %d:2 = zero.direction @matrix scale %s finite %s : tensor<f32>, tensor<f32> -> tensor<4x32xf32>, tensor<4x32xf32>
+    return
+  }
+}
+
+// -----
+
+// direction_of_none
+module {
+  train.state @w : tensor<128xf32> {role = #train.role<parameter>}
+  zero.group @data
+  zero.bucket @kept on @data parameters replicated gradients replicated optimizer replicated compute f32 gradient f32 {frozen, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @direction(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.direction' op is about @kept, which has no optimizer}}
+    %d = zero.direction @kept scale %s finite %s : tensor<f32>, tensor<f32> -> tensor<128xf32>
+    return
+  }
+}
+
+// -----
+
+// update_c3, the other way
+module {
+  train.state @w : tensor<128xf32> {role = #train.role<parameter>, trained}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32, %momentum: f32):
+    train.yield %p : f32
+  } {cycles_momentum}
+  zero.group @data
+  zero.bucket @b on @data parameters sharded gradients sharded optimizer sharded compute f32 gradient f32 {optimizer = @sgd, segments = [#zero.segment<@w, 0, 128>]}
+  func.func @update(%s: tensor<f32>) {
+    // expected-error @+1 {{'zero.update' op has no momentum, which @sgd takes}}
+    zero.update @b scale %s lr %s step %s finite %s decays [0.0] : tensor<f32>
+    return
+  }
+}
