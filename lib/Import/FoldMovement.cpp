@@ -360,7 +360,7 @@ bool foldConcat(NodeImporter &node) {
     for (int64_t a = 0; a < first.rank(); ++a) {
       if (a != *axis && input.shape()[a] != first.shape()[a])
         return false;
-      stored[a] = std::max(stored[a], input.stored()[a]);
+      stored[a] = shape[a] == 0 ? 0 : std::max(stored[a], input.stored()[a]);
     }
     shape[*axis] += input.shape()[*axis];
     inputs.push_back(std::move(input));
