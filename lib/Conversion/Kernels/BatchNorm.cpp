@@ -6,9 +6,9 @@
 //===----------------------------------------------------------------------===//
 //
 // Sums of a channel run over the samples and, within each, over the positions as one row; both are in row-major order,
-// so the order depends on the shape alone. On a CPU a channel is an outer iteration; on a GPU samples and positions are
-// one row of a group of threads, cut into chunks where there are few channels, or where channels are last the rows of a
-// column reduction. Bytes moved: operands once, on a CPU for the statistics twice.
+// so the order depends on the shape alone. Where channels are last, samples are the rows of a column reduction. Else on a
+// CPU a channel is an outer iteration; on a GPU samples and positions are one row of a group of threads, cut into chunks
+// where there are few channels. Bytes moved: operands once, on a CPU for the statistics twice.
 //
 //===----------------------------------------------------------------------===//
 
@@ -61,9 +61,9 @@ struct ChannelSums {
   /// The first element of each channel.
   ChannelVector firstElements() const { return {0, context.operand(0).elementType, positions}; }
   void generate() {
-    if (!context.isGpu())
-      return generateOnCpu();
-    positions == 1 ? generateColumnsOnGpu() : generateOnGpu();
+    if (positions == 1)
+      return generateColumns();
+    context.isGpu() ? generateOnGpu() : generateOnCpu();
   }
 
 private:
@@ -71,7 +71,7 @@ private:
 
   void generateOnCpu();
   void generateOnGpu();
-  void generateColumnsOnGpu();
+  void generateColumns();
   Access accessOf(unsigned input) const {
     return Access{input, context.operand(input).elementType, {positions, channels * positions, 1}, 0,
                   false, context.operand(input).alignment};
@@ -103,17 +103,9 @@ private:
 } // namespace
 
 void ChannelSums::generateOnCpu() {
-  // A row of positions, or of samples where there is one position each.
-  const bool byPositions = positions > 1;
-  const int64_t row = byPositions ? positions : samples;
   KernelBuilder kernel(context.context(), name, context.target);
-  SmallVector<int64_t> shape = {channels, byPositions ? samples : 1, row};
-  for (unsigned input : inputs) {
-    Access access = accessOf(input);
-    if (!byPositions)
-      access.strides = {1, 0, channels};
-    inputViews.push_back(kernel.argument(access, shape));
-  }
+  for (unsigned input : inputs)
+    inputViews.push_back(kernel.argument(accessOf(input), {channels, samples, positions}));
   declareVectors(kernel);
   declareResults(kernel);
   Value channel = kernel.begin(channels, grainFor(count()));
@@ -136,19 +128,19 @@ void ChannelSums::generateOnCpu() {
     });
   };
   auto leaf = [&]() -> SmallVector<Value> {
-    if (row <= 2 * kRowBlock)
-      return sumPart(Value(), row);
-    int64_t blocks = row / kRowBlock;
+    if (positions <= 2 * kRowBlock)
+      return sumPart(Value(), positions);
+    int64_t blocks = positions / kRowBlock;
     SmallVector<Value> totals = kernel.reduceRange(
         Combine::Sum, blocks, identities, [&](Value i) { return sumPart(kernel.mul(i, kRowBlock), kRowBlock); });
-    if (row % kRowBlock != 0) {
-      SmallVector<Value> rest = sumPart(kernel.index(blocks * kRowBlock), row % kRowBlock);
+    if (positions % kRowBlock != 0) {
+      SmallVector<Value> rest = sumPart(kernel.index(blocks * kRowBlock), positions % kRowBlock);
       for (auto [total, part] : llvm::zip(totals, rest))
         total = kernel.combine(Combine::Sum, total, part);
     }
     return totals;
   };
-  SmallVector<int64_t> loops = {shape[1]};
+  SmallVector<int64_t> loops = {samples};
   SmallVector<Value> sums = kernel.reduceNested(Combine::Sum, loops, coordinates, identities, leaf);
   storeFinished(kernel, sums, ofChannel, channel);
   context.add(kernel);
@@ -224,7 +216,7 @@ void ChannelSums::generateOnGpu() {
 }
 
 /// Channels last: a sum of rows.
-void ChannelSums::generateColumnsOnGpu() {
+void ChannelSums::generateColumns() {
   const TensorLayout &layout = context.operand(0);
   ColumnReduction reduction;
   reduction.name = name;

@@ -140,15 +140,15 @@ static SmallVector<int64_t> resultShape(const ColumnReduction &reduction) {
   return shape;
 }
 
-static SmallVector<View> declareResults(KernelBuilder &kernel, const ColumnReduction &reduction) {
+SmallVector<View> kernels::declareColumnResults(KernelBuilder &kernel, const ColumnReduction &reduction) {
   if (reduction.declareFinish)
     reduction.declareFinish(kernel);
   return llvm::map_to_vector(reduction.destinations,
                              [&](const Access &access) { return kernel.argument(access, resultShape(reduction)); });
 }
 
-static void storeResults(KernelBuilder &kernel, const ColumnReduction &reduction, ArrayRef<View> views,
-                         ArrayRef<Value> totals, ValueRange outer, Value column) {
+void kernels::storeColumnResults(KernelBuilder &kernel, const ColumnReduction &reduction, ArrayRef<View> views,
+                                 ArrayRef<Value> totals, ValueRange outer, Value column) {
   SmallVector<Value> at(outer);
   at.push_back(column);
   SmallVector<Value> results = reduction.finish ? reduction.finish(kernel, totals, outer, column) : SmallVector<Value>(totals);
@@ -180,7 +180,7 @@ void kernels::generateColumnTotals(Context &context, const ColumnReduction &redu
   SmallVector<View> partials;
   for (unsigned workspace : workspaces)
     partials.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/false));
-  SmallVector<View> results = declareResults(kernel, reduction);
+  SmallVector<View> results = declareColumnResults(kernel, reduction);
   Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns, llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8)), /*rows=*/chunks, /*chunks=*/1, /*chunkRows=*/chunks};
   launch.write(
       kernel,
@@ -191,11 +191,13 @@ void kernels::generateColumnTotals(Context &context, const ColumnReduction &redu
         return llvm::map_to_vector(partials, [&](const View &view) { return kernel.load(view, at, lanes); });
       },
       [&](ArrayRef<Value> totals, ValueRange outer, Value, Value column) {
-        storeResults(kernel, reduction, results, totals, outer, column);
+        storeColumnResults(kernel, reduction, results, totals, outer, column);
       });
 }
 
 void kernels::generateColumnReduction(Context &context, const ColumnReduction &reduction) {
+  if (!context.isGpu())
+    return generateColumnReductionOnCpu(context, reduction);
   Tile tile(/*threads=*/256, reduction.lanes, reduction.columns, /*elementBytes=*/std::max<int64_t>(1, 16 / reduction.lanes));
   int64_t others = countElements(reduction.outer) * llvm::divideCeil(reduction.columns, tile.columns());
   int64_t chunks =
@@ -213,7 +215,7 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
   reduction.declare(kernel);
   SmallVector<View> results;
   if (chunks == 1)
-    results = declareResults(kernel, reduction);
+    results = declareColumnResults(kernel, reduction);
   for (unsigned workspace : workspaces)
     results.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/true));
   Launch launch{context, reduction, tile, reduction.rows, chunks, chunkRows};
@@ -224,7 +226,7 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
       },
       [&](ArrayRef<Value> totals, ValueRange outer, Value chunk, Value column) {
         if (chunks == 1)
-          return storeResults(kernel, reduction, results, totals, outer, column);
+          return storeColumnResults(kernel, reduction, results, totals, outer, column);
         SmallVector<Value> at = {chunk};
         at.append(outer.begin(), outer.end());
         at.push_back(column);

@@ -120,9 +120,9 @@ void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
 void writeAccumulateKernel(KernelBuilder &kernel);
 void writeNormKernel(KernelBuilder &kernel, mlir::Type normType);
 
-//===--- Columns.cpp ---===//
+//===--- Columns.cpp, ColumnsCpu.cpp ---===//
 
-/// GPU only: one or more reductions over `rows` rows for each of `outer` x `columns` columns.
+/// One or more reductions over `rows` rows for each of `outer` x `columns` columns.
 struct ColumnReduction {
   llvm::StringRef name;
   llvm::SmallVector<int64_t> outer;
@@ -130,7 +130,7 @@ struct ColumnReduction {
   KernelBuilder::Combine kind;
   unsigned results;
   mlir::Type type;  // that terms have and sums are computed in
-  int64_t lanes;    // columns of a thread: 16 bytes of the operands
+  int64_t lanes;    // GPU: columns of a thread: 16 bytes of the operands
   llvm::SmallVector<Access> destinations; // over (outer..., columns), one a result
   std::function<void(KernelBuilder &)> declare; // the operands
   /// The terms of each result in one row, from `column` on.
@@ -141,6 +141,11 @@ struct ColumnReduction {
 };
 /// Bytes moved: operands once; where there are few columns, a 100th of that for partial sums.
 void generateColumnReduction(Context &context, const ColumnReduction &reduction);
+void generateColumnReductionOnCpu(Context &context, const ColumnReduction &reduction);
+/// The destinations and what `finish` reads; what becomes of the totals of a column.
+llvm::SmallVector<View> declareColumnResults(KernelBuilder &kernel, const ColumnReduction &reduction);
+void storeColumnResults(KernelBuilder &kernel, const ColumnReduction &reduction, llvm::ArrayRef<View> views,
+                        llvm::ArrayRef<mlir::Value> totals, mlir::ValueRange outer, mlir::Value column);
 
 /// Where another kernel makes partial results of `chunks` chunks of rows: a workspace for those of one result, its view (chunk, outer..., column), and the launch that sums them.
 unsigned addPartials(Context &context, const ColumnReduction &reduction, int64_t chunks);
