@@ -192,7 +192,8 @@ def expect_refusal(done, code, *patterns):
         assert bad not in done.stderr, f"a crash: {done}"
     for pattern in patterns:
         assert any(re.search(pattern, line) for line in lines), f"no error line matches /{pattern}/: {done}"
-    refusals.extend((sys._getframe(1).f_globals["__name__"], line) for line in lines)
+    module = sys._getframe(1).f_globals["__name__"]
+    refusals.extend((module, line) for line in lines)
     return lines
 
 

@@ -3,8 +3,11 @@ import math
 import re
 import shutil
 
+import numpy as np
+
 import tensors
 from harness import MODELS, add, compile_plan, execute, expect_refusal, model_path, scratch, succeed, test
+from onnx_writer import model as onnx_model, node, tensor, value
 
 GRAPHS = MODELS.parent / "Graphs"
 
@@ -165,3 +168,14 @@ def other_cpu():
     assert edited != text
     target.write_text(edited)
     expect_refusal(execute(["zrun", target, "--comm=local", "--threads", 1, "--steps", 1], timeout=30), 1, r"never-built-feature")
+
+
+@test("plan/a plan of a product alone, which has no kernel, runs")
+def no_kernel():
+    folder, rng = scratch("product"), np.random.default_rng(3)
+    x, w = rng.integers(-8, 9, (4, 8)).astype(np.float32), rng.integers(-8, 9, (8, 3)).astype(np.float32)
+    (folder / "model.onnx").write_bytes(onnx_model([node("MatMul", ["x", "w"], ["y"])], [tensor("w", w)], [value("x", ["batch", 8])], [value("y", ["batch", 3])]))
+    tensors.save(folder / "x.safetensors", {"x": x})
+    succeed(["zopt", "--mode=forward", "--micro-batch=2", folder / "model.onnx", "-o", folder / "plan.mlir"])
+    succeed(["zrun", folder / "plan.mlir", "--comm=local", "--nproc", 2, "--data", folder / "x.safetensors", "--outputs", folder / "y.safetensors"])
+    assert np.array_equal(tensors.load(folder / "y.safetensors")["y"], x @ w)

@@ -4,7 +4,7 @@ import re
 from harness import HERE, refusals, test
 
 # Those that provoke what a user meets. Operators that are refused one by one are not in the guide.
-MODULES = ("interface", "configs", "config_keys", "jobs", "monitors", "boards", "sft", "bad_models", "bad_data", "faults", "checkpoints")
+MODULES = ("interface", "configs", "config_keys", "jobs", "monitors", "boards", "sft", "bad_models", "bad_data", "refusals", "faults", "checkpoints")
 GUIDE = HERE.parent.parent / "docs/Troubleshooting.md"
 
 
@@ -20,6 +20,7 @@ def entries():
 def every_error():
     known = list(entries())
     assert len(known) > 50, f"{len(known)} entries"
+    assert all(module != "harness" for module, _ in refusals), "errors are not told by the module that provokes them"
     missing = sorted({line for module, line in refusals if module in MODULES and not any(pattern.search(line) for _, pattern in known)})
     assert not missing, f"{len(missing)} errors have no entry in docs/Troubleshooting.md:\n" + "\n".join(missing)
 

@@ -37,3 +37,34 @@ module {
     return
   }
 }
+
+// -----
+
+module {
+  train.state @zopt.count : tensor<f32> {role = #train.role<scalar>, init = 0.0 : f32}
+  func.func @micro_step(%x: tensor<2x3x4xf32>, %n: tensor<f32>) {
+    // expected-error@+1 {{evaluation normalizes by running averages, but this graph keeps none of these statistics}}
+    %mean, %variance = train.batch_statistics %x : tensor<2x3x4xf32> -> tensor<3xf32>
+    %m = train.reshape %mean : tensor<3xf32> -> tensor<3x1xf32>
+    %y = train.batch_norm %x mean %m variance %m gamma %m beta %m {epsilon = 1.0e-5 : f64, training} : tensor<2x3x4xf32>, tensor<3x1xf32>, tensor<3x1xf32>
+    %l = train.reduce_sum %y [0, 1, 2] : tensor<2x3x4xf32> -> tensor<f32>
+    train.accumulate @zopt.count, %n : tensor<f32>
+    train.backward %l seed %l : tensor<f32>
+    return
+  }
+}
+
+// -----
+
+module {
+  train.state @zopt.count : tensor<f32> {role = #train.role<scalar>, init = 0.0 : f32}
+  train.state @r : tensor<3xf32> {role = #train.role<buffer>, init = 0.0 : f32}
+  train.state @r.movement : tensor<3xf32> {role = #train.role<scalar>, init = 0.0 : f32}
+  func.func @micro_step(%v: tensor<3xf32>, %l: tensor<f32>) {
+    // expected-error@+1 {{moves a running average by what is no distance from it}}
+    train.accumulate @r.movement, %v : tensor<3xf32>
+    train.accumulate @zopt.count, %l : tensor<f32>
+    train.backward %l seed %l : tensor<f32>
+    return
+  }
+}

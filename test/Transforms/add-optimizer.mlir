@@ -27,6 +27,12 @@
 // RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{betas="0.9,1.0"})' 2>&1 | FileCheck %s --check-prefix=BETA
 // RUN: not zopt %s --zopt-add-optimizer=momentum=0.9 2>&1 | FileCheck %s --check-prefix=SETTING
 // RUN: not zopt %s --zopt-add-optimizer=clip=-1 2>&1 | FileCheck %s --check-prefix=CLIP
+// RUN: not zopt %S/record-settings.mlir --zopt-add-optimizer 2>&1 | FileCheck %s --check-prefix=NOSTEP
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{betas="0.9"})' 2>&1 | FileCheck %s --check-prefix=BETAS
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=muon momentum=1})' 2>&1 | FileCheck %s --check-prefix=MUONMOMENTUM
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=muon momentum=0.9 nesterov=1})' 2>&1 | FileCheck %s --check-prefix=MUONNESTEROV
+// RUN: not zopt %s --pass-pipeline='builtin.module(zopt-add-optimizer{optimizer=muon lr=0 adam-lr=1})' 2>&1 | FileCheck %s --check-prefix=MUONRATE
+// RUN: not zopt %s --zopt-add-optimizer=decay=some 2>&1 | FileCheck %s --check-prefix=SOMEDECAY
 
 // CHECK: train.learning_rate = 1.000000e-03 : f64, train.level = "step"
 // CHECK-SAME: train.mode = "train"
@@ -242,6 +248,12 @@
 // UNKNOWN: error: optimizer is 'shampoo', expected adamw, adam, sgd, adagrad, lion, lamb or muon, or none
 // NOMATRIX: error: muon has no matrix to update: each of the 2 trained parameters is a vector or of neither 2 nor 4 axes, read by no product, a table of embeddings, or named as muon-exclude 'WEIGHT' says
 // ADAMRATE: error: adam-lr 1.000000e+00 is a setting of muon, but the optimizer is adamw
+// NOSTEP: error: module has no @micro_step with a loss (state 'zopt.loss_sum')
+// BETAS: error: betas are '0.9', expected two numbers
+// MUONMOMENTUM: error: momentum 1.000000e+00 is not below 1, as muon's must be
+// MUONNESTEROV: error: nesterov is a setting of sgd: muon's momentum is Nesterov's already
+// MUONRATE: error: adam-lr 1.000000e+00 is not a number of at least 0 beside a learning rate that is not 0
+// SOMEDECAY: error: decay is 'some', expected all or matrices
 // NOBETAS: error: the momentum cycles, but adagrad has no betas
 // NOTHING: error: no-decay 'norm' matches no trained parameter
 // BETA: error: beta 1.000000e+00 is not between 0 and 1

@@ -6,7 +6,11 @@
 // RUN: zopt %s --zopt-assign-placement="stage=3" | FileCheck %s --check-prefix=AUTO
 // RUN: not zopt %s --zopt-assign-placement="stage=4" 2>&1 | FileCheck %s --check-prefix=ERROR
 // RUN: not zopt %s --zopt-assign-placement="bucket-bytes=many" 2>&1 | FileCheck %s --check-prefix=BYTES
+// RUN: not zopt %S/record-settings.mlir --zopt-assign-placement 2>&1 | FileCheck %s --check-prefix=EMPTY
+// RUN: not zopt %s --zopt-assign-placement --zopt-assign-placement 2>&1 | FileCheck %s --check-prefix=AGAIN
 
+// EMPTY: error: expects a function @micro_step or @forward
+// AGAIN: error: has buckets already
 // ERROR: error: stage is 4, but expects 0 to 3
 // BYTES: error: bucket-bytes is 'many', but expects auto or a positive number
 

@@ -1,4 +1,6 @@
 // RUN: zopt %s --pass-pipeline='builtin.module(func.func(zopt-decompose-attention,canonicalize))' | FileCheck %s
+// RUN: not zopt %s --pass-pipeline='builtin.module(func.func(zopt-decompose-attention{library=onednn}))' 2>&1 | FileCheck %s --check-prefix=LIBRARY
+// LIBRARY: error: library is 'onednn', expected none or cudnn
 
 // Two heads share one key and value: their queries are rows of one product. Scores in fp32, probabilities in the operands' type.
 // CHECK-LABEL: func.func @forward

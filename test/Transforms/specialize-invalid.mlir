@@ -1,4 +1,6 @@
 // RUN: zopt %s --zopt-specialize="world-size=4" -split-input-file -verify-diagnostics
+// RUN: not zopt %S/record-settings.mlir --zopt-specialize="world-size=0" 2>&1 | FileCheck %s --check-prefix=NOBODY
+// NOBODY: error: world-size is 0, but expects at least 1
 
 // expected-error @+1 {{global batch 12 with micro-batch 2 does not divide by 4 ranks; it does by 3 or 6}}
 module attributes {train.micro_batch = 2 : i64, train.global_batch = 12 : i64} {
@@ -26,4 +28,10 @@ module attributes {train.micro_batch = 2 : i64, train.accum_steps = 4 : i64, tra
 
 // expected-error @+1 {{is specialized for 2 ranks, but 4 are asked for}}
 module attributes {train.micro_batch = 2 : i64, train.world_size = 2 : i64} {
+}
+
+// -----
+
+// expected-error @+1 {{expects a positive micro-batch, accumulation and global batch, but got 0, 1 and 1}}
+module attributes {train.micro_batch = 0 : i64} {
 }

@@ -357,3 +357,30 @@ module attributes {train.level = "explicit"} {
     return
   }
 }
+
+// -----
+
+// no_function
+// expected-error @+1 {{expects a function @micro_step or @forward}}
+module attributes {train.level = "explicit"} {
+}
+
+// -----
+
+// two_blocks, other_type
+module attributes {train.level = "explicit"} {
+  train.state @w : tensor<8xf32> {role = #train.role<parameter>}
+  zero.group @data
+  zero.bucket @kept on @data parameters replicated gradients replicated optimizer replicated compute bf16 gradient bf16 {frozen, segments = [#zero.segment<@w, 0, 8>]}
+  func.func @forward() {
+    // expected-error @+1 {{'train.read_state' op reads @w as 'f32', but bucket 'kept' holds 'bf16'}}
+    %w = train.read_state @w : tensor<8xf32>
+    return
+  }
+  // expected-error @+1 {{'func.func' op expects one block}}
+  func.func @other() {
+    cf.br ^next
+  ^next:
+    return
+  }
+}

@@ -45,3 +45,23 @@ module attributes {train.level = "forward"} {
     return %w : tensor<2xf32>
   }
 }
+
+// -----
+
+module attributes {train.level = "forward"} {
+  // expected-error@+1 {{@forward has no result}}
+  func.func @forward(%x: tensor<2xf32> {train.name = "x"}) {
+    return
+  }
+}
+
+// -----
+
+module attributes {train.level = "forward"} {
+  // expected-error@+1 {{@forward has 2 blocks, expected 1}}
+  func.func @forward(%x: tensor<2xf32> {train.name = "x"}) -> (tensor<2xf32> {train.name = "y"}) {
+    cf.br ^next
+  ^next:
+    return %x : tensor<2xf32>
+  }
+}

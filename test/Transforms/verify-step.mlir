@@ -196,3 +196,40 @@ module attributes {train.level = "step", train.mode = "gradient"} {
     return
   }
 }
+
+// -----
+
+// A gradient is not applied.
+module attributes {train.level = "step", train.mode = "gradient"} {
+  train.state @zopt.loss_sum : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.count : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.lr : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.step : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.loss : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.norm : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.finite : tensor<f32> {role = #train.role<scalar>}
+  train.state @zopt.gradient_scale : tensor<f32> {role = #train.role<scalar>}
+  // expected-error@+1 {{is updated, but the mode is gradient}}
+  train.state @w : tensor<2xf32> {role = #train.role<parameter>, trained}
+  train.optimizer @sgd slots [] {
+  ^bb0(%p: f32, %g: f32, %lr: f32, %step: f32, %decay: f32):
+    train.yield %p : f32
+  }
+  func.func @micro_step(%s: tensor<f32> {train.name = "s"}) {
+    train.backward %s seed %s : tensor<f32>
+    %w = train.read_state @w : tensor<2xf32>
+    train.accumulate @w, %w : tensor<2xf32>
+    return
+  }
+  func.func @apply_step() {
+    %n = train.gradient_norm : tensor<f32>
+    train.update @w using @sgd scale %n lr %n step %n finite %n decay 0.0 : tensor<f32>
+    return
+  }
+  // expected-error@+1 {{@eval_step has 2 blocks, expected 1}}
+  func.func @eval_step(%s: tensor<f32> {train.name = "s"}) {
+    cf.br ^next
+  ^next:
+    return
+  }
+}

@@ -68,7 +68,7 @@ static llvm::ModulePassManager makePipeline(llvm::PassBuilder &builder) {
 
 /// Lowers, optimizes and emits some of the kernels. `error` is set where LLVM fails; MLIR reports by itself.
 static LogicalResult emitObject(ArrayRef<plan::KernelOp> kernels, plan::TargetOp target, SmallVectorImpl<char> &object, std::string &error) {
-  FailureOr<OwningOpRef<ModuleOp>> lowered = lowerKernels(kernels);
+  FailureOr<OwningOpRef<ModuleOp>> lowered = lowerKernels(target->getContext(), kernels);
   if (failed(lowered))
     return failure();
   llvm::LLVMContext context;
@@ -173,8 +173,7 @@ LogicalResult zopt::compileKernels(ModuleOp finalPlan, StringRef path) {
     kernels.push_back({kernel, size, kernels.size()});
   }
   llvm::sort(kernels, [](const Sized &a, const Sized &b) { return std::pair(-a.size, a.number) < std::pair(-b.size, b.number); });
-  if (kernels.empty())
-    return finalPlan.emitError("a plan without kernels cannot run");
+  // A plan of products alone has none: its object is empty.
   size_t count = std::max<size_t>(1, std::min(kCodegenThreads, kernels.size()));
   SmallVector<SmallVector<plan::KernelOp>> parts(count);
   SmallVector<int64_t> work(count, 0);

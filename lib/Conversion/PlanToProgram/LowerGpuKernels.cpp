@@ -122,8 +122,7 @@ static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &c
   return success();
 }
 
-FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(ArrayRef<plan::KernelOp> kernels) {
-  MLIRContext *context = kernels.front()->getContext();
+FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(MLIRContext *context, ArrayRef<plan::KernelOp> kernels) {
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
   LowerToLLVMOptions options(context);
   LLVMTypeConverter converter(context, options);

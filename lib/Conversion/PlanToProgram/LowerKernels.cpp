@@ -130,8 +130,7 @@ void zopt::populateKernelToLLVMPatterns(const LLVMTypeConverter &converter, Rewr
   ub::populateUBToLLVMConversionPatterns(converter, patterns);
 }
 
-FailureOr<OwningOpRef<ModuleOp>> zopt::lowerKernels(ArrayRef<plan::KernelOp> kernels) {
-  MLIRContext *context = kernels.front()->getContext();
+FailureOr<OwningOpRef<ModuleOp>> zopt::lowerKernels(MLIRContext *context, ArrayRef<plan::KernelOp> kernels) {
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
   LowerToLLVMOptions options(context);
   LLVMTypeConverter converter(context, options);

@@ -46,13 +46,13 @@ mlir::LogicalResult lowerStructuredControlFlow(mlir::ModuleOp module);
 void populateKernelToLLVMPatterns(const mlir::LLVMTypeConverter &converter, mlir::RewritePatternSet &patterns);
 
 /// A module in the LLVM dialect with one function `void symbol(ptr arguments, i64 begin, i64 end)` for each kernel, named by getKernelSymbol. Thread-safe.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerKernels(llvm::ArrayRef<plan::KernelOp> kernels);
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerKernels(mlir::MLIRContext *context, llvm::ArrayRef<plan::KernelOp> kernels);
 
 /// The descriptor of an argument that starts at `pointer`, as the LLVM dialect has it.
 mlir::FailureOr<mlir::Value> makeDescriptor(mlir::OpBuilder &builder, mlir::Location loc, const mlir::LLVMTypeConverter &converter, mlir::MemRefType type, mlir::Value pointer);
 
 /// A module in the LLVM and NVVM dialects with one entry for each kernel: a pointer a memref argument, floats by value, begin and end as i64. Thread-safe.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerGpuKernels(llvm::ArrayRef<plan::KernelOp> kernels);
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerGpuKernels(mlir::MLIRContext *context, llvm::ArrayRef<plan::KernelOp> kernels);
 
 /// Bytes of workgroup memory that a launch of the kernel provides: all of it where it is more than PTX lets an entry declare, else none.
 int64_t getDynamicSharedBytes(plan::KernelOp kernel);
