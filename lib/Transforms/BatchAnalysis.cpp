@@ -170,6 +170,9 @@ SamplePlace BatchAnalysis::follow(Operation *op, Value result) {
           if (lookup(operand).kind != Kind::Shared)
             follower.mix();
       })
+      .Case([&](BatchNormOp norm) { // whatever samples the statistics depend on
+        follower.follow(norm.getInput(), lookup(norm.getInput()), sameAxis);
+      })
       .Case([&](MatmulOp matmul) {
         auto side = [&](Value operand, bool transposed, int64_t kept) {
           const int64_t rank = getTensorType(operand).getRank(), lead = int64_t(shapeOf(result).size()) - rank;
