@@ -204,3 +204,19 @@ func.func @f(%a: tensor<2xui8>, %b: tensor<2xi8>) {
   %0 = train.shift_right %a, %b : tensor<2xui8>, tensor<2xi8> -> tensor<2xui8>
   return
 }
+
+// -----
+
+func.func @f(%a: tensor<2xf32>) {
+  // expected-error@+1 {{takes 'f32' to 'f64', expected one of floats and one of integers}}
+  %0 = train.bitcast %a as f32 : tensor<2xf32> -> tensor<2xf64>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2xf32>) {
+  // expected-error@+1 {{has the format 'f16', expected a float of the width of 'i32'}}
+  %0 = train.bitcast %a as f16 : tensor<2xf32> -> tensor<2xi32>
+  return
+}
