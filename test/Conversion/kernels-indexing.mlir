@@ -20,7 +20,8 @@ module attributes {train.level = "forward", train.mode = "forward", train.micro_
 // CHECK-LABEL: plan.kernel @scatter_
 // CHECK-NOT: atomic
 // CHECK: scf.for
-// CHECK: memref.store
+// CHECK: arith.maximumf
+// CHECK: vector.store
 module attributes {train.level = "forward", train.mode = "forward", train.micro_batch = 1 : i64, train.world_size = 1 : i64, train.accum_steps = 1 : i64} {
   func.func @forward(%x: tensor<5x4xf32> {train.name = "x"}, %i: tensor<5xi64> {train.name = "i"}) -> (tensor<5x4xf32> {train.name = "y"}) {
     %0 = train.scatter max %x, %i, %x : tensor<5x4xf32>, tensor<5xi64>, tensor<5x4xf32>

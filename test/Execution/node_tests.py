@@ -114,7 +114,7 @@ def page(list_ops, debian, newest):
     text += ["", "## Refused", "", "| operator | because | libonnx-testdata | newest onnx |", "|---|---|---|---|"]
     text += ["| " + " | ".join(row) + " |" for row in refused]
     others = sorted(name for name in {*debian, *newest} if name not in named)
-    text += ["| " + " | ".join([name, "of several nodes" if name == "several" else "not built", cell(debian.get(name)), cell(newest.get(name))]) + " |" for name in others]
+    text += ["| " + " | ".join([name, "of several nodes" if name == "several" else "of another domain than ai.onnx", cell(debian.get(name)), cell(newest.get(name))]) + " |" for name in others]
     total = [[sum(counts[i] for counts in table.values()) for i in range(3)] for table in (debian, newest)]
     text += ["", f"All together (pass / refused / failed): {' / '.join(map(str, total[0]))} of libonnx-testdata, {' / '.join(map(str, total[1]))} of the newest onnx.", ""]
     return "\n".join(text)
