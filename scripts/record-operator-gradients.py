@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Records PyTorch's gradients of the cases in test/Execution/operator_cases.py and arranging_cases.py, in float64, as test/Execution/operator_gradients.safetensors: of each its products with a few random
+"""Records PyTorch's gradients of the cases in test/Execution/operator_cases.py, arranging_cases.py and sampling_cases.py, in float64, as test/Execution/operator_gradients.safetensors: of each its products with a few random
 vectors.
 
-    pip install torch numpy && scripts/record-operator-gradients.py
+    pip install torch torchvision numpy && scripts/record-operator-gradients.py
 """
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torchvision.ops import deform_conv2d, roi_pool
 
 root = Path(__file__).resolve().parent.parent / "test/Execution"
 sys.path.insert(0, str(root))
@@ -101,7 +102,7 @@ def roi_align(x, boxes, of, size):
 
 
 def main():
-    functions = {"torch": torch, "F": F, **{f.__name__: f for f in (split, join, recurrent, capped, rotate, linear_attention, scanned, roi_align)}}
+    functions = {"torch": torch, "F": F, **{f.__name__: f for f in (split, join, recurrent, capped, rotate, linear_attention, scanned, roi_align, deform_conv2d, roi_pool)}}
     shapes, sketches = [], []  # of the results: axes, then sizes; of the operands, one after the other
     for number, case in operator_cases.numbered():
         chosen = operator_cases.differentiated(case)

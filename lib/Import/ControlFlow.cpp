@@ -170,7 +170,7 @@ bool GraphImporter::importBody(const onnx::GraphProto &body, const std::string &
 // Operators
 //===----------------------------------------------------------------------===//
 
-static std::string scopeOf(NodeImporter &node) {
+std::string scopeOf(NodeImporter &node) {
   return node.proto.name().empty() && node.proto.output_size() ? node.proto.output(0) : node.proto.name();
 }
 

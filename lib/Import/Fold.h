@@ -17,7 +17,7 @@
 
 namespace zopt::importer {
 
-bool foldUnary(NodeImporter &node);    ///< Abs Ceil Cos Erf Exp Floor Log Neg Not Reciprocal Sigmoid Sign Sin Sqrt Tanh IsNaN
+bool foldUnary(NodeImporter &node);    ///< Abs Ceil Cos Erf Exp Floor Log Neg Not Reciprocal Relu Sigmoid Sign Sin Sqrt Tanh IsNaN
 bool foldBinary(NodeImporter &node);   ///< Add Sub Mul Div Mod Pow Max Min And Or Xor and comparisons; Max and Min of any number
 bool foldWhere(NodeImporter &node);
 bool foldCast(NodeImporter &node);     ///< and CastLike
@@ -45,7 +45,8 @@ bool foldGatherElements(NodeImporter &node);
 bool foldScatter(NodeImporter &node); ///< ScatterElements ScatterND, of integers
 bool foldCompress(NodeImporter &node);
 bool foldNonZero(NodeImporter &node);
-bool foldUnique(NodeImporter &node); ///< of a whole tensor
+bool foldUnique(NodeImporter &node);
+bool foldMelWeightMatrix(NodeImporter &node); ///< OperatorsSpectrum.cpp
 
 // Shapes of movement ops, shared by folding and lowering. They report what is wrong.
 mlir::FailureOr<Shape> reshapedShape(NodeImporter &node);

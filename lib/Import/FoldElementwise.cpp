@@ -16,7 +16,7 @@ namespace zopt::importer {
 
 namespace {
 
-enum class Unary { Abs, Ceil, Cos, Erf, Exp, Floor, Log, Neg, Not, Reciprocal, Sigmoid, Sign, Sin, Sqrt, Tanh, IsNaN };
+enum class Unary { Abs, Ceil, Cos, Erf, Exp, Floor, Log, Neg, Not, Reciprocal, Relu, Sigmoid, Sign, Sin, Sqrt, Tanh, IsNaN };
 
 int64_t wrap(uint64_t value) { return static_cast<int64_t>(value); }
 
@@ -40,6 +40,8 @@ double evaluate(Unary op, double x) {
     return -x;
   case Unary::Reciprocal:
     return 1 / x;
+  case Unary::Relu:
+    return x < 0 ? 0 : x;
   case Unary::Sigmoid:
     return 1 / (1 + std::exp(-x));
   case Unary::Sign:
@@ -214,6 +216,7 @@ bool foldUnary(NodeImporter &node) {
                       .Case("Neg", Unary::Neg)
                       .Case("Not", Unary::Not)
                       .Case("Reciprocal", Unary::Reciprocal)
+                      .Case("Relu", Unary::Relu)
                       .Case("Sigmoid", Unary::Sigmoid)
                       .Case("Sign", Unary::Sign)
                       .Case("Sin", Unary::Sin)
@@ -235,6 +238,8 @@ bool foldUnary(NodeImporter &node) {
     result = mapElements(input, input.element(), [](Scalar x) { return Scalar{wrap(0 - static_cast<uint64_t>(x.integer)), 0}; });
   else if (*op == Unary::Abs)
     result = mapElements(input, input.element(), [](Scalar x) { return Scalar{x.integer < 0 ? wrap(0 - static_cast<uint64_t>(x.integer)) : x.integer, 0}; });
+  else if (*op == Unary::Relu && !node.element(0).isUnsignedInteger())
+    result = mapElements(input, input.element(), [](Scalar x) { return Scalar{std::max<int64_t>(x.integer, 0), 0}; });
   else if (*op == Unary::Sign)
     result = mapElements(input, input.element(), [](Scalar x) { return Scalar{(x.integer > 0) - (x.integer < 0), 0}; });
   if (!result)

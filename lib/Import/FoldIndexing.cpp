@@ -231,48 +231,80 @@ bool foldNonZero(NodeImporter &node) {
 
 bool foldUnique(NodeImporter &node) {
   std::optional<std::vector<Scalar>> data = small(node, 0);
-  if (!data || data->empty() || (node.find("axis") && node.rank(0) != 1))
+  if (!data || data->empty())
     return false;
   const bool real = !node.constant(0)->isInteger(), sorted = node.attribute("sorted", int64_t(1)) != 0;
   if (real && llvm::any_of(*data, [](Scalar s) { return s.real != s.real; }))
     return false;
-  std::map<std::pair<int64_t, double>, int64_t> numbers; // by value: which unique one
-  struct Found {
-    Scalar value;
-    int64_t first, count;
-  };
-  std::vector<Found> unique;
-  std::vector<int64_t> inverse;
-  for (auto [i, value] : llvm::enumerate(*data)) {
-    auto [it, isNew] = numbers.try_emplace({value.integer, value.real}, unique.size());
-    if (isNew)
-      unique.push_back({value, static_cast<int64_t>(i), 0});
-    ++unique[it->second].count;
+  // What is unique: single elements, or slices along an axis, compared element by element in row-major order.
+  int64_t before = 1, size = data->size(), behind = 1;
+  Shape shape = {size};
+  size_t axis = 0;
+  if (node.find("axis")) {
+    FailureOr<int64_t> named = node.axis(node.attribute("axis", int64_t(0)), node.rank(0));
+    if (failed(named))
+      return false;
+    axis = *named;
+    shape.assign(node.shape(0).begin(), node.shape(0).end());
+    before = countElements(ArrayRef(shape).take_front(axis));
+    size = shape[axis];
+    behind = countElements(ArrayRef(shape).drop_front(axis + 1));
+  }
+  using Key = std::vector<std::pair<int64_t, double>>;
+  std::map<Key, int64_t> numbers; // which unique one
+  std::vector<Key> unique;
+  std::vector<int64_t> firsts, counts, inverse;
+  for (int64_t i = 0; i < size; ++i) {
+    Key key;
+    for (int64_t outer = 0; outer < before; ++outer)
+      for (int64_t inner = 0; inner < behind; ++inner) {
+        const Scalar &value = (*data)[(outer * size + i) * behind + inner];
+        key.push_back({value.integer, value.real});
+      }
+    auto [it, isNew] = numbers.try_emplace(key, unique.size());
+    if (isNew) {
+      unique.push_back(std::move(key));
+      firsts.push_back(i);
+      counts.push_back(0);
+    }
+    ++counts[it->second];
     inverse.push_back(it->second);
   }
   std::vector<int64_t> order(unique.size()), rank(unique.size());
   for (size_t i = 0; i < order.size(); ++i)
     order[i] = i;
   if (sorted)
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return real ? unique[a].value.real < unique[b].value.real : unique[a].value.integer < unique[b].value.integer;
-    });
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return unique[a] < unique[b]; });
   for (size_t i = 0; i < order.size(); ++i)
     rank[order[i]] = i;
-  std::vector<Scalar> values, firsts, inverses, counts;
-  for (int64_t i : order) {
-    values.push_back(unique[i].value);
-    firsts.push_back({unique[i].first, 0});
-    counts.push_back({unique[i].count, 0});
-  }
-  for (int64_t i : inverse)
-    inverses.push_back({rank[i], 0});
-  const int64_t count = values.size(), all = inverse.size();
+  const int64_t count = order.size();
+  std::vector<Scalar> values(before * count * behind);
+  for (int64_t place = 0; place < count; ++place)
+    for (int64_t outer = 0; outer < before; ++outer)
+      for (int64_t inner = 0; inner < behind; ++inner) {
+        const auto &[integer, number] = unique[order[place]][outer * behind + inner];
+        values[(outer * count + place) * behind + inner] = Scalar{integer, number};
+      }
+  shape[axis] = count;
+  auto integers = [](const std::vector<int64_t> &numbers) {
+    std::vector<Scalar> scalars;
+    for (int64_t number : numbers)
+      scalars.push_back({number, 0});
+    return scalars;
+  };
+  auto arranged = [&](const std::vector<int64_t> &numbers) {
+    std::vector<int64_t> result;
+    for (int64_t i : order)
+      result.push_back(numbers[i]);
+    return integers(result);
+  };
+  for (int64_t &which : inverse)
+    which = rank[which];
   Type i64 = node.builder.getI64Type();
-  return setResult(node, 0, node.constant(0)->element(), node.element(0), {count}, std::move(values)) &&
-         setResult(node, 1, Element::Integer, i64, {count}, std::move(firsts)) &&
-         setResult(node, 2, Element::Integer, i64, {all}, std::move(inverses)) &&
-         setResult(node, 3, Element::Integer, i64, {count}, std::move(counts));
+  return setResult(node, 0, node.constant(0)->element(), node.element(0), shape, std::move(values)) &&
+         setResult(node, 1, Element::Integer, i64, {count}, arranged(firsts)) &&
+         setResult(node, 2, Element::Integer, i64, {size}, integers(inverse)) &&
+         setResult(node, 3, Element::Integer, i64, {count}, arranged(counts));
 }
 
 } // namespace zopt::importer

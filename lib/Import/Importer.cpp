@@ -242,6 +242,24 @@ Tensor *GraphImporter::find(StringRef name) {
   return it == tensors.end() ? nullptr : &it->second;
 }
 
+Type GraphImporter::declaredType(StringRef name) {
+  const Tensor &tensor = *find(name);
+  if (!tensor.element.isF32())
+    return tensor.element;
+  if (tensor.producer && (tensor.producer->op_type() == "Cast" || tensor.producer->op_type() == "BitCast"))
+    for (const onnx::AttributeProto &attribute : tensor.producer->attribute())
+      if (attribute.name() == "to")
+        return declaredElementType(static_cast<int32_t>(attribute.i()), context);
+  for (const auto *values : {&model.graph().input(), &model.graph().value_info(), &model.graph().output()})
+    for (const onnx::ValueInfoProto &value : *values)
+      if (value.name() == name)
+        return declaredElementType(value.type().tensor_type().elem_type(), context);
+  for (const onnx::TensorProto &initializer : model.graph().initializer())
+    if (initializer.name() == name)
+      return declaredElementType(initializer.data_type(), context);
+  return nullptr;
+}
+
 void GraphImporter::loadConstants(WeightFiles &files) {
   constexpr int64_t largestLiteral = 1024, largestMask = int64_t(1) << 25;
   for (Initializer &initializer : initializers) {
@@ -335,9 +353,7 @@ void GraphImporter::visit(const onnx::NodeProto &node) {
   const Operator *op = findOperator(node);
   if (!op)
     return; // reported before, all at once
-  // Generators of random numbers have no operand.
-  const int operands = StringRef(op->name).starts_with("Random") ? 0 : op->operands;
-  for (int i = 0; i < operands; ++i)
+  for (int i = 0; i < op->operands; ++i)
     if (i >= node.input_size() || node.input(i).empty()) {
       problems.error(node.name().empty() && node.output_size() ? node.output(0) : node.name(), "operand " + Twine(i) + " of the operator '" + node.op_type() + "' is missing");
       return;

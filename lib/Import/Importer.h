@@ -134,6 +134,8 @@ public:
 
   void result(int i, mlir::Value value);
   void result(int i, Constant constant, mlir::Type element);
+  /// A result without elements.
+  void empty(int i, llvm::ArrayRef<int64_t> shape, mlir::Type element);
   /// Output i is input j.
   void forward(int i, int j);
 
@@ -200,6 +202,8 @@ public:
   Tensor *find(llvm::StringRef name);
   /// The value of that name, which a node makes.
   Tensor &make(llvm::StringRef name) { return tensors[name]; }
+  /// The element type of a value as the model declares it, where halves are what they are; null for one that is f32 here and of which the model says nothing.
+  mlir::Type declaredType(llvm::StringRef name);
   /// A value without a name of its own.
   Tensor *hide(Tensor tensor);
   /// ControlFlow.cpp: the nodes of a body (of If, Loop or Scan) as if they stood here. `inputs` are the body's; its own names get `scope` as a prefix, others are looked up around it. False: an error was

@@ -18,6 +18,7 @@ llvm::LogicalResult lowerBinary(NodeImporter &node);
 llvm::LogicalResult lowerCompare(NodeImporter &node);
 llvm::LogicalResult lowerWhere(NodeImporter &node);
 llvm::LogicalResult lowerCast(NodeImporter &node);
+llvm::LogicalResult lowerBitCast(NodeImporter &node);
 llvm::LogicalResult lowerGelu(NodeImporter &node);
 llvm::LogicalResult lowerClip(NodeImporter &node);
 llvm::LogicalResult lowerIsNaN(NodeImporter &node);
@@ -101,6 +102,8 @@ llvm::LogicalResult lowerRange(NodeImporter &node);
 llvm::LogicalResult lowerWindow(NodeImporter &node);
 
 // ControlFlow.cpp
+/// What the names in a node's bodies begin with.
+std::string scopeOf(NodeImporter &node);
 llvm::LogicalResult lowerIf(NodeImporter &node);
 llvm::LogicalResult lowerLoop(NodeImporter &node);
 llvm::LogicalResult lowerScan(NodeImporter &node);
@@ -117,6 +120,9 @@ llvm::LogicalResult lowerRecurrent(NodeImporter &node);
 // OperatorsAttention.cpp
 llvm::LogicalResult lowerAttention(NodeImporter &node);
 
+// OperatorsFlexAttention.cpp
+llvm::LogicalResult lowerFlexAttention(NodeImporter &node);
+
 // OperatorsResize.cpp
 llvm::LogicalResult lowerResize(NodeImporter &node);
 
@@ -124,6 +130,13 @@ llvm::LogicalResult lowerResize(NodeImporter &node);
 llvm::LogicalResult lowerGridSample(NodeImporter &node);
 llvm::LogicalResult lowerAffineGrid(NodeImporter &node);
 llvm::LogicalResult lowerRoiAlign(NodeImporter &node);
+llvm::LogicalResult lowerMaxRoiPool(NodeImporter &node);
+
+// OperatorsSpectrum.cpp
+llvm::LogicalResult lowerMelWeightMatrix(NodeImporter &node);
+
+// OperatorsRandom.cpp
+llvm::LogicalResult lowerRandom(NodeImporter &node);
 
 // OperatorsEinsum.cpp
 llvm::LogicalResult lowerEinsum(NodeImporter &node);
@@ -133,6 +146,8 @@ llvm::LogicalResult lowerSTFT(NodeImporter &node);
 // OperatorsCompute.cpp
 llvm::LogicalResult lowerMatMul(NodeImporter &node);
 llvm::LogicalResult lowerGemm(NodeImporter &node);
+/// What a norm computes its statistics in, by its stash_type: f64 where it says so, else the operands' type (halves compute in fp32 here).
+mlir::FailureOr<mlir::Type> statisticsType(NodeImporter &node);
 llvm::LogicalResult lowerLayerNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRMSNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRotaryEmbedding(NodeImporter &node);
@@ -143,6 +158,7 @@ llvm::LogicalResult lowerBatchNormalization(NodeImporter &node);
 
 // OperatorsConvolution.cpp
 llvm::LogicalResult lowerConv(NodeImporter &node);
+llvm::LogicalResult lowerDeformConv(NodeImporter &node);
 llvm::LogicalResult lowerConvTranspose(NodeImporter &node);
 llvm::LogicalResult lowerPool(NodeImporter &node);
 llvm::LogicalResult lowerGlobalPool(NodeImporter &node);

@@ -146,18 +146,28 @@ static FailureOr<Rows> normRows(NodeImporter &node) {
   return rows;
 }
 
+FailureOr<Type> statisticsType(NodeImporter &node) {
+  const int64_t stash = node.attribute("stash_type", int64_t(1));
+  Type type = convertElementType(static_cast<int32_t>(stash), node.builder.getContext());
+  if (!type || !isa<FloatType>(type))
+    return node.error("stash_type is " + elementTypeName(static_cast<int32_t>(stash)) + ", but it must be a float type");
+  return type.isF64() ? type : node.element(0);
+}
+
 LogicalResult lowerLayerNormalization(NodeImporter &node) {
   if (node.inputs() < 2)
     return node.error("has " + Twine(node.inputs()) + " operands");
-  if (node.attribute("stash_type", int64_t(1)) != 1)
-    return node.error("stash_type " + Twine(node.attribute("stash_type", int64_t(1))) + " is not supported: statistics are fp32");
-  FailureOr<Rows> rows = normRows(node);
+  FailureOr<Type> inside = statisticsType(node);
+  FailureOr<Rows> rows = failed(inside) ? FailureOr<Rows>(failure()) : normRows(node);
   if (failed(rows))
     return failure();
+  for (Value *value : {&rows->input, &rows->scale, &rows->bias})
+    if (*value)
+      *value = train::cast(node.builder, node.loc, *value, *inside);
   auto type = cast<RankedTensorType>(rows->input.getType());
   RankedTensorType statistics = node.type(type.getShape().drop_back(), train::getComputeType(type.getElementType()));
   auto norm = train::LayerNormOp::create(node.builder, node.loc, type, statistics, statistics, rows->input, rows->scale, rows->bias, APFloat(node.attribute("epsilon", double(1e-5f))));
-  node.result(0, node.reshape(norm.getResult(), node.shape(0)));
+  node.result(0, node.reshape(train::cast(node.builder, node.loc, norm.getResult(), node.element(0)), node.shape(0)));
   // Mean and InvStdDev keep the normalized axes with size 1.
   Shape kept(node.shape(0));
   const int64_t axis = *node.axis(node.attribute("axis", int64_t(-1)), node.rank(0));
@@ -172,15 +182,17 @@ LogicalResult lowerLayerNormalization(NodeImporter &node) {
 LogicalResult lowerRMSNormalization(NodeImporter &node) {
   if (node.inputs() != 2)
     return node.error("has " + Twine(node.inputs()) + " operands");
-  if (node.attribute("stash_type", int64_t(1)) != 1)
-    return node.error("stash_type " + Twine(node.attribute("stash_type", int64_t(1))) + " is not supported: statistics are fp32");
-  FailureOr<Rows> rows = normRows(node);
+  FailureOr<Type> inside = statisticsType(node);
+  FailureOr<Rows> rows = failed(inside) ? FailureOr<Rows>(failure()) : normRows(node);
   if (failed(rows))
     return failure();
+  for (Value *value : {&rows->input, &rows->scale, &rows->bias})
+    if (*value)
+      *value = train::cast(node.builder, node.loc, *value, *inside);
   auto type = cast<RankedTensorType>(rows->input.getType());
   RankedTensorType statistics = node.type(type.getShape().drop_back(), train::getComputeType(type.getElementType()));
   auto norm = train::RMSNormOp::create(node.builder, node.loc, type, statistics, rows->input, rows->scale, APFloat(node.attribute("epsilon", double(1e-5f))));
-  node.result(0, node.reshape(norm.getResult(), node.shape(0)));
+  node.result(0, node.reshape(train::cast(node.builder, node.loc, norm.getResult(), node.element(0)), node.shape(0)));
   return success();
 }
 

@@ -223,6 +223,37 @@ LogicalResult lowerCast(NodeImporter &node) {
   return success();
 }
 
+LogicalResult lowerBitCast(NodeImporter &node) {
+  MLIRContext *context = node.builder.getContext();
+  const int32_t target = static_cast<int32_t>(node.attribute("to", int64_t(0)));
+  Type from = node.graph.declaredType(node.proto.input(0)), to = declaredElementType(target, context);
+  if (!to)
+    return node.error("casts to the element type " + elementTypeName(target) + ", which is not supported");
+  auto bits = [](Type type) { return type.isInteger(1) ? 8u : type.getIntOrFloatBitWidth(); };
+  if (!from && bits(to) == 32)
+    from = node.element(0);
+  if (!from)
+    return node.error("the model does not declare whether '" + node.proto.input(0) + "' is float16 or bfloat16");
+  if (bits(from) != bits(to))
+    return node.error("takes " + Twine(bits(from)) + " bits for " + Twine(bits(to)));
+  if (from == to) {
+    node.forward(0, 0);
+    return success();
+  }
+  Value value = node.operand(0);
+  if (!value)
+    return failure();
+  Emit emit(node);
+  if (isa<FloatType>(from)) {
+    Type integer = isa<FloatType>(to) ? Type(node.builder.getIntegerType(bits(from))) : to;
+    value = train::BitcastOp::create(node.builder, node.loc, node.type(node.shape(0), integer), value, TypeAttr::get(from));
+  }
+  if (isa<FloatType>(to))
+    value = train::BitcastOp::create(node.builder, node.loc, node.type(node.shape(0), convertElementType(target, context)), value, TypeAttr::get(to));
+  node.result(0, emit.cast(value, convertElementType(target, context)));
+  return success();
+}
+
 LogicalResult lowerGelu(NodeImporter &node) {
   Value input = node.operand(0);
   if (!input)

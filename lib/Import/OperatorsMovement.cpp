@@ -122,6 +122,7 @@ LogicalResult lowerConcat(NodeImporter &node) {
     return failure();
   Shape shape(node.shape(0));
   SmallVector<Value> values;
+  int last = 0; // of those with elements
   for (int i = 0; i < node.inputs(); ++i) {
     bool fits = node.has(i) && node.rank(i) == node.rank(0) && node.element(i) == node.element(0);
     for (int64_t a = 0; fits && a < node.rank(0); ++a)
@@ -130,13 +131,16 @@ LogicalResult lowerConcat(NodeImporter &node) {
       return node.error("operand " + Twine(i) + (node.has(i) ? " of shape " + describe(node.shape(i)) : std::string(", which is missing,")) + " cannot be joined to one of " + describe(node.shape(0)) + " along axis " + Twine(*axis));
     if (i > 0)
       shape[*axis] += node.shape(i)[*axis];
+    if (countElements(node.shape(i)) == 0) // adds nothing
+      continue;
     Value value = node.operand(i);
     if (!value)
       return failure();
     values.push_back(value);
+    last = i;
   }
   if (values.size() == 1) {
-    node.forward(0, 0);
+    node.forward(0, last);
     return success();
   }
   node.result(0, train::ConcatOp::create(node.builder, node.loc, node.type(shape, node.element(0)), values, *axis));
@@ -151,8 +155,10 @@ LogicalResult lowerSlice(NodeImporter &node) {
     node.forward(0, 0);
     return success();
   }
-  if (llvm::is_contained(bounds->sizes, 0))
-    return node.error("takes nothing of an input " + describe(node.shape(0)));
+  if (llvm::is_contained(bounds->sizes, 0)) {
+    node.empty(0, bounds->sizes, node.element(0));
+    return success();
+  }
   Value input = node.operand(0);
   if (!input)
     return failure();
@@ -175,8 +181,9 @@ LogicalResult lowerSplit(NodeImporter &node) {
   for (auto [i, size] : llvm::enumerate(*sizes)) {
     shape[*axis] = size;
     if (size == 0)
-      return node.error("part " + Twine(i) + " is empty");
-    node.result(i, train::SliceOp::create(node.builder, node.loc, node.type(shape, node.element(0)), input, starts, steps));
+      node.empty(i, shape, node.element(0));
+    else
+      node.result(i, train::SliceOp::create(node.builder, node.loc, node.type(shape, node.element(0)), input, starts, steps));
     starts[*axis] += size;
   }
   return success();

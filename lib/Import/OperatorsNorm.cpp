@@ -17,7 +17,7 @@ static Value normalizeGroups(NodeImporter &node, Emit &k, Value x, int64_t group
   ArrayRef<int64_t> shape = node.shape(0);
   const int64_t size = countElements(shape.drop_front(1)) / groups;
   Value rows = k.reshape(x, {shape[0], groups, size});
-  RankedTensorType statistics = node.type({shape[0], groups}, train::getComputeType(node.element(0)));
+  RankedTensorType statistics = node.type({shape[0], groups}, train::getComputeType(k.elementOf(x)));
   auto norm = train::LayerNormOp::create(node.builder, node.loc, rows.getType(), statistics, statistics, rows, Value(), Value(), APFloat(epsilon));
   return k.reshape(norm.getResult(), shape);
 }
@@ -42,8 +42,9 @@ LogicalResult lowerGroupNormalization(NodeImporter &node) {
   const int64_t channels = node.shape(0)[1], groups = isInstance ? channels : node.attribute("num_groups", int64_t(0));
   if (groups < 1 || channels % groups)
     return node.error("num_groups is " + Twine(groups) + ", but the input has " + Twine(channels) + " channels");
-  if (node.attribute("stash_type", int64_t(1)) != 1)
-    return node.error("stash_type " + Twine(node.attribute("stash_type", int64_t(1))) + " is not supported: statistics are fp32");
+  FailureOr<Type> inside = statisticsType(node);
+  if (failed(inside))
+    return failure();
   const int64_t length = !isInstance && node.graph.opset < 21 ? groups : channels;
   for (int i = 0; i < 3; ++i)
     if (!isa<FloatType>(node.element(i)) || node.element(i) != node.element(0))
@@ -55,8 +56,9 @@ LogicalResult lowerGroupNormalization(NodeImporter &node) {
   if (!bias)
     return failure();
   Emit k(node);
-  Value norm = normalizeGroups(node, k, x, groups, node.attribute("epsilon", double(1e-5f)));
-  node.result(0, k.add(k.mul(norm, perChannel(node, k, scale, groups)), perChannel(node, k, bias, groups)));
+  Value norm = normalizeGroups(node, k, k.cast(x, *inside), groups, node.attribute("epsilon", double(1e-5f)));
+  norm = k.add(k.mul(norm, perChannel(node, k, k.cast(scale, *inside), groups)), perChannel(node, k, k.cast(bias, *inside), groups));
+  node.result(0, k.cast(norm, node.element(0)));
   return success();
 }
 

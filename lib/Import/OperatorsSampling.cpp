@@ -4,36 +4,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-//
-// A sample is a sum over neighbours: rows of channels, gathered by an index that is computed, times weights. So the
-// input's gradient is the gathers', and the grid's is that of the weights: floor has none.
-//
-//===----------------------------------------------------------------------===//
 
-#include "Emit.h"
 #include "Operators.h"
+#include "Sampling.h"
 
 using namespace mlir;
 
 namespace zopt::importer {
 
 using train::ComparePredicate;
-
-namespace {
-
-/// Neighbours along one axis: which element (in range), how much of it (null: all), and whether it lies inside (null:
-/// always).
-struct Neighbour {
-  Value place, weight, inside;
-};
-
-/// What GridSample says about an axis.
-struct SampledAxis {
-  int64_t size;
-  double low, high; ///< the borders at which coordinates are reflected
-};
-
-} // namespace
 
 static Value floorOf(Emit &emit, Value x) { return emit.unary<train::FloorOp>(x); }
 
@@ -78,8 +57,7 @@ static Neighbour elementAt(Emit &emit, Value whole, const SampledAxis &axis, Str
   return n;
 }
 
-static SmallVector<Neighbour> neighbours(Emit &emit, Value x, const SampledAxis &axis, StringRef mode,
-                                         StringRef padding) {
+SmallVector<Neighbour> neighbours(Emit &emit, Value x, const SampledAxis &axis, StringRef mode, StringRef padding) {
   // Nearest and linear sampling move the coordinate itself, cubic sampling each neighbour.
   if (mode != "cubic") {
     if (padding == "reflection")
@@ -109,10 +87,7 @@ static SmallVector<Neighbour> neighbours(Emit &emit, Value x, const SampledAxis 
   return result;
 }
 
-/// The sum over all combinations of neighbours, one list an axis, each [N, M]. `rows` [N * S, C] are the elements of
-/// images of `sizes`; gives [N, M, C]. `first`: the row where each one's image begins, [N, 1] or [N, M].
-static Value sampleRows(Emit &emit, Value rows, Value first, ArrayRef<SmallVector<Neighbour>> axes,
-                        ArrayRef<int64_t> sizes) {
+Value sampleRows(Emit &emit, Value rows, Value first, ArrayRef<SmallVector<Neighbour>> axes, ArrayRef<int64_t> sizes) {
   const Shape strides = rowMajorStrides(sizes);
   Type element = Emit::elementOf(rows);
   SmallVector<size_t> at(axes.size(), 0);
@@ -145,8 +120,7 @@ static Value sampleRows(Emit &emit, Value rows, Value first, ArrayRef<SmallVecto
   }
 }
 
-/// Images [N, C, sizes...] as rows of channels.
-static Value channelRows(Emit &emit, Value images) {
+Value channelRows(Emit &emit, Value images) {
   const Shape shape(Emit::shapeOf(images));
   const int64_t places = countElements(ArrayRef(shape).drop_front(2));
   return emit.reshape(emit.transpose(emit.reshape(images, {shape[0], shape[1], places}), {0, 2, 1}),
@@ -321,6 +295,63 @@ LogicalResult lowerRoiAlign(NodeImporter &node) {
       }
   }
   node.result(0, emit.transpose(result, {0, 3, 1, 2}));
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// MaxRoiPool
+//===----------------------------------------------------------------------===//
+
+/// Regions [R, 5] are (image, x1, y1, x2, y2), rounded to elements and both ends included; cells of a region that is cut
+/// into a grid overlap where its size is no multiple. A cell without elements is 0.
+LogicalResult lowerMaxRoiPool(NodeImporter &node) {
+  if (failed(Emit(node).checkNotEmpty({0, 1})))
+    return failure();
+  std::optional<SmallVector<int64_t, 8>> pooled = node.attributeInts("pooled_shape");
+  constexpr int64_t mostCells = 64; // an op each
+  if (node.inputs() != 2 || node.rank(0) != 4 || node.rank(1) != 2 || node.shape(1)[1] != 5 ||
+      !isa<FloatType>(node.element(0)) || node.element(1) != node.element(0) || !pooled || pooled->size() != 2 ||
+      llvm::any_of(*pooled, [](int64_t cells) { return cells < 1 || cells > mostCells; }))
+    return node.error("cannot pool regions " + describe(node.shape(1)) + " of " + describe(node.shape(0)) + " to " +
+                      (pooled ? describe(*pooled) : std::string("no pooled_shape")) + ": up to " + Twine(mostCells) +
+                      " cells an axis are supported");
+  Value images = node.operand(0), regions = images ? node.operand(1) : Value();
+  if (!regions)
+    return failure();
+  Emit emit(node);
+  const Type element = node.element(0);
+  const int64_t count = node.shape(1)[0];
+  Value number = emit.normalize(emit.pick(regions, 1, 0), node.shape(0)[0]);
+  Value whole = emit.gather(images, number); // [R, C, H, W]
+  // The columns of each cell first, then the rows: of each axis [R, cells] bounds.
+  Value result = whole, empty;
+  for (int64_t axis : {3, 2}) {
+    const int64_t cells = (*pooled)[axis - 2], size = node.shape(0)[axis];
+    auto edge = [&](int64_t column) {
+      Value x = emit.mul(emit.pick(regions, 1, column), node.attribute("spatial_scale", 1.0));
+      return floorOf(emit, emit.add(emit.reshape(x, {count, 1}), 0.5));
+    };
+    Value start = edge(axis == 3 ? 1 : 2), end = edge(axis == 3 ? 3 : 4);
+    Value step = emit.div(emit.max(emit.add(emit.sub(end, start), 1.0), 1.0), static_cast<double>(cells));
+    Value cell = emit.cast(emit.iota(2, 1, cells), element);
+    auto bound = [&](Value x) { return clip(emit, emit.add(x, start), 0, size); };
+    Value low = bound(floorOf(emit, emit.mul(cell, step))),
+          high = bound(emit.unary<train::CeilOp>(emit.mul(emit.add(cell, 1.0), step)));
+    Value place = emit.cast(emit.iota(4, axis, size), element);
+    SmallVector<Value> parts;
+    for (int64_t i = 0; i < cells; ++i) {
+      auto of = [&](Value bounds) { return emit.reshape(emit.pick(bounds, 1, i), {count, 1, 1, 1}); };
+      Value inside = emit.logicalAnd(emit.compare(ComparePredicate::ge, place, of(low)),
+                                     emit.compare(ComparePredicate::lt, place, of(high)));
+      parts.push_back(emit.largest(emit.select(inside, result, emit.number(element, -INFINITY)), {axis}));
+    }
+    result = emit.concat(parts, axis);
+    Shape grid = {count, 1, 1, 1};
+    grid[axis] = cells;
+    Value none = emit.reshape(emit.compare(ComparePredicate::ge, low, high), grid);
+    empty = empty ? emit.logicalOr(empty, none) : none;
+  }
+  node.result(0, emit.select(empty, emit.number(element, 0), result));
   return success();
 }
 

@@ -33,7 +33,7 @@ FailureOr<SmallVector<int64_t>> chooseLayout(Operation *op, Value input, const S
     return SmallVector<int64_t>{1, 1, count};
   if (place.kind == SamplePlace::Kind::Apart)
     return SmallVector<int64_t>{count / (place.inner * batch), batch, place.inner};
-  InFlightDiagnostic diagnostic = op->emitError() << "dropout of " << input.getType() << " cannot tell the " << batch
+  InFlightDiagnostic diagnostic = op->emitError() << (isa<UniformOp>(op) ? "random numbers for " : "dropout of ") << input.getType() << " cannot tell the " << batch
                                                   << " samples of the micro-batch apart";
   if (!place.cause)
     return failure();
@@ -53,7 +53,7 @@ public:
     SmallVector<Operation *> dropouts;
     int64_t ids = 0;
     for (Operation &op : forward.getBody().front())
-      if (isa<DropoutOp, DropoutMaskOp>(op)) {
+      if (isa<DropoutOp, DropoutMaskOp, UniformOp>(op)) {
         dropouts.push_back(&op);
         ids = std::max<int64_t>(ids, op.getAttrOfType<IntegerAttr>("id").getInt() + 1);
       }

@@ -166,8 +166,9 @@ def microsoft():
 def numbered():
     """[(number, case)], each name once."""
     import arranging_cases
+    import sampling_cases
     seen, result = set(), []
-    for case in itertools.chain(every(), arranging_cases.every()):
+    for case in itertools.chain(every(), arranging_cases.every(), sampling_cases.every()):
         if case.name not in seen:
             seen.add(case.name)
             result.append((len(result), case))

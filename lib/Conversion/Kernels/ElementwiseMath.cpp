@@ -370,6 +370,13 @@ static Value emitCompare(KernelBuilder &k, train::ComparePredicate predicate, Va
   return arith::CmpIOp::create(k.builder, k.loc, table[static_cast<int>(predicate)], x, y);
 }
 
+static Value emitBitcast(KernelBuilder &k, Type format, Value x, Type to) {
+  auto vector = [&](Type type) { return VectorType::get({k.lanes()}, type); };
+  if (isa<IntegerType>(to))
+    return arith::BitcastOp::create(k.builder, k.loc, vector(to), k.convert(x, format));
+  return k.convert(arith::BitcastOp::create(k.builder, k.loc, vector(format), x), to);
+}
+
 Value kernels::emitElementwise(KernelBuilder &k, Operation *op, ArrayRef<Value> operands) {
   Type resultType = cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
   if (isa<train::CastOp>(op))
@@ -378,6 +385,8 @@ Value kernels::emitElementwise(KernelBuilder &k, Operation *op, ArrayRef<Value> 
     return emitCompare(k, compare.getPredicate(), operands[0], operands[1], getElementTypeOrSelf(compare.getLhs().getType()).isUnsignedInteger());
   if (isa<train::SelectOp>(op))
     return arith::SelectOp::create(k.builder, k.loc, operands[0], operands[1], operands[2]);
+  if (auto bits = dyn_cast<train::BitcastOp>(op))
+    return emitBitcast(k, bits.getFormat(), operands[0], getSignless(resultType));
   Type type = getElementTypeOrSelf(operands[0].getType());
   if (isa<IntegerType>(type))
     return emitInteger(k, op, operands);

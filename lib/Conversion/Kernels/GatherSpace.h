@@ -37,6 +37,34 @@ struct SortedPositions {
 };
 SortedPositions sortPositions(Context &context, unsigned indexArgument, const TensorLayout &indices, int64_t size);
 
+/// GPU (SortIndicesGpu.cpp): the same order, by five kernels. Positions sorted[starts[v]] .. sorted[starts[v + 1] - 1] select row v, in order; rowsOfSorted tells the row of each.
+struct GpuSort {
+  GpuSort(Context &context, unsigned indexArgument, const TensorLayout &indices, int64_t size);
+  /// Adds the kernels.
+  void sort();
+
+  /// A workspace as a vector of i32.
+  View integers(KernelBuilder &kernel, unsigned workspace, int64_t count, bool write = false);
+  mlir::Value load(KernelBuilder &kernel, const View &view, mlir::Value at);
+  mlir::Value narrow(KernelBuilder &kernel, mlir::Value value);
+  /// A function of positions: the row that the index there selects.
+  std::function<mlir::Value(mlir::Value)> declareRowOf(KernelBuilder &kernel);
+
+  Context &context;
+  unsigned indexArgument;
+  const TensorLayout &indexLayout;
+  int64_t size, positions, paddedSize; // the scan's tiles are whole and hold one more than the rows
+  mlir::Type i32, indexType;
+  unsigned counts, starts, cursors, unordered, sorted, rowsOfSorted;
+
+private:
+  void clear();
+  void count();
+  void start();
+  void place();
+  void rank();
+};
+
 /// GatherGradGpu.cpp
 mlir::LogicalResult generateGatherGradOnGpu(Context &context, train::GatherGradOp op);
 

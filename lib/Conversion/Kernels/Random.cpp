@@ -19,7 +19,7 @@ using namespace mlir;
 using namespace zopt;
 using namespace zopt::kernels;
 
-bool kernels::isRandom(Operation *op) { return isa<train::DropoutOp, train::DropoutMaskOp>(op); }
+bool kernels::isRandom(Operation *op) { return isa<train::DropoutOp, train::DropoutMaskOp, train::UniformOp>(op); }
 
 /// Cuts the axis that the place with `inner` elements to its right divides, if there is one.
 static void splitAt(SmallVectorImpl<int64_t> &shape, MutableArrayRef<Access> accesses, int64_t inner) {
@@ -182,6 +182,13 @@ static Value emitWords(KernelBuilder &k, Value key, Value counter, const RandomP
 
 Value kernels::emitRandomOp(KernelBuilder &k, Operation *op, ArrayRef<Value> operands, const RandomPlaces &places) {
   OpBuilder &b = k.builder;
+  if (isa<train::UniformOp>(op)) {
+    Value word = emitWords(k, operands[1], operands[2], places);
+    Value drawn = arith::ShRUIOp::create(b, k.loc, word, k.splatInt(8, b.getI32Type())); // below 2^24: exact in f32, and not negative
+    Type type = getElementTypeOrSelf(op->getResult(0).getType());
+    Value number = arith::SIToFPOp::create(b, k.loc, VectorType::get({k.lanes()}, type), drawn);
+    return k.mulF(number, k.splat(0x1p-24, type));
+  }
   const double ratio = cast<FloatAttr>(op->getAttr("ratio")).getValueAsDouble();
   const uint32_t threshold = uint32_t(std::min(std::nearbyint(std::ldexp(ratio, 32)), 4294967295.0));
   Value word = emitWords(k, operands[1], operands[2], places);

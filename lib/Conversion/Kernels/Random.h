@@ -39,7 +39,7 @@ struct RandomPlaces {
 RandomPlaces emitPlaces(KernelBuilder &kernel, const Access &element, const Access &sample,
                         mlir::ValueRange coordinates);
 
-/// The lanes of a train.dropout or train.dropout_mask. Operands as `emitElementwise` gets them.
+/// The lanes of a train.dropout, train.dropout_mask or train.uniform. Operands as `emitElementwise` gets them.
 mlir::Value emitRandomOp(KernelBuilder &kernel, mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands,
                          const RandomPlaces &places);
 

@@ -13,7 +13,7 @@ using namespace zopt::kernels;
 
 using train::ScatterReduction;
 
-static Value combineRows(KernelBuilder &kernel, ScatterReduction reduction, Value a, Value b) {
+static Value combineRows(KernelBuilder &kernel, ScatterReduction reduction, Value a, Value b, bool isUnsigned) {
   OpBuilder &builder = kernel.builder;
   const bool real = isa<FloatType>(getElementTypeOrSelf(a.getType()));
   switch (reduction) {
@@ -24,26 +24,38 @@ static Value combineRows(KernelBuilder &kernel, ScatterReduction reduction, Valu
   case ScatterReduction::mul:
     return real ? kernel.mulF(a, b) : arith::MulIOp::create(builder, kernel.loc, a, b);
   case ScatterReduction::max:
+    if (isUnsigned)
+      return arith::MaxUIOp::create(builder, kernel.loc, a, b);
     return real ? kernel.maxF(a, b) : arith::MaxSIOp::create(builder, kernel.loc, a, b);
   case ScatterReduction::min:
+    if (isUnsigned)
+      return arith::MinUIOp::create(builder, kernel.loc, a, b);
     return real ? Value(arith::MinimumFOp::create(builder, kernel.loc, a, b))
                 : arith::MinSIOp::create(builder, kernel.loc, a, b);
   }
   llvm_unreachable("unknown reduction");
 }
 
-/// Two kernels. The first sorts the positions by index. The second gives every row of the result to one outer
-/// iteration, which combines the data's row with its updates in registers and writes it once. Bytes moved: data,
-/// updates and result once, 8 bytes a position and 4 a row.
+/// The positions are sorted by index, in one kernel on a CPU and five on a GPU. The last kernel gives every row of the
+/// result to one outer iteration, which combines the data's row with its updates in registers, in order of position,
+/// and writes it once: the same bits on both. Bytes moved: data, updates and result once, and those of the sort.
 LogicalResult kernels::generateScatter(Context &context, train::ScatterOp op) {
-  if (context.isGpu())
-    return op.emitOpError("has no kernel for CUDA: only an add of floats has one");
   const TensorLayout &dataLayout = context.operand(0), &updateLayout = context.operand(2),
                      &resultLayout = context.result(0);
   const int64_t size = dataLayout.shape[0];
   const bool computes = isa<FloatType>(dataLayout.elementType) && op.getReduction() != ScatterReduction::none;
   Type i32 = IntegerType::get(context.context(), 32), indexType = IndexType::get(context.context());
-  SortedPositions sorted = sortPositions(context, 1, context.operand(1), size);
+  const bool isUnsigned = getElementTypeOrSelf(op.getData().getType()).isUnsignedInteger();
+  SortedPositions sorted;
+  int64_t bounds = size + 2;
+  if (context.isGpu()) {
+    GpuSort sort(context, 1, context.operand(1), size);
+    sort.sort();
+    sorted = {sort.starts, sort.sorted, size, sort.positions};
+    bounds = sort.paddedSize;
+  } else {
+    sorted = sortPositions(context, 1, context.operand(1), size);
+  }
 
   // What lies behind axis 0, collapsed alike in all three.
   SmallVector<int64_t> inner(ArrayRef(dataLayout.shape).drop_front());
@@ -65,9 +77,10 @@ LogicalResult kernels::generateScatter(Context &context, train::ScatterOp op) {
   };
   View data = declare(0, dataLayout, size), updates = declare(1, updateLayout, updateLayout.shape[0]),
        result = declare(2, resultLayout, size);
-  View starts = kernel.linear(sorted.starts, i32, size + 2), order = kernel.linear(sorted.order, i32, sorted.positions);
+  View starts = kernel.linear(sorted.starts, i32, bounds), order = kernel.linear(sorted.order, i32, sorted.positions);
 
   SmallVector<int64_t> outerShape = concatenate({size}, ArrayRef(inner).drop_back());
+  kernel.spreadElements(inner.back());
   Value outer = kernel.begin(countElements(outerShape), grainFor(inner.back()));
   OpBuilder &b = kernel.builder;
   SmallVector<Value> at = kernel.delinearize(outer, outerShape);
@@ -89,7 +102,7 @@ LogicalResult kernels::generateScatter(Context &context, train::ScatterOp op) {
       source[0] =
           arith::IndexCastOp::create(b, kernel.loc, indexType, kernel.loadScalar(order, loop.getInductionVar()));
       Value update = computes ? kernel.loadCompute(updates, source, lanes) : kernel.load(updates, source, lanes);
-      scf::YieldOp::create(b, kernel.loc, combineRows(kernel, op.getReduction(), loop.getRegionIterArg(0), update));
+      scf::YieldOp::create(b, kernel.loc, combineRows(kernel, op.getReduction(), loop.getRegionIterArg(0), update, isUnsigned));
     }
     if (computes)
       kernel.storeRounded(loop.getResult(0), result, at, lanes);

@@ -350,6 +350,16 @@ LogicalResult SliceGradOp::verify() {
   return verifySlice(*this, getTensorType(getResult()), getTensorType(getCotangent()), getStarts(), getStrides());
 }
 
+LogicalResult BitcastOp::verify() {
+  Type from = elementOf(getInput()), to = elementOf(getResult());
+  if (isa<FloatType>(from) == isa<FloatType>(to)) // (C1)
+    return emitOpError() << "takes " << from << " to " << to << ", expected one of floats and one of integers";
+  Type integers = isa<FloatType>(from) ? to : from;
+  if (!isa<FloatType>(getFormat()) || getFormat().getIntOrFloatBitWidth() != integers.getIntOrFloatBitWidth()) // (C2)
+    return emitOpError() << "has the format " << getFormat() << ", expected a float of the width of " << integers;
+  return success();
+}
+
 LogicalResult ConcatOp::verify() {
   if (getInputs().empty())
     return emitOpError("has no operand");

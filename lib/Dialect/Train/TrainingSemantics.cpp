@@ -44,10 +44,15 @@ static bool dividesAxes(ArrayRef<int64_t> shape, int64_t inner) {
 }
 
 template <typename Op>
-static LogicalResult verifyRandom(Op op) {
+static LogicalResult verifyRatio(Op op) { // (C1)
   double ratio = op.getRatio().convertToDouble();
-  if (!(ratio >= 0 && ratio < 1)) // (C1)
+  if (!(ratio >= 0 && ratio < 1))
     return op.emitOpError() << "ratio is " << ratio << ", expected at least 0 and below 1";
+  return success();
+}
+
+template <typename Op>
+static LogicalResult verifyRandom(Op op) {
   if (int64_t id = op.getId(); id < 0 || id >= int64_t(1) << 32)
     return op.emitOpError() << "id is " << id << ", expected 0 to 4294967295";
   ArrayRef<int64_t> shape = shapeOf(op.getInput());
@@ -78,14 +83,23 @@ static LogicalResult verifyRandom(Op op) {
   return success();
 }
 
-LogicalResult DropoutOp::verify() { return verifyRandom(*this); }
+LogicalResult DropoutOp::verify() { return failed(verifyRatio(*this)) ? failure() : verifyRandom(*this); }
 
 LogicalResult DropoutMaskOp::verify() {
   if (shapeOf(getResult()) != shapeOf(getInput())) // (C4)
     return emitOpError() << "result has shape " << text(shapeOf(getResult())) << ", expected "
                          << text(shapeOf(getInput()));
+  return failed(verifyRatio(*this)) ? failure() : verifyRandom(*this);
+}
+
+LogicalResult UniformOp::verify() {
+  Type element = getTensorType(getResult()).getElementType();
+  if (shapeOf(getResult()) != shapeOf(getInput()) || !(element.isF32() || element.isF64())) // (C4)
+    return emitOpError() << "result is " << getResult().getType() << ", expected f32 or f64 of the shape " << text(shapeOf(getInput()));
   return verifyRandom(*this);
 }
+
+Values UniformOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) { return Values(getNumOperands()); }
 
 Values DropoutOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
   Values result(getNumOperands());

@@ -215,6 +215,14 @@ func.func @f() {
 
 // -----
 
+func.func @f(%a: tensor<2xf32>) {
+  // expected-error@+1 {{takes 'f32' to 'f64', expected one of floats and one of integers}}
+  %0 = train.bitcast %a as f32 : tensor<2xf32> -> tensor<2xf64>
+  return
+}
+
+// -----
+
 func.func @f() {
   // expected-error@+1 {{literal is a resource; weights are referenced by #train.weight}}
   %0 = train.constant dense_resource<blob> : tensor<1xf32> : tensor<1xf32>
@@ -253,5 +261,13 @@ func.func @f(%x: tensor<3xf32>) {
     %c = train.constant dense<0.0> : tensor<2xf32> : tensor<2xf32>
     train.yield %c : tensor<2xf32>
   }) : (tensor<3xf32>) -> tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2xf32>) {
+  // expected-error@+1 {{has the format 'f16', expected a float of the width of 'i32'}}
+  %0 = train.bitcast %a as f16 : tensor<2xf32> -> tensor<2xi32>
   return
 }

@@ -118,3 +118,12 @@ func.func @fused(%x: tensor<2x3xf32>, %b: tensor<3xf32>) -> tensor<2x3xf32> {
   } : (tensor<2x3xf32>, tensor<3xf32>) -> (tensor<2x3xf32>, tensor<2x3xf32>)
   return %y#1 : tensor<2x3xf32>
 }
+
+// CHECK-LABEL: func.func @bits
+func.func @bits(%x: tensor<4xf32>) -> tensor<4xf64> {
+  // CHECK: train.bitcast %{{.*}} as f16 : tensor<4xf32> -> tensor<4xi16>
+  %0 = train.bitcast %x as f16 : tensor<4xf32> -> tensor<4xi16>
+  // CHECK: train.bitcast %{{.*}} as bf16 : tensor<4xi16> -> tensor<4xf64>
+  %1 = train.bitcast %0 as bf16 : tensor<4xi16> -> tensor<4xf64>
+  return %1 : tensor<4xf64>
+}

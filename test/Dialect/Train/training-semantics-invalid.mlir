@@ -8,6 +8,14 @@ func.func @ratio(%x: tensor<4x6xf32>) {
 
 // -----
 
+func.func @numbers(%x: tensor<4x6xf32>) {
+  // expected-error @below {{result is 'tensor<4x6xbf16>', expected f32 or f64 of the shape [4x6]}}
+  %y = train.uniform %x {id = 0 : i64} : tensor<4x6xf32> -> tensor<4x6xbf16>
+  return
+}
+
+// -----
+
 func.func @id(%x: tensor<4x6xf32>) {
   // expected-error @below {{id is -1, expected 0 to 4294967295}}
   %y = train.dropout_mask %x {id = -1 : i64, ratio = 0.5 : f64} : tensor<4x6xf32> -> tensor<4x6xi1>

@@ -17,7 +17,7 @@
 //   failed    anything else: other values, a crash, an error of the run
 //
 // A case that is refused is tried again with inputs that hold shapes, axes and the like as initializers, where the compiler sees their values: first all of at most one axis but the first input of
-// the graph, then the first one too. "known" says how many inputs were made initializers. In a real model such values come from initializers or from shapes.
+// the graph, then the first one too, then those of more axes. "known" says how many inputs were made initializers. In a real model such values come from initializers or from shapes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -81,10 +81,10 @@ public:
 private:
   Outcome attempt() {
     Outcome outcome = attempt({});
-    for (bool first : {false, true}) {
+    for (auto [first, axes] : {std::pair(false, 1), std::pair(true, 1), std::pair(true, 3)}) {
       if (outcome.kind != "refused")
         break;
-      std::vector<int> known = knowable(first);
+      std::vector<int> known = knowable(first, axes);
       if (known.empty())
         continue;
       Outcome again = attempt(known);
@@ -95,14 +95,21 @@ private:
   }
 
   /// Inputs that are initializers in a second try.
-  std::vector<int> knowable(bool first) const {
+  std::vector<int> knowable(bool first, int axes) const {
     std::vector<int> result;
     for (int i = first ? 0 : 1; i < model.graph().input_size(); ++i) {
       onnx::TensorProto proto;
-      if (parse(dataFile("input", i), proto) && proto.dims_size() <= 1 && readTensor(proto) && (proto.dims_size() == 0 || proto.dims(0) <= kMostKnownElements))
+      if (parse(dataFile("input", i), proto) && proto.dims_size() <= axes && readTensor(proto) && elements(proto) <= kMostKnownElements)
         result.push_back(i);
     }
     return result;
+  }
+
+  static int64_t elements(const onnx::TensorProto &proto) {
+    int64_t count = 1;
+    for (int64_t size : proto.dims())
+      count *= size;
+    return count;
   }
 
   fs::path dataFile(const char *kind, int i) const { return folder / "test_data_set_0" / (std::string(kind) + "_" + std::to_string(i) + ".pb"); }

@@ -17,7 +17,7 @@ def Train_ScatterOp : Train_Op<"scatter", [Pure, Differentiable, AllTypesMatch<[
   let description = [{
     For each position p in order: row indices[p] of the result becomes update p (`none`: so the last one wins), or its sum, product, maximum or minimum with update p. Rows lie along axis 0. Floats combine in
     fp32 (f64 for f64), rounded once; a NaN stays one. Negative indices count from the end; what is still out of range is clamped to the nearest row, as `gather` does it.
-    Gradients of max and min are shared evenly among ties, the data's own element included. CPU only.
+    Gradients of max and min are shared evenly among ties, the data's own element included.
 
     ```mlir
     %1 = train.scatter add %data, %indices, %updates : tensor<5x3xf32>, tensor<4xi64>, tensor<4x3xf32>

@@ -264,6 +264,22 @@ def Train_CastOp : Train_Op<"cast", [Pure, ElementwiseTrait, SameOperandsAndResu
   let hasFolder = 1;
 }
 
+def Train_BitcastOp : Train_Op<"bitcast", [Pure, ElementwiseTrait, SameOperandsAndResultShape]> {
+  let summary = "the bits of floats as integers, or of integers as floats";
+  let description = [{
+    The floats' bits are those of `format`, to which operands are rounded and from which results are extended: so it means the same in every compute precision. Has no derivative.
+    (C1) floats become integers or integers floats; (C2) the format is a float as wide as the integers.
+
+    ```mlir
+    %1 = train.bitcast %0 as f16 : tensor<4xf32> -> tensor<4xi16>
+    ```
+  }];
+  let arguments = (ins Train_Tensor:$input, TypeAttr:$format);
+  let results = (outs Train_Tensor:$result);
+  let assemblyFormat = "$input `as` $format attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 class Train_BinaryOp<string mnemonic, string text, list<Trait> traits = [Differentiable]> : Train_Op<mnemonic, [Pure, ElementwiseTrait] # traits> {
   let summary = text;
   let description = [{(C1) operands and result have one element type; (C2) the result's shape is the operands' broadcast shape.}];

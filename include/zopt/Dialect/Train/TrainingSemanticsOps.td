@@ -53,6 +53,19 @@ def Train_DropoutMaskOp : Train_RandomOp<"dropout_mask", "which elements a dropo
   let assemblyFormat = "$input (`random` `(` $random^ `:` type($random) `)`)? attr-dict `:` type($input) `->` type($result)";
 }
 
+def Train_UniformOp : Train_Op<"uniform", [Pure, ElementwiseTrait, Differentiable]> {
+  let summary = "random numbers in [0, 1), of which 24 bits are drawn";
+  let description = [{
+    Each is its random number of 32 bits, as `dropout` has it, shifted right by 8 and divided by 2^24. The input tells shape and samples, its values are not read: the derivative is
+    zero. Other than dropout it draws in evaluation too.
+    (C1) 0 <= id < 2^32; (C2), (C3) as of `dropout`; (C4) the result has the input's shape and is of f32 or f64.
+  }];
+  let arguments = (ins Train_Tensor:$input, Variadic<Train_IntTensor>:$random, I64Attr:$id, OptionalAttr<DenseI64ArrayAttr>:$layout);
+  let results = (outs Train_FloatTensor:$result);
+  let assemblyFormat = "$input (`random` `(` $random^ `:` type($random) `)`)? attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Batch normalization. Channels are axis 1 of the input; statistics are in fp32 (f64 for f64).
 //===----------------------------------------------------------------------===//
