@@ -103,7 +103,7 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
   // Meaning first: what was spelled out in many ops becomes the one op that it means, while the exporter's patterns are still whole.
   pipeline.onFunctions({"canonicalize", "cse"});
   if (options.raise)
-    pipeline.onFunctions({"zopt-raise-linear", "zopt-raise-layer-norm", "zopt-raise-rms-norm", "zopt-raise-gelu", "zopt-raise-silu", "zopt-raise-rotary", "zopt-raise-attention", "canonicalize", "cse"});
+    pipeline.onFunctions({"zopt-raise-linear", "zopt-raise-layer-norm", "zopt-raise-rms-norm", "zopt-raise-gelu", "zopt-raise-silu", "zopt-raise-stochastic-depth", "zopt-raise-rotary", "zopt-raise-attention", "canonicalize", "cse"});
   pipeline.add("zopt-verify-forward");
 
   // The batch is a property of the step, not of the graph: it is written on the module for the passes behind.

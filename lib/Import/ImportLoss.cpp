@@ -172,7 +172,7 @@ void checkBody(func::FuncOp function, Problems &problems) {
     StringRef node;
     if (auto name = op.getLoc()->findInstanceOf<NameLoc>())
       node = name.getName().getValue();
-    if (isa<train::DropoutOp, train::DropoutMaskOp, train::UniformOp>(op))
+    if (isa<train::DropoutOp, train::DropoutMaskOp, train::UniformOp, train::NormalOp>(op))
       problems.error(node, "a loss that draws random numbers is not supported");
     else if (isa<train::BatchStatisticsOp, train::RunningAverageOp>(op))
       problems.error(node, "a loss that normalizes by statistics of the batch is not supported");

@@ -22,11 +22,11 @@ namespace zopt::importer {
 
 using train::ComparePredicate;
 
-/// Numbers in [0, 1) in the shape of `like`.
+/// Random numbers in the shape of `like`.
+template <typename Op = train::UniformOp>
 static Value draw(Emit &emit, Value like, Type element) {
-  return train::UniformOp::create(emit.b, emit.loc, RankedTensorType::get(Emit::shapeOf(like), element), like,
-                                  ValueRange(), emit.b.getI64IntegerAttr(emit.node.graph.dropouts++),
-                                  DenseI64ArrayAttr());
+  return Op::create(emit.b, emit.loc, RankedTensorType::get(Emit::shapeOf(like), element), like, ValueRange(),
+                    emit.b.getI64IntegerAttr(emit.node.graph.dropouts++), DenseI64ArrayAttr());
 }
 
 /// A value that tells the shape: operand 0, or zeros of a known shape.
@@ -97,8 +97,9 @@ LogicalResult lowerRandom(NodeImporter &node) {
     if (!probability)
       return failure();
     // 1 is certain, also where the compute precision rounds a number that is drawn up to 1.
-    Value hit = emit.logicalOr(emit.compare(ComparePredicate::lt, draw(emit, probability, node.element(0)), probability),
-                               emit.compare(ComparePredicate::ge, probability, 1.0));
+    Value hit =
+        emit.logicalOr(emit.compare(ComparePredicate::lt, draw(emit, probability, node.element(0)), probability),
+                       emit.compare(ComparePredicate::ge, probability, 1.0));
     node.result(0, emit.cast(hit, element));
     return success();
   }
@@ -107,17 +108,11 @@ LogicalResult lowerRandom(NodeImporter &node) {
   Value like = shapeOfResult(emit, isLike);
   if (!like)
     return failure();
-  Value uniform = draw(emit, like, element);
-  if (op.starts_with("RandomUniform")) {
-    const double low = node.attribute("low", 0.0), high = node.attribute("high", 1.0);
-    node.result(0, emit.add(emit.mul(uniform, high - low), low));
-    return success();
-  }
-  // Box and Muller: a radius, of a number in (0, 1], and an angle.
-  Value radius = emit.unary<train::SqrtOp>(
-      emit.mul(emit.unary<train::LogOp>(emit.sub(emit.number(element, 1), uniform)), -2.0));
-  Value normal = emit.mul(radius, emit.unary<train::CosOp>(emit.mul(draw(emit, like, element), 2 * M_PI)));
-  node.result(0, emit.add(emit.mul(normal, node.attribute("scale", 1.0)), node.attribute("mean", 0.0)));
+  const bool isUniform = op.starts_with("RandomUniform");
+  Value numbers = isUniform ? draw(emit, like, element) : draw<train::NormalOp>(emit, like, element);
+  const double offset = isUniform ? node.attribute("low", 0.0) : node.attribute("mean", 0.0);
+  numbers = emit.mul(numbers, isUniform ? node.attribute("high", 1.0) - offset : node.attribute("scale", 1.0));
+  node.result(0, offset == 0 ? numbers : emit.add(numbers, offset));
   return success();
 }
 

@@ -33,14 +33,27 @@ FailureOr<SmallVector<int64_t>> chooseLayout(Operation *op, Value input, const S
     return SmallVector<int64_t>{1, 1, count};
   if (place.kind == SamplePlace::Kind::Apart)
     return SmallVector<int64_t>{count / (place.inner * batch), batch, place.inner};
-  InFlightDiagnostic diagnostic = op->emitError() << (isa<UniformOp>(op) ? "random numbers for " : "dropout of ") << input.getType() << " cannot tell the " << batch
-                                                  << " samples of the micro-batch apart";
+  InFlightDiagnostic diagnostic =
+      op->emitError() << (isa<UniformOp, NormalOp>(op) ? "random numbers for " : "dropout of ") << input.getType()
+                      << " cannot tell the " << batch << " samples of the micro-batch apart";
   if (!place.cause)
     return failure();
   diagnostic << ", which '" << place.cause->getName() << "' mixes";
   if (auto node = dyn_cast<NameLoc>(place.cause->getLoc()))
     diagnostic << " (node '" << node.getName().getValue() << "')";
   return failure();
+}
+
+/// Samples of an op's input. One number that is spread over a shape whose first axis is as long as the micro-batch
+/// stands for a tensor of each sample, also of a micro-batch of one: the shape is what counts.
+SamplePlace findSamples(const BatchAnalysis &analysis, Value input, int64_t batch) {
+  SamplePlace place = analysis.lookup(input);
+  RankedTensorType type = getTensorType(input);
+  auto spread = input.getDefiningOp<BroadcastOp>();
+  if (place.kind == SamplePlace::Kind::Shared && spread && spread.getInput().getDefiningOp<ConstantOp>() &&
+      getTensorType(spread.getInput()).getRank() == 0 && type.getRank() > 0 && type.getDimSize(0) == batch)
+    return SamplePlace::apart(type.getNumElements() / batch);
+  return place;
 }
 
 class AddRandomStatePass : public zopt::impl::AddRandomStatePassBase<AddRandomStatePass> {
@@ -53,7 +66,7 @@ public:
     SmallVector<Operation *> dropouts;
     int64_t ids = 0;
     for (Operation &op : forward.getBody().front())
-      if (isa<DropoutOp, DropoutMaskOp, UniformOp>(op)) {
+      if (isa<DropoutOp, DropoutMaskOp, UniformOp, NormalOp>(op)) {
         dropouts.push_back(&op);
         ids = std::max<int64_t>(ids, op.getAttrOfType<IntegerAttr>("id").getInt() + 1);
       }
@@ -66,7 +79,7 @@ public:
     bool valid = true;
     for (Operation *op : dropouts) {
       FailureOr<SmallVector<int64_t>> layout =
-          chooseLayout(op, op->getOperand(0), analysis.lookup(op->getOperand(0)), batch);
+          chooseLayout(op, op->getOperand(0), findSamples(analysis, op->getOperand(0), batch), batch);
       valid &= succeeded(layout);
       if (succeeded(layout))
         op->setAttr("layout", DenseI64ArrayAttr::get(&getContext(), *layout));
@@ -100,7 +113,7 @@ public:
                       SliceOp::create(builder, loc, RankedTensorType::get({1}, i64), keys, ArrayRef<int64_t>{id},
                                       ArrayRef<int64_t>{1}),
                       {});
-      bool isShared = analysis.lookup(op->getOperand(0)).kind == SamplePlace::Kind::Shared;
+      bool isShared = findSamples(analysis, op->getOperand(0), batch).kind == SamplePlace::Kind::Shared;
       op->setOperands({op->getOperand(0), key, isShared ? shared : counter});
     }
   }

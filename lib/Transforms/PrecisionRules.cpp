@@ -32,7 +32,7 @@ const PrecisionRule kRules[] = {
     {"cast", kCompute, 0, "none: between floats it goes", kCompute, 0},
     {"compare is_nan dropout_mask", kCompute, 0, "fp32", "no floats", 0},
     {"bitcast", "any", 1, "rounded to its format", "fp32; cast where they meet activations", kAll},
-    {"uniform", "any: not read", 1, "none", "fp32; cast where they meet activations", kAll},
+    {"uniform normal", "any: not read", 1, "none", "fp32; cast where they meet activations", kAll},
     {"not and or xor shift_left shift_right", "no floats", 0, "integers", "no floats", 0},
     // Movement.
     {"reshape transpose slice slice_grad concat broadcast gather top_k max_pool", kCompute, 0, "moved as they are",

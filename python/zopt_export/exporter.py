@@ -283,7 +283,7 @@ def note_semantics(module, model, train, report):
     report.dropouts = kinds.count("Dropout") if train else 0
     random = sorted({k for k in kinds if k in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")})
     if random:
-        report.notes.append(f"the model draws random numbers by itself ({', '.join(random)}): stochastic depth, noise or masks of training; --eval exports without")
+        report.notes.append(f"the model draws random numbers by itself ({', '.join(random)}): stochastic depth, noise or masks of training, which zrun draws from its --seed; --eval exports without")
     if train and dropouts and not report.dropouts and not random:
         report.notes.append(f"{', '.join(sorted(dropouts))} left no Dropout node: these outputs do not pass through it")
     if report.norms:

@@ -71,6 +71,8 @@ cases |= {
     "a name of 5000 bytes": (linear(inputs=[value("x" * 5000, ["batch", 8])]), r"an input has a name of 5000 bytes, but at most 4096 are read"),
     "33 axes": (linear(inputs=[value("x", ["batch"] + [1] * 32)]), r":x: .*33 axes, but at most 32 are imported"),
     "70000 inputs of a node": (linear(nodes=[node("Concat", ["x"] * 70000, ["logits"], "join", axis=1)]), r":join: .*70000 inputs.*at most 65536"),
+    "a known operand and one that is left out": (linear(nodes=[node("Concat", ["shape", ""], ["joined"], "join", axis=0), node("Reshape", ["x", "joined"], ["logits"])],
+                                                       initializers=[tensor("shape", np.array([-1, 8]))]), r":join: .*operand 1 of the operator 'Concat' is missing"),
     "known tensors of no element, joined": (linear(nodes=[node("Concat", ["none", "none"], ["joined"], "join", axis=0), node("Reshape", ["x", "joined"], ["logits"], "shape")],
                                                    initializers=[tensor("none", np.zeros((2, 0), np.int64))]), r":shape: "),
     "graphs in graphs, 17 deep": (linear(nodes=[node("If", ["c"], ["logits"], "outer", then_branch=square(17), else_branch=Body())]), r"nested too deeply"),

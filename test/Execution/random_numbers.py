@@ -3,7 +3,7 @@ import numpy as np
 
 import onnx_writer as onnx
 import tensors
-from dropout import philox
+from dropout import mask, philox
 from harness import add, execute, expect_refusal, memoize, scratch, succeed, test
 
 SAMPLES, C = 8, 1024
@@ -18,7 +18,9 @@ def uniform(shape, op, seed, step, sample):
 
 
 def normal(shape, op, *place):
-    return np.sqrt(-2 * np.log(1 - uniform(shape, op, *place))) * np.cos(2 * np.pi * uniform(shape, op + 1, *place))
+    """Box and Muller's two numbers of each pair."""
+    u, v = uniform(shape, op, *place).reshape(-1, 2).T
+    return (np.sqrt(-2 * np.log(1 - u)) * [np.cos(2 * np.pi * v), np.sin(2 * np.pi * v)]).T.reshape(shape)
 
 
 NODES = [onnx.node("RandomUniformLike", ["x"], ["uniform"], low=-1.0, high=3.0), onnx.node("RandomNormalLike", ["x"], ["normal"], mean=0.5, scale=2.0),
@@ -45,10 +47,10 @@ def check_numbers(micro, ranks):
     batch = micro * ranks
     for i in range(SAMPLES):
         place = 9, i // batch, i % batch
-        wanted = {"uniform": uniform((C,), 0, *place) * 4 - 1, "normal": normal((C,), 1, *place) * 2 + 0.5, "fixed": normal((C,), 3, *place), "coin": (uniform((C,), 5, *place) < x[i]) | (x[i] >= 1),
-                  "shared": uniform((C,), 7, 9, i // batch, 0)}
+        wanted = {"uniform": uniform((C,), 0, *place) * 4 - 1, "normal": normal((C,), 1, *place) * 2 + 0.5, "fixed": normal((C,), 2, *place), "coin": (uniform((C,), 3, *place) < x[i]) | (x[i] >= 1),
+                  "shared": uniform((C,), 5, 9, i // batch, 0)}
         with np.errstate(divide="ignore"):
-            wanted["class"] = (x[i] - np.log(-np.log(uniform((300, C), 6, *place)))).argmax(1)
+            wanted["class"] = (x[i] - np.log(-np.log(uniform((300, C), 4, *place)))).argmax(1)
         for name, values in wanted.items():
             if name == "class":  # fp32's logarithm may decide between two that are close
                 assert (out[name][i] == values).mean() > 0.99, f"'{name}' of sample {i} differs"
@@ -67,6 +69,26 @@ def distribution():
     for name, mean, deviation in (("uniform", 1, 4 / 12 ** 0.5), ("normal", 0.5, 2), ("fixed", 0, 1)):
         assert abs(out[name].mean() - mean) < 5 * deviation / n ** 0.5 and abs(out[name].std() / deviation - 1) < 0.05, f"'{name}' has mean {out[name].mean()} and deviation {out[name].std()}"
     assert abs(out["coin"].mean() - x.mean()) < 5 * (1 / 6) ** 0.5 / n ** 0.5 and set(np.unique(out["coin"])) == {0, 1}
+
+
+def check_stochastic_depth(raised):
+    """A branch that timm and torchvision drop by [u < p] / p: as a dropout once it is raised, and with its own numbers where it is not."""
+    folder, p = scratch("depth"), np.float32(0.75)
+    nodes = [onnx.node("RandomUniform", [], ["u"], shape=[4, 1]), onnx.node("Less", ["u", "p"], ["kept"]), onnx.node("Cast", ["kept"], ["float"], to=onnx.FLOAT), onnx.node("Div", ["float", "p"], ["scale"]),
+             onnx.node("Mul", ["x", "scale"], ["y"])]
+    (folder / "model.onnx").write_bytes(onnx.model(nodes, [onnx.tensor("p", p)], [onnx.value("x", ["batch", C])], [onnx.value("y", ["batch", C])]))
+    x = np.random.default_rng(7).standard_normal((SAMPLES, C)).astype(np.float32)
+    tensors.save(folder / "data.safetensors", {"x": x})
+    succeed(["zopt", "--mode=forward", "--micro-batch=4", *([] if raised else ["--no-raise"]), folder / "model.onnx", "-o", folder / "plan.mlir"])
+    succeed(["zrun", folder / "plan.mlir", "--nproc", 2, "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--outputs", folder / "out", "--seed", 9])
+    kept = [mask((1,), 0.25, seed=9, sample=i)[0] if raised else uniform((1,), 0, 9, 0, i)[0] < p for i in range(SAMPLES)]
+    assert 0 < sum(kept) < SAMPLES
+    expected = x * np.array(kept)[:, None] / p
+    assert np.abs(tensors.load(folder / "out")["y"] - expected).max() < 1e-6
+
+
+add("random/stochastic depth/as a dropout", check_stochastic_depth, True)
+add("random/stochastic depth/as it is written", check_stochastic_depth, False)
 
 
 # An autoencoder with a sampled code, whose loss depends on noise through the parameters.

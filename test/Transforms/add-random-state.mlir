@@ -62,3 +62,49 @@ module attributes {train.level = "forward", train.micro_batch = 2 : i64} {
     return %x : tensor<2x4xf32>
   }
 }
+
+// -----
+
+// Statistics of a batch do not mix its samples; numbers for one number that is spread over the micro-batch are those of its samples, for a constant all samples share them.
+// CHECK-LABEL: func.func @forward(%{{.*}}: tensor<4x3x5xf32>
+module attributes {train.level = "forward", train.micro_batch = 4 : i64} {
+  train.state @g : tensor<3x1xf32> {role = #train.role<parameter>, trained, init = 1.0 : f32}
+  func.func @forward(%x: tensor<4x3x5xf32> {train.name = "x"}) -> (tensor<4x3x5xf32> {train.name = "y"}) {
+    %g = train.read_state @g : tensor<3x1xf32>
+    %mean, %variance = train.batch_statistics %x : tensor<4x3x5xf32> -> tensor<3xf32>
+    %m = train.reshape %mean : tensor<3xf32> -> tensor<3x1xf32>
+    %v = train.reshape %variance : tensor<3xf32> -> tensor<3x1xf32>
+    %norm = train.batch_norm %x mean %m variance %v gamma %g beta %g {epsilon = 1.0e-05 : f64, training} : tensor<4x3x5xf32>, tensor<3x1xf32>, tensor<3x1xf32>
+    // CHECK: train.read_state @zopt.random_step
+    // CHECK: %[[SHARED:.*]] = train.mul
+    // CHECK: %[[COUNTER:.*]] = train.add %[[SHARED]],
+    // CHECK: train.dropout %{{.*}} random(%{{.*}}, %[[COUNTER]] : tensor<i64>, tensor<i64>) {id = 0 : i64, layout = array<i64: 1, 4, 15>,
+    %a = train.dropout %norm {id = 0 : i64, ratio = 0.1 : f64} : tensor<4x3x5xf32>
+    %zero = train.constant dense<0.0> : tensor<f32> : tensor<f32>
+    %samples = train.broadcast %zero : tensor<f32> -> tensor<4x1x1xf32>
+    // CHECK: train.uniform %{{.*}} random(%{{.*}}, %[[COUNTER]] : tensor<i64>, tensor<i64>) {id = 1 : i64, layout = array<i64: 1, 4, 1>}
+    %u = train.uniform %samples {id = 1 : i64} : tensor<4x1x1xf32> -> tensor<4x1x1xf32>
+    %all = train.constant dense<0.0> : tensor<3x5xf32> : tensor<3x5xf32>
+    // CHECK: train.normal %{{.*}} random(%{{.*}}, %[[SHARED]] : tensor<i64>, tensor<i64>) {id = 2 : i64, layout = array<i64: 1, 1, 15>}
+    %n = train.normal %all {id = 2 : i64} : tensor<3x5xf32> -> tensor<3x5xf32>
+    %b = train.mul %a, %u : tensor<4x3x5xf32>, tensor<4x1x1xf32> -> tensor<4x3x5xf32>
+    %y = train.add %b, %n : tensor<4x3x5xf32>, tensor<3x5xf32> -> tensor<4x3x5xf32>
+    return %y : tensor<4x3x5xf32>
+  }
+}
+
+// -----
+
+// The same of a micro-batch of one.
+module attributes {train.level = "forward", train.micro_batch = 1 : i64} {
+  func.func @forward(%x: tensor<1x3x5xf32> {train.name = "x"}) -> (tensor<1x3x5xf32> {train.name = "y"}) {
+    // CHECK: train.read_state @zopt.first_sample
+    // CHECK-NEXT: %[[COUNTER:.*]] = train.add
+    %zero = train.constant dense<0.0> : tensor<f32> : tensor<f32>
+    %samples = train.broadcast %zero : tensor<f32> -> tensor<1x1x1xf32>
+    // CHECK: train.uniform %{{.*}} random(%{{.*}}, %[[COUNTER]] : tensor<i64>, tensor<i64>) {id = 0 : i64, layout = array<i64: 1, 1, 1>}
+    %u = train.uniform %samples {id = 0 : i64} : tensor<1x1x1xf32> -> tensor<1x1x1xf32>
+    %y = train.mul %x, %u : tensor<1x3x5xf32>, tensor<1x1x1xf32> -> tensor<1x3x5xf32>
+    return %y : tensor<1x3x5xf32>
+  }
+}

@@ -79,6 +79,16 @@ def RaiseSilu : RaisingPass<"zopt-raise-silu"> {
   let description = [{Numerics: one rounding fewer for the product; the quotient changes within its rounding.}];
 }
 
+def RaiseStochasticDepth : RaisingPass<"zopt-raise-stochastic-depth"> {
+  let summary = "Raise the dropout of a branch, [u < p] / p or floor(u + p) / p with random u, to train.dropout of ones";
+  let description = [{
+    `u` is a `train.uniform` of a known shape, which is mostly [batch, 1, ...]. Evaluation then keeps every branch, as it does for dropout.
+
+    Never raises numbers that are compared, but not divided by the probability: what they choose is no dropout. Numerics: other random numbers (kept where u >= 1 - p), of the
+    same distribution.
+  }];
+}
+
 def RaiseRotary : RaisingPass<"zopt-raise-rotary"> {
   let summary = "Raise x * cos + join(-x2, x1) * sin to train.rotary";
   let description = [{

@@ -19,7 +19,9 @@ using namespace mlir;
 using namespace zopt;
 using namespace zopt::kernels;
 
-bool kernels::isRandom(Operation *op) { return isa<train::DropoutOp, train::DropoutMaskOp, train::UniformOp>(op); }
+bool kernels::isRandom(Operation *op) {
+  return isa<train::DropoutOp, train::DropoutMaskOp, train::UniformOp, train::NormalOp>(op);
+}
 
 /// Cuts the axis that the place with `inner` elements to its right divides, if there is one.
 static void splitAt(SmallVectorImpl<int64_t> &shape, MutableArrayRef<Access> accesses, int64_t inner) {
@@ -125,8 +127,8 @@ struct Words {
 
 } // namespace
 
-/// The random word of each lane.
-static Value emitWords(KernelBuilder &k, Value key, Value counter, const RandomPlaces &places) {
+/// For each lane the random word of its element, and that of the other element of a pair.
+static std::pair<Value, Value> emitWords(KernelBuilder &k, Value key, Value counter, const RandomPlaces &places) {
   OpBuilder &b = k.builder;
   Type i32 = b.getI32Type();
   auto vector = VectorType::get({k.lanes()}, i32);
@@ -154,7 +156,11 @@ static Value emitWords(KernelBuilder &k, Value key, Value counter, const RandomP
     for (int64_t group = 0; group < k.lanes() / 4; ++group)
       llvm::append_range(lanes,
                          words.philox(group ? words.add(block, words.constant(group)) : block, sample, step, seed, id));
-    return vector::FromElementsOp::create(b, k.loc, vector, lanes);
+    SmallVector<Value> others;
+    for (size_t lane = 0; lane < lanes.size(); ++lane)
+      others.push_back(lanes[lane ^ 1]);
+    return {vector::FromElementsOp::create(b, k.loc, vector, lanes),
+            vector::FromElementsOp::create(b, k.loc, vector, others)};
   }
   Words words{k, vector};
   auto lanesFrom = [&](Value first, int64_t by) -> Value {
@@ -174,24 +180,55 @@ static Value emitWords(KernelBuilder &k, Value key, Value counter, const RandomP
     Value masked = arith::AndIOp::create(b, k.loc, element, k.splatInt(value, i32));
     return arith::CmpIOp::create(b, k.loc, arith::CmpIPredicate::ne, masked, k.splatInt(0, i32));
   };
-  Value odd = bit(1);
-  Value low = arith::SelectOp::create(b, k.loc, odd, four[1], four[0]),
-        high = arith::SelectOp::create(b, k.loc, odd, four[3], four[2]);
-  return arith::SelectOp::create(b, k.loc, bit(2), high, low);
+  Value odd = bit(1), upper = bit(2);
+  auto choose = [&](Value condition, Value yes, Value no) -> Value {
+    return arith::SelectOp::create(b, k.loc, condition, yes, no);
+  };
+  auto word = [&](int flip) {
+    return choose(upper, choose(odd, four[3 ^ flip], four[2 ^ flip]), choose(odd, four[1 ^ flip], four[0 ^ flip]));
+  };
+  return {word(0), word(1)};
+}
+
+/// Which lanes are the latter of a pair.
+static Value isOdd(KernelBuilder &k, const RandomPlaces &places) {
+  OpBuilder &b = k.builder;
+  Value element = arith::AddIOp::create(
+      b, k.loc, k.broadcast(places.element),
+      arith::MulIOp::create(b, k.loc, k.laneNumbers(b.getI32Type()), k.splatInt(places.elementStep, b.getI32Type())));
+  Value bit = arith::AndIOp::create(b, k.loc, element, k.splatInt(1, b.getI32Type()));
+  return arith::CmpIOp::create(b, k.loc, arith::CmpIPredicate::ne, bit, k.splatInt(0, b.getI32Type()));
+}
+
+/// Words as multiples of 2^-24 from [0, 1): their upper 24 bits, which are exact in fp32.
+static Value emitUniform(KernelBuilder &k, Value words, Type element) {
+  OpBuilder &b = k.builder;
+  Value upper = arith::ShRUIOp::create(b, k.loc, words, k.splatInt(8, b.getI32Type()));
+  auto type = cast<VectorType>(words.getType()).clone(element);
+  return k.mulF(arith::SIToFPOp::create(b, k.loc, type, upper), k.splat(0x1p-24, element));
+}
+
+static Value emitNormal(KernelBuilder &k, Value words, Value others, const RandomPlaces &places) {
+  OpBuilder &b = k.builder;
+  Type f32 = b.getF32Type();
+  Value odd = isOdd(k, places), own = emitUniform(k, words, f32), other = emitUniform(k, others, f32);
+  Value u = arith::SelectOp::create(b, k.loc, odd, other, own), v = arith::SelectOp::create(b, k.loc, odd, own, other);
+  Value square = k.mulF(k.splat(-2, f32), k.logF(k.subF(k.splat(1, f32), u)));
+  Value radius = math::SqrtOp::create(b, k.loc, square), angle = k.mulF(k.splat(2 * M_PI, f32), v);
+  Value side = arith::SelectOp::create(b, k.loc, odd, math::SinOp::create(b, k.loc, angle),
+                                       math::CosOp::create(b, k.loc, angle));
+  return k.mulF(radius, side);
 }
 
 Value kernels::emitRandomOp(KernelBuilder &k, Operation *op, ArrayRef<Value> operands, const RandomPlaces &places) {
   OpBuilder &b = k.builder;
-  if (isa<train::UniformOp>(op)) {
-    Value word = emitWords(k, operands[1], operands[2], places);
-    Value drawn = arith::ShRUIOp::create(b, k.loc, word, k.splatInt(8, b.getI32Type())); // below 2^24: exact in f32, and not negative
-    Type type = getElementTypeOrSelf(op->getResult(0).getType());
-    Value number = arith::SIToFPOp::create(b, k.loc, VectorType::get({k.lanes()}, type), drawn);
-    return k.mulF(number, k.splat(0x1p-24, type));
-  }
+  auto [word, other] = emitWords(k, operands[1], operands[2], places);
+  if (isa<train::UniformOp>(op))
+    return emitUniform(k, word, getElementTypeOrSelf(op->getResult(0).getType()));
+  if (isa<train::NormalOp>(op))
+    return k.convert(emitNormal(k, word, other, places), getElementTypeOrSelf(op->getResult(0).getType()));
   const double ratio = cast<FloatAttr>(op->getAttr("ratio")).getValueAsDouble();
   const uint32_t threshold = uint32_t(std::min(std::nearbyint(std::ldexp(ratio, 32)), 4294967295.0));
-  Value word = emitWords(k, operands[1], operands[2], places);
   Value kept =
       arith::CmpIOp::create(b, k.loc, arith::CmpIPredicate::uge, word, k.splatInt(int32_t(threshold), b.getI32Type()));
   if (isa<train::DropoutMaskOp>(op))

@@ -92,14 +92,22 @@ LogicalResult DropoutMaskOp::verify() {
   return failed(verifyRatio(*this)) ? failure() : verifyRandom(*this);
 }
 
-LogicalResult UniformOp::verify() {
-  Type element = getTensorType(getResult()).getElementType();
-  if (shapeOf(getResult()) != shapeOf(getInput()) || !(element.isF32() || element.isF64())) // (C4)
-    return emitOpError() << "result is " << getResult().getType() << ", expected f32 or f64 of the shape " << text(shapeOf(getInput()));
-  return verifyRandom(*this);
+template <typename Op>
+static LogicalResult verifyNumbers(Op op) {
+  Type element = getTensorType(op.getResult()).getElementType();
+  if (shapeOf(op.getResult()) != shapeOf(op.getInput()) || !(element.isF32() || element.isF64())) // (C4)
+    return op.emitOpError() << "result is " << op.getResult().getType() << ", expected f32 or f64 of the shape "
+                            << text(shapeOf(op.getInput()));
+  return verifyRandom(op);
 }
 
+LogicalResult UniformOp::verify() { return verifyNumbers(*this); }
+
+LogicalResult NormalOp::verify() { return verifyNumbers(*this); }
+
 Values UniformOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) { return Values(getNumOperands()); }
+
+Values NormalOp::buildVJP(OpBuilder &, ArrayRef<Value>, ArrayRef<bool>) { return Values(getNumOperands()); }
 
 Values DropoutOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, ArrayRef<bool> needed) {
   Values result(getNumOperands());

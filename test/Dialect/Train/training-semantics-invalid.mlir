@@ -166,3 +166,19 @@ func.func @sample(%x: tensor<65536x65536x2xf32>) {
   %y = train.dropout %x {id = 0 : i64, layout = array<i64: 1, 1, 8589934592>, ratio = 0.1 : f64} : tensor<65536x65536x2xf32>
   return
 }
+
+// -----
+
+func.func @normal_shape(%x: tensor<4x6xf32>) {
+  // expected-error @below {{result is 'tensor<6x4xf32>', expected f32 or f64 of the shape}}
+  %y = train.normal %x {id = 0 : i64} : tensor<4x6xf32> -> tensor<6x4xf32>
+  return
+}
+
+// -----
+
+func.func @normal_id(%x: tensor<4x6xf32>) {
+  // expected-error @below {{id is -1, expected 0 to 4294967295}}
+  %y = train.normal %x {id = -1 : i64} : tensor<4x6xf32> -> tensor<4x6xf32>
+  return
+}

@@ -10,6 +10,8 @@ func.func @dropout(%x: tensor<4x6xf32>, %key: tensor<i64>, %counter: tensor<i64>
   %m = train.dropout_mask %x {id = 0 : i64, ratio = 0.1 : f64} : tensor<4x6xf32> -> tensor<4x6xi1>
   // CHECK: train.uniform %{{.*}} random(%{{.*}}, %{{.*}} : tensor<i64>, tensor<i64>) {id = 2 : i64, layout = array<i64: 1, 4, 6>} : tensor<4x6xf32> -> tensor<4x6xf64>
   %u = train.uniform %x random(%key, %counter : tensor<i64>, tensor<i64>) {id = 2 : i64, layout = array<i64: 1, 4, 6>} : tensor<4x6xf32> -> tensor<4x6xf64>
+  // CHECK: train.normal %{{.*}} {id = 3 : i64} : tensor<4x6xf32> -> tensor<4x6xf32>
+  %n = train.normal %x {id = 3 : i64} : tensor<4x6xf32> -> tensor<4x6xf32>
   return %b : tensor<4x6xf32>
 }
 

@@ -45,12 +45,28 @@ std::string text(const std::vector<int64_t> &shape, Type type) {
 
 constexpr uint32_t kSeed = 0x1234, kId = 0x89abcdef, kStep = 0x4321, kSample = 0x80000001;
 
-/// Whether an element is kept, by `layout`.
-bool isKept(int64_t p, const std::array<int64_t, 3> &layout, double ratio) {
+/// An element's words, by `layout`: its own, and that of the other element of its pair; and its place's lowest bit.
+struct Drawn {
+  uint32_t own, other;
+  bool odd;
+};
+Drawn draw(int64_t p, const std::array<int64_t, 3> &layout) {
   uint32_t element = uint32_t(p / (layout[1] * layout[2]) * layout[2] + p % layout[2]),
            sample = uint32_t(p / layout[2] % layout[1]);
-  return philox({element / 4, kSample + sample, kStep, 0}, kSeed, kId)[element % 4] >=
-         uint32_t(std::nearbyint(std::ldexp(ratio, 32)));
+  Words words = philox({element / 4, kSample + sample, kStep, 0}, kSeed, kId);
+  return {words[element % 4], words[element % 4 ^ 1], element % 2 != 0};
+}
+
+bool isKept(int64_t p, const std::array<int64_t, 3> &layout, double ratio) {
+  return draw(p, layout).own >= uint32_t(std::nearbyint(std::ldexp(ratio, 32)));
+}
+
+double uniform(uint32_t word) { return std::ldexp(double(word >> 8), -24); }
+
+/// Box and Muller's normal numbers.
+double normal(const Drawn &drawn) {
+  const double u = uniform(drawn.odd ? drawn.other : drawn.own), v = uniform(drawn.odd ? drawn.own : drawn.other);
+  return std::sqrt(-2 * std::log(1 - u)) * (drawn.odd ? std::sin(2 * M_PI * v) : std::cos(2 * M_PI * v));
 }
 
 /// A dropout, its mask, and both in a fused kernel with ops around them.
@@ -79,6 +95,16 @@ void checkDropout(Type type, std::vector<int64_t> shape, std::array<int64_t, 3> 
   auto mask = run("%r = train.dropout_mask %0" + random + " -> " + text(shape, Type::I1), {x, key, counter},
                   {Tensor{Type::I1, shape, {}, {}}});
   expectNear(mask[0], kept, 0, 0);
+  std::vector<double> uniforms, normals;
+  for (size_t p = 0; p < x.values.size(); ++p) {
+    uniforms.push_back(uniform(draw(p, layout).own));
+    normals.push_back(normal(draw(p, layout)));
+  }
+  std::string numbers = random.substr(0, random.find("ratio")) + random.substr(random.find("layout")) + " -> " + text(shape, Type::F32);
+  auto drawn = run("%r = train.uniform %0" + numbers, {x, key, counter}, {Tensor{Type::F32, shape, {}, {}}});
+  expectNear(drawn[0], uniforms, 0, 0);
+  drawn = run("%r = train.normal %0" + numbers, {x, key, counter}, {Tensor{Type::F32, shape, {}, {}}});
+  expectNear(drawn[0], normals, 2e-6, 2e-6);
   std::string body = "^bb0(%x: " + tensor + ", %k: tensor<i64>, %c: tensor<i64>):\n %a = train.neg %x : " + tensor +
                      "\n %b = train.dropout %a random(%k, %c : tensor<i64>, tensor<i64>)" + attributes +
                      "\n %d = train.dropout %b random(%k, %c : tensor<i64>, tensor<i64>) {id = 8 : i64, ratio = 0.0 : "

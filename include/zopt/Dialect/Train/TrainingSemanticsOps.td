@@ -66,6 +66,20 @@ def Train_UniformOp : Train_Op<"uniform", [Pure, ElementwiseTrait, Differentiabl
   let hasVerifier = 1;
 }
 
+def Train_NormalOp : Train_Op<"normal", [Pure, ElementwiseTrait, Differentiable]> {
+  let summary = "random numbers of the standard normal distribution, of which 24 bits are drawn";
+  let description = [{
+    Box and Muller (1958): of the numbers u and v that `uniform` has for an element of an even place and the one after it, the former is
+    sqrt(-2 ln(1 - u)) cos(2 pi v) and the latter the same with the sine: at most 5.77 from 0. Always computed in fp32, where 1 - u is exact. Input, derivative and evaluation as of
+    `uniform`.
+    (C1) 0 <= id < 2^32; (C2), (C3) as of `dropout`; (C4) the result has the input's shape and is of f32 or f64.
+  }];
+  let arguments = (ins Train_Tensor:$input, Variadic<Train_IntTensor>:$random, I64Attr:$id, OptionalAttr<DenseI64ArrayAttr>:$layout);
+  let results = (outs Train_FloatTensor:$result);
+  let assemblyFormat = "$input (`random` `(` $random^ `:` type($random) `)`)? attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Batch normalization. Channels are axis 1 of the input; statistics are in fp32 (f64 for f64).
 //===----------------------------------------------------------------------===//
