@@ -55,8 +55,10 @@ LogicalResult lowerFusedMatMul(NodeImporter &node) {
 
 /// Gelu, BiasGelu (by erf) and FastGelu (by tanh), the last two of an input plus a bias.
 LogicalResult lowerMicrosoftGelu(NodeImporter &node) {
-  if (node.inputs() < 1 || node.inputs() > 2 || failed(needOneFloatType(node, 2)))
-    return node.error("has " + Twine(node.inputs()) + " operands, or they are not floats");
+  if (node.inputs() < 1 || node.inputs() > 2)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  if (failed(needOneFloatType(node, 2)))
+    return failure();
   Value x = node.operand(0);
   if (x && node.has(1)) {
     if (broadcast(node.shape(0), node.shape(1)) != std::optional<Shape>(Shape(node.shape(0))))
@@ -85,8 +87,10 @@ static FailureOr<Value> lastAxisVector(NodeImporter &node, int i) {
 LogicalResult lowerSkipNormalization(NodeImporter &node) {
   const bool simplified = node.proto.op_type() == "SkipSimplifiedLayerNormalization";
   const int biasIndex = simplified ? 3 : 4;
-  if (node.inputs() < 3 || failed(needOneFloatType(node, 5)))
-    return node.error("has " + Twine(node.inputs()) + " operands, or they are not floats");
+  if (node.inputs() < 3)
+    return node.error("has " + Twine(node.inputs()) + " operands");
+  if (failed(needOneFloatType(node, 5)))
+    return failure();
   if (node.wants(1) || node.wants(2))
     return node.error("the outputs mean and inv_std_var are not supported");
   if (node.rank(0) < 1 || broadcast(node.shape(0), node.shape(1)) != std::optional<Shape>(Shape(node.shape(0))))

@@ -1,16 +1,9 @@
 """Trained weights home: `zrun ckpt export --names=source` and transformers' from_pretrained, `--model` and onnxruntime. python3 -m unittest discover -s python/tests; runs zopt and zrun of build/release, or of ZOPT_BIN."""
 import contextlib
 import io
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import unittest
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "python"))
+from cases import Case
 
 try:
     import onnxruntime
@@ -22,24 +15,14 @@ except ImportError as error:
 
 from zopt_export.__main__ import main
 
-BIN = Path(os.environ.get("ZOPT_BIN", ROOT / "build" / "release" / "bin"))
 SEQ, ROWS = 16, 8
 GPT2 = transformers.GPT2Config(vocab_size=96, n_positions=32, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
 LLAMA = transformers.LlamaConfig(vocab_size=96, hidden_size=32, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0)
 
 
-class Home(unittest.TestCase):
-    def tool(self, name, *arguments):
-        if not (BIN / name).exists():
-            self.skipTest(f"{BIN / name} is not built")
-        done = subprocess.run([str(BIN / name), *map(str, arguments)], capture_output=True, text=True, cwd=self.folder, timeout=300)
-        self.assertEqual(done.returncode, 0, done.stderr)
-
+class Home(Case):
     def train(self, config):
         """Six steps at stage 3 on two ranks; a forward plan's logits with the weights that zrun has at their end."""
-        holder = tempfile.TemporaryDirectory()
-        self.addCleanup(holder.cleanup)
-        self.folder = Path(holder.name)
         torch.manual_seed(4)
         transformers.AutoModelForCausalLM.from_config(config).save_pretrained(self.folder / "hf")
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -1,18 +1,14 @@
 """The page of `zrun report` in a real browser: Debian's chromium, headless, drawn to a picture and to the tree that it has made of the page."""
 import json
 import math
-import os
 import re
 import shutil
 import struct
 import subprocess
-import tempfile
 import unittest
 import zlib
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-ZRUN = Path(os.environ.get("ZRUN", ROOT / "build" / "release" / "bin" / "zrun"))
+from cases import Case, needs_tools
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CURVES = ("loss", "learning rate", "gradient norm, before clipping", "tokens a second", "samples a second", "share of the devices&#39; peak flops (MFU)", "evaluation loss", "evaluation perplexity",
           "evaluation accuracy", "peak memory of a rank")
@@ -62,46 +58,45 @@ def pixels_of(path):
 
 
 @unittest.skipIf(BROWSER is None, "no chromium is installed (apt-get install chromium)")
-@unittest.skipIf(not ZRUN.exists(), f"{ZRUN} is not built")
-class ReportPage(unittest.TestCase):
+@needs_tools
+class ReportPage(Case):
     def browse(self, folder, *arguments):
         return subprocess.run([BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={folder}/profile", "--window-size=800,3200", "--force-device-scale-factor=1", *arguments,
                                f"file://{folder}/report.html"], capture_output=True, text=True, timeout=120)
 
     def test_curves_are_drawn(self):
-        with tempfile.TemporaryDirectory() as folder:
-            folder = Path(folder)
-            (folder / "run.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records()))
-            subprocess.run([str(ZRUN), "report", str(folder / "run.jsonl"), "-o", str(folder / "report.html")], check=True)
-            # The tree that the browser has made of it.
-            dumped = self.browse(folder, "--dump-dom")
-            self.assertEqual(dumped.returncode, 0, dumped.stderr)
-            plots = re.findall(r'<svg [^>]*aria-label="([^"]*)"', dumped.stdout)
-            self.assertEqual(plots, [name.replace("&#39;", "'") for name in CURVES])
-            self.assertEqual(len(re.findall(r"<polyline ", dumped.stdout)), len(CURVES) - 1)  # memory has bars
-            # And what it shows: blue lines in as many places, one below the other, on white.
-            shot = self.browse(folder, f"--screenshot={folder}/page.png", "--hide-scrollbars")
-            self.assertTrue((folder / "page.png").exists(), shot.stderr)
-            width, height, rows = pixels_of(folder / "page.png")
-            self.assertEqual(width, 800)
-            self.assertEqual(rows[1][1], (255, 255, 255))
+        folder = self.folder
+        (folder / "run.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records()))
+        self.tool("zrun", "report", folder / "run.jsonl", "-o", folder / "report.html")
+        # The tree that the browser has made of it.
+        dumped = self.browse(folder, "--dump-dom")
+        self.assertEqual(dumped.returncode, 0, dumped.stderr)
+        plots = re.findall(r'<svg [^>]*aria-label="([^"]*)"', dumped.stdout)
+        self.assertEqual(plots, [name.replace("&#39;", "'") for name in CURVES])
+        self.assertEqual(len(re.findall(r"<polyline ", dumped.stdout)), len(CURVES) - 1)  # memory has bars
+        # And what it shows: blue lines in as many places, one below the other, on white.
+        shot = self.browse(folder, f"--screenshot={folder}/page.png", "--hide-scrollbars")
+        self.assertTrue((folder / "page.png").exists(), shot.stderr)
+        width, height, rows = pixels_of(folder / "page.png")
+        self.assertEqual(width, 800)
+        self.assertEqual(rows[1][1], (255, 255, 255))
 
-            def is_blue(pixel):
-                return pixel[2] > 120 and pixel[2] - pixel[0] > 60
-            blue = [sum(map(is_blue, row)) for row in rows]
-            # A curve of 618 places is at least as many pixels; between plots there is none of them for 30 rows.
-            plotted, quiet, total = [], 30, 0
-            for count in blue:
-                if count:
-                    if quiet >= 30:
-                        plotted.append(0)
-                    plotted[-1] += count
-                    quiet = 0
-                else:
-                    quiet += 1
-                total += count
-            self.assertEqual(len(plotted), len(CURVES), plotted)
-            self.assertTrue(all(count >= 400 for count in plotted), plotted)
+        def is_blue(pixel):
+            return pixel[2] > 120 and pixel[2] - pixel[0] > 60
+        blue = [sum(map(is_blue, row)) for row in rows]
+        # A curve of 618 places is at least as many pixels; between plots there is none of them for 30 rows.
+        plotted, quiet, total = [], 30, 0
+        for count in blue:
+            if count:
+                if quiet >= 30:
+                    plotted.append(0)
+                plotted[-1] += count
+                quiet = 0
+            else:
+                quiet += 1
+            total += count
+        self.assertEqual(len(plotted), len(CURVES), plotted)
+        self.assertTrue(all(count >= 400 for count in plotted), plotted)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,9 @@
 import contextlib
 import io
 import json
-import sys
-import tempfile
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from cases import Case
 
 try:
     import sentencepiece
@@ -22,11 +19,9 @@ MARKS = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} [end]{% end
 
 
 @unittest.skipIf(sentencepiece is None, "the package sentencepiece is not installed")
-class SentencePiece(unittest.TestCase):
+class SentencePiece(Case):
     def setUp(self):
-        holder = tempfile.TemporaryDirectory()
-        self.addCleanup(holder.cleanup)
-        self.folder = Path(holder.name)
+        super().setUp()
         sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(SENTENCES), model_prefix=str(self.folder / "tokenizer"), vocab_size=90, model_type="bpe", byte_fallback=False, hard_vocab_limit=False,
                                                  user_defined_symbols=["[user]", "[assistant]", "[end]"], minloglevel=2)
         self.model = sentencepiece.SentencePieceProcessor(model_file=str(self.folder / "tokenizer.model"))

@@ -4,14 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / "build/release/bin"
-MODEL = ROOT / "test/Models/gpt2-tiny"
+from cases import MODEL, TOOLS, Case, needs_tools
 
 
 def losses(path):
@@ -19,12 +16,10 @@ def losses(path):
 
 
 @unittest.skipUnless(importlib.util.find_spec("torch"), "torch is not installed")
-@unittest.skipUnless((TOOLS / "zrun").exists(), "zrun is not built")
-class Torchrun(unittest.TestCase):
+@needs_tools
+class Torchrun(Case):
     def setUp(self):
-        place = tempfile.TemporaryDirectory()
-        self.addCleanup(place.cleanup)
-        self.folder = Path(place.name)
+        super().setUp()
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMI", "SLURM_", "TORCHELASTIC_"))}
         self.env["XDG_CACHE_HOME"] = str(self.folder / "cache")
         self.plan = self.folder / "plan.mlir"

@@ -2,12 +2,9 @@
 import contextlib
 import io
 import json
-import sys
-import tempfile
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cases
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -42,12 +39,7 @@ def make_tokenizer(folder, template=CHATML, bos=False):
     return TokenizerFiles.load(folder)
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        holder = tempfile.TemporaryDirectory()
-        self.addCleanup(holder.cleanup)
-        self.folder = Path(holder.name)
-
+class Case(cases.Case):
     def encoder(self, template=CHATML, bos=False, **options):
         files = make_tokenizer(self.folder, template, bos)
         return Encoder(files, ChatTemplate(files.chat_template, files.special_tokens), **options), files

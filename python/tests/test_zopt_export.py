@@ -7,13 +7,11 @@ import resource
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "python"))
+import cases
+from cases import ROOT
 
 try:
     import onnx
@@ -28,7 +26,6 @@ except ImportError as error:
 import zopt_export
 from zopt_export.__main__ import main
 
-BIN = Path(os.environ.get("ZOPT_BIN", ROOT / "build" / "release" / "bin"))
 GPT2 = dict(model_type="gpt2", architectures=["GPT2LMHeadModel"], vocab_size=96, n_positions=32, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
 LLAMA = dict(model_type="llama", architectures=["LlamaForCausalLM"], vocab_size=96, hidden_size=32, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              max_position_embeddings=64, bos_token_id=0, eos_token_id=0)
@@ -87,12 +84,7 @@ class Scaled(nn.Module):
         return self.linear(x)
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        holder = tempfile.TemporaryDirectory()
-        self.addCleanup(holder.cleanup)
-        self.folder = Path(holder.name)
-
+class Case(cases.Case):
     def run_main(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -103,13 +95,6 @@ class Case(unittest.TestCase):
         file = self.folder / "config.json"
         file.write_text(json.dumps(values))
         return file
-
-    def tool(self, name, *arguments):
-        if not (BIN / name).exists():
-            self.skipTest(f"{BIN / name} is not built")
-        done = subprocess.run([str(BIN / name), *map(str, arguments)], capture_output=True, text=True, cwd=self.folder, timeout=300)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stderr
 
     def initializers(self, file):
         return {t.name: tuple(t.dims) for t in onnx.load(str(file), load_external_data=False).graph.initializer}

@@ -539,7 +539,6 @@ def export_onnx(model, *more):
         assert (folder / "trained.onnx").stat().st_size < 100000 < (folder / "trained.onnx.data").stat().st_size, "the weights are not beside the model"
     python = os.environ.get("ZOPT_ONNX_PYTHON")
     if python:
-        names = list(exported)
         script = f"""
 import numpy, onnxruntime, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})

@@ -3,7 +3,7 @@ import copy
 import json
 import re
 
-from harness import EXAMPLES, MODELS, add, execute, expect_refusal, memoize, scratch, succeed, test
+from harness import MODELS, add, execute, expect_refusal, memoize, scratch, succeed, test
 
 MODEL = MODELS / "mlp-tiny/model.onnx"
 BASE = {"train_micro_batch_size_per_gpu": 2, "optimizer": {"type": "AdamW", "params": {"lr": 0.001}}, "zero_optimization": {"stage": 3}}

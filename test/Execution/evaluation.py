@@ -8,7 +8,7 @@ import numpy as np
 
 import batch_norm
 import tensors
-from harness import EXAMPLES, MODELS, Config, add, assert_same_training, compile_plan, every_run, execute, expect_refusal, memoize, model_path, read_metrics, scratch, succeed, test
+from harness import MODELS, add, compile_plan, every_run, execute, expect_refusal, memoize, model_path, read_metrics, scratch, succeed, test
 
 STATES = ("--eval",)
 

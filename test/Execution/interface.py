@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 import tensors
-from harness import EXAMPLES, MODELS, Config, add, compile_plan, execute, expect_refusal, read_metrics, reference, scratch, succeed, test, train
+from harness import EXAMPLES, MODELS, Config, compile_plan, execute, expect_refusal, read_metrics, reference, scratch, succeed, test, train
 from onnx_writer import model, node, tensor, value
 
 MLP = MODELS / "mlp-tiny" / "batch.safetensors"
@@ -278,9 +278,8 @@ def help_text():
 @test("zopt/--list-parameters tells what trains and why")
 def list_parameters():
     done = succeed(["zopt", "--list-parameters", MODELS / "gpt2-tiny" / "model.onnx"])
-    trained = [line for line in done.stdout.splitlines() if re.search(r"\btrained\b|\byes\b", line)]
-    for name in reference("gpt2-tiny")["trainable"]:
-        assert any(name in line for line in done.stdout.splitlines()), f"'{name}' is not listed: {done.stdout[:500]}"
+    listed = dict(re.findall(r"^(\S+) +\S+\[.*?\] +(trained|constant|frozen) +\S", done.stdout, re.M))
+    assert {name for name, what in listed.items() if what == "trained"} == set(reference("gpt2-tiny")["trainable"]) and "constant" in listed.values(), done.stdout
 
 
 @test("zopt/--list-ops")

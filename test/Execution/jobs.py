@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 import tensors
-from harness import EXAMPLES, HERE, MODELS, Settings, add, execute, expect_refusal, read_metrics, scratch, succeed, test
+from harness import EXAMPLES, HERE, MODELS, Settings, execute, expect_refusal, read_metrics, scratch, succeed, test
 
 ROOT = HERE.parent.parent
 CONFIGS = ROOT / "configs"
@@ -78,13 +78,18 @@ def mpi():
     assert done.code == 0 and steps_of(folder, "mpi") == steps_of(other), done
 
 
-@test("jobs/ddp and a plain loader at top level, with zopt's defaults")
-def ddp():
+def run_gpt2_tiny(job):
+    """A job of this model on its batches, BATCH in the text. Where it ran, the batches, their length and what was said."""
     folder, batch = scratch("job"), MODELS / "gpt2-tiny/batch.safetensors"
     seq = tensors.load(batch)["input_ids"].shape[1]
-    done = run_job(folder, f"model: {{path: {MODELS / 'gpt2-tiny/model.onnx'}, bind: {{seq: {seq}}}}}\ntraining: {{distributed_strategy: ddp, learning_rate: 0.01, max_steps: 3}}\n"
-                   f"dataloader: {{batch_size: 2}}\ndata: [{batch}]\nmonitor: {{metrics: m}}\n")
+    done = run_job(folder, f"model: {{path: {MODELS / 'gpt2-tiny/model.onnx'}, bind: {{seq: {seq}}}}}\n" + job.replace("BATCH", str(batch)))
     assert done.code == 0, done
+    return folder, batch, seq, done
+
+
+@test("jobs/ddp and a plain loader at top level, with zopt's defaults")
+def ddp():
+    folder, batch, seq, _ = run_gpt2_tiny("training: {distributed_strategy: ddp, learning_rate: 0.01, max_steps: 3}\ndataloader: {batch_size: 2}\ndata: [BATCH]\nmonitor: {metrics: m}\n")
     succeed(["zopt", MODELS / "gpt2-tiny/model.onnx", f"--bind=seq={seq}", "--lr=0.01", "--micro-batch=2", "-o", folder / "flags.mlir"])
     succeed(["zrun", folder / "flags.mlir", "--nproc=2", "--comm=local", "--threads=1", "--data", batch, "--steps=3", "--metrics", folder / "f"])
     assert steps_of(folder) == steps_of(folder, "f") and steps_of(folder)[0][2] == 0.01
@@ -93,7 +98,7 @@ def ddp():
 @test("jobs/configs/train_sft.yaml compiles")
 def shipped():
     folder = scratch("job")
-    done = succeed(["zopt", "--config", CONFIGS / "train_sft.yaml", "--bind=seq=64", EXAMPLES / "gpt2-text/model.onnx", "--nproc=4", "--portable", "-o", folder / "plan.mlir"], cwd=ROOT)
+    succeed(["zopt", "--config", CONFIGS / "train_sft.yaml", "--bind=seq=64", EXAMPLES / "gpt2-text/model.onnx", "--nproc=4", "--portable", "-o", folder / "plan.mlir"], cwd=ROOT)
     text = (folder / "plan.mlir").read_text()
     assert 'data = "train-*.jsonl"' in text and '"checkpoint-every" = "30min"' in text and '"zero-stage" = "2"' in text, text[:2000]
     assert "plan.target" not in text, "--portable makes a portable plan"
@@ -101,11 +106,8 @@ def shipped():
 
 @test("jobs/held-out data, workers and the log of collectives")
 def evaluated():
-    folder, batch = scratch("job"), MODELS / "gpt2-tiny/batch.safetensors"
-    seq = tensors.load(batch)["input_ids"].shape[1]
-    done = run_job(folder, f"model: {{path: {MODELS / 'gpt2-tiny/model.onnx'}, bind: {{seq: {seq}}}}}\ntraining: {{max_steps: 2}}\ndata: {batch}\ndataloader: {{batch_size: 2, num_workers: 2}}\n"
-                   f"evaluation: {{files: {batch}, every: 1, steps: 1}}\ncheckpoint: {{dir: saved, keep_best: true}}\nmonitor: {{metrics: m, comm_log: comm.json}}\n")
-    assert done.code == 0, done
+    folder, _, _, done = run_gpt2_tiny("training: {max_steps: 2}\ndata: BATCH\ndataloader: {batch_size: 2, num_workers: 2}\nevaluation: {files: BATCH, every: 1, steps: 1}\n"
+                                       "checkpoint: {dir: saved, keep_best: true}\nmonitor: {metrics: m, comm_log: comm.json}\n")
     events = [json.loads(line) for line in (folder / "m").read_text().splitlines()]
     assert [e["step"] for e in events if e["event"] == "eval"] == [1, 2] and json.loads((folder / "comm.json").read_text()), events
     assert "no effect" not in done.stderr, done

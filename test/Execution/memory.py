@@ -1,11 +1,10 @@
 """I6: planned peak == measured peak to the byte, and what each ZeRO stage saves."""
-import dataclasses
 import json
 import re
 from pathlib import Path
 
 from faults import Running
-from harness import HERE, MODELS, Config, Settings, add, compile_plan, every_run, execute, expect_refusal, memoize, read_metrics, scratch, succeed, test, train
+from harness import HERE, MODELS, Config, add, compile_plan, every_run, execute, expect_refusal, memoize, read_metrics, scratch, succeed, test, train
 from plan_text import FinalPlan
 
 BUCKET = 1 << 19  # bytes: gpt2-text in at least six buckets

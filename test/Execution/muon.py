@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 
 import tensors
-from harness import Config, MODELS, add, assert_same_training, execute, expect_refusal, read_metrics, scratch, succeed, test, train
+from harness import Config, MODELS, add, assert_same_training, execute, expect_refusal, scratch, succeed, test, train
 from optimizers import adam, assert_near, check_stages, lamb, linear_model, rates, reference, run_linear
 
 # Wide, tall, square and a filter of a convolution; a matrix that is named as a table. `matrix`, which no product reads, and `vector` are AdamW's.

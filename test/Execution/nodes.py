@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 import tensors
-from harness import MODELS, Settings, compile_plan, environment, read_metrics, scratch, test
+from harness import MODELS, Settings, compile_plan, environment, scratch, test
 from jobs import JOB, SCRIPT, run_job, sft_data, steps_of
 from launch import Hosts, Ranks, free_port
 

@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 
+import onnx_writer as onnx
 import tensors
 from harness import MODELS, add, compile_plan, execute, expect_refusal, model_path, scratch, succeed, test
-from onnx_writer import model as onnx_model, node, tensor, value
 
 GRAPHS = MODELS.parent / "Graphs"
 
@@ -174,7 +174,7 @@ def other_cpu():
 def no_kernel():
     folder, rng = scratch("product"), np.random.default_rng(3)
     x, w = rng.integers(-8, 9, (4, 8)).astype(np.float32), rng.integers(-8, 9, (8, 3)).astype(np.float32)
-    (folder / "model.onnx").write_bytes(onnx_model([node("MatMul", ["x", "w"], ["y"])], [tensor("w", w)], [value("x", ["batch", 8])], [value("y", ["batch", 3])]))
+    (folder / "model.onnx").write_bytes(onnx.model([onnx.node("MatMul", ["x", "w"], ["y"])], [onnx.tensor("w", w)], [onnx.value("x", ["batch", 8])], [onnx.value("y", ["batch", 3])]))
     tensors.save(folder / "x.safetensors", {"x": x})
     succeed(["zopt", "--mode=forward", "--micro-batch=2", folder / "model.onnx", "-o", folder / "plan.mlir"])
     succeed(["zrun", folder / "plan.mlir", "--comm=local", "--nproc", 2, "--data", folder / "x.safetensors", "--outputs", folder / "y.safetensors"])

@@ -3,7 +3,7 @@ import dataclasses
 
 import numpy as np
 
-from harness import Config, Settings, add, reference, train
+from harness import Config, add, reference, train
 
 MODELS_WITH_CURVES = ("gpt2-tiny", "gpt2-tiny-ts", "llama-tiny", "llama-tiny-raw", "llama-tiny-op23", "bert-tiny", "mlp-tiny")
 RUNS = ("fp64-adamw", "fp32-adamw", "fp32-sgd", "fp32-adamw-accum2-global-mean", "fp32-adamw-accum2-mean-of-means", "bf16-adamw-exact-master")

@@ -1,0 +1,169 @@
+//===- CudaExecutor.h - runs a Program on a GPU -----------------*- C++ -*-===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Commands are queued on the compute stream in the plan's order; collectives on a stream of their own between two events; results leave on a third. A sequence runs command by command the first time,
+// which loads what libraries load lazily and tells precisely what fails, and is captured as a CUDA graph the second time: from then on a sequence is one call. Traced, poisoned and observed
+// sequences, and those whose collectives need the host, are never replayed from a graph.
+//
+// CudaExecutor.cpp makes and ends it, and runs sequences; PrepareCommands.cpp makes launches of commands; ExecuteCommands.cpp issues them; GraphCapture.cpp replays a sequence; TraceSequence.cpp times
+// one; Transfers.cpp moves what goes in and out.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef ZOPT_LIB_RUNTIME_DEVICE_CUDA_CUDAEXECUTOR_H
+#define ZOPT_LIB_RUNTIME_DEVICE_CUDA_CUDAEXECUTOR_H
+
+#include "Collectives.h"
+#include "DeviceContext.h"
+#include "zopt/Runtime/Device/CUDA/Devices.h"
+#include "zopt/Runtime/Device/CUDA/LibraryCalls.h"
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace zopt::runtime::cuda {
+
+/// Pinned memory through which states travel: so many blocks, of so many bytes.
+inline constexpr int kTransferBlocks = 3;
+inline constexpr int64_t kTransferBytes = int64_t(4) << 20;
+/// Micro-batches that may be written ahead, and steps whose results may be under way.
+inline constexpr int kInputSlots = 2, kResultSlots = 2;
+
+inline bool isCollective(Command::Kind kind) { return kind == Command::Kind::AllGather || kind == Command::Kind::ReduceScatter || kind == Command::Kind::AllReduce; }
+
+/// One launch, with everything that cuLaunchKernel wants to be pointed at. Stays where it is made.
+struct DeviceCall {
+  CUfunction function = nullptr;
+  std::vector<CUdeviceptr> pointers;
+  std::vector<double> scalars; // decay and rate of an Update, in the master type
+  int64_t begin = 0, end = 0;
+  unsigned blocks = 0, threads = 0, sharedBytes = 0;
+  std::vector<void *> parameters;
+};
+
+class CudaExecutor final : public Executor {
+public:
+  CudaExecutor(const Program &program, Communicator &communicator, const ExecutorOptions &options) : Executor(program, communicator, options) {}
+  ~CudaExecutor() override;
+
+  /// Every rank calls it, and all fail together.
+  Status prepare();
+
+  Status run(const std::string &sequence, bool firstMicroStep) override;
+  Result<void *const *> inputs() override;
+  Status finishStep(std::optional<StepResult> &result) override;
+  Status lastResult(std::optional<StepResult> &result) override;
+  Status upload(BufferId buffer, int64_t byteOffset, const void *source, int64_t bytes) override;
+  Status download(BufferId buffer, int64_t byteOffset, void *destination, int64_t bytes) override;
+  Status zero(BufferId buffer, int64_t byteOffset, int64_t bytes) override;
+  Status synchronize() override;
+  std::vector<std::pair<std::string, int64_t>> unplannedMemory() const override;
+  std::string deviceModel() const override { return device->model; }
+  const char *exchange() const override { return collectives ? collectives->name() : communicator.name(); }
+
+private:
+  struct Prepared {
+    const Command *command = nullptr;
+    std::vector<CUdeviceptr> pointers;              // Command::buffers, with their byte offsets; 0 for those that are absent
+    std::vector<std::unique_ptr<DeviceCall>> calls; // Launch: one. Update: one a run of segments. GradientNorm: squares and sums, bucket by bucket, then the norm
+    size_t summed = 0;                              // ParameterNorms: calls before those that make norms of sums
+    std::unique_ptr<DeviceMatmul> matmul;
+    std::unique_ptr<DeviceAttention> attention;
+    std::unique_ptr<DeviceConvolution> convolution;
+    Collective collective;
+    uint32_t mark = 0;      // of a collective: its place among those of the program, from 1
+    CUevent done = nullptr; // of a collective: recorded behind it
+    CUevent awaited = nullptr; // Wait: that of its collective
+  };
+  struct PreparedSequence {
+    std::vector<Prepared> commands;
+    PoisonPlan poison;
+    bool readsInputs = false, writesResults = false, hasNorm = false, hasCollectives = false;
+    bool dependsOnFirst = false; // on whether it is the first micro-step
+    // One a variant: the first micro-step, the others.
+    bool ran[2] = {false, false};
+    CUgraphExec graphs[2] = {nullptr, nullptr};
+  };
+  struct Mark {
+    const Command *command;
+    const std::string *sequence;
+  };
+  /// Pinned memory and what guards it: the event behind the last use.
+  struct Slot {
+    char *data = nullptr;
+    CUevent event = nullptr;
+    bool used = false;
+  };
+
+  Status prepareDevice();
+  Status prepareCommands();
+  Status prepareCommand(const Command &command, Prepared &prepared);
+  Status prepareSlots();
+  Status prepareProgress();
+  Status loadKernels();
+  Status makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end, std::unique_ptr<DeviceCall> &made);
+  Status makeSlot(Slot &slot, int64_t bytes);
+
+  /// With `waits`, every command is waited for, so that a failure is told of the command that it happened in.
+  Status issue(PreparedSequence &sequence, size_t index, bool firstMicroStep, bool waits);
+  Status issueTraced(PreparedSequence &sequence, size_t index, bool firstMicroStep);
+  Status replay(PreparedSequence &sequence, size_t index, bool firstMicroStep);
+  Status execute(Prepared &prepared, bool firstMicroStep);
+  Status startCollective(Prepared &prepared, bool firstMicroStep);
+  Status computeNorm(Prepared &prepared);
+  Status sumParameterNorms(Prepared &prepared);
+  Status copyInputs();
+  /// Runs `body` on the exchange stream, behind what the compute stream has so far.
+  template <typename Body>
+  Status onExchange(CUevent done, uint32_t mark, Body body);
+  Status order(CUstream first, CUstream then, CUevent event);
+  Status launch(const DeviceCall &call);
+  Status poison(const std::vector<PoisonRange> &ranges);
+  Status awaitResult(std::optional<StepResult> &result);
+  std::string standing() const;
+  /// Tells a failure of this rank, and that the device is not to be waited for.
+  Status failed(const Status &status);
+
+  CUdeviceptr address(BufferId buffer) const { return arenas[program.buffers[buffer].arena] + uint64_t(offsetOf(buffer)); }
+
+  std::unique_ptr<DeviceContext> device;
+  std::unique_ptr<LibraryContext> libraries;
+  std::unique_ptr<DeviceCollectives> collectives;
+  CUmodule module = nullptr;
+  std::vector<CUfunction> functions; // one a kernel of the program
+  std::vector<CUdeviceptr> arenas;
+  std::vector<PreparedSequence> sequences;
+  bool graphs = true, everyCommand = false;
+
+  CUevent fork = nullptr; // of the compute stream, for others to wait behind; each use is waited for at once
+  Slot transfers[kTransferBlocks];
+  int nextTransfer = 0;
+
+  Slot inputSlots[kInputSlots];
+  std::vector<std::vector<void *>> inputAddresses; // one list a slot
+  int inputSlot = 0;
+  bool inputsWritten = false;
+
+  Slot resultSlots[kResultSlots];
+  std::vector<const State *> resultStates; // one for each of kResults, or null
+  int64_t stepsIssued = 0, stepsTold = 0;
+
+  std::string current = "start";      // the sequence that was issued last
+  const Command *running = nullptr;   // where commands are waited for one by one
+  std::vector<Mark> marked;           // collectives by mark
+  volatile uint32_t *progressWord = nullptr; // pinned: the mark of the last collective that the exchange stream came past
+
+  std::vector<CUevent> traceEvents;
+  int64_t deviceBefore = 0; // that the thread had allocated
+  int64_t planned = 0, contextBytes = 0, libraryBytes = 0, communicationBytes = 0, freeAtEnd = 0;
+};
+
+} // namespace zopt::runtime::cuda
+
+#endif // ZOPT_LIB_RUNTIME_DEVICE_CUDA_CUDAEXECUTOR_H

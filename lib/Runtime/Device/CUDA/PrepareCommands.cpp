@@ -1,0 +1,210 @@
+//===- PrepareCommands.cpp - commands as launches, with their addresses ---===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Once, before the first step: a step makes no choice and asks for no memory.
+//
+//===----------------------------------------------------------------------===//
+
+#include "CudaExecutor.h"
+#include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/ExactSum.h"
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <utility>
+
+namespace zopt::runtime::cuda {
+
+static bool isSet(const char *variable, bool otherwise) {
+  const char *text = std::getenv(variable);
+  return text && *text ? std::strcmp(text, "0") != 0 : otherwise;
+}
+
+Status CudaExecutor::prepareCommands() {
+  ZOPT_RETURN_IF_FAILED(prepareSlots());
+  everyCommand = isSet("ZOPT_CUDA_SYNC", false);
+  graphs = isSet("ZOPT_CUDA_GRAPH", true) && !options.poison && !everyCommand;
+  std::vector<bool> isInput(program.buffers.size()), isResult(program.buffers.size());
+  for (const Input &input : program.inputs)
+    isInput[input.buffer] = true;
+  for (const State *state : resultStates)
+    if (state)
+      isResult[state->buffer] = true;
+  sequences.resize(program.sequences.size());
+  for (size_t s = 0; s < program.sequences.size(); ++s) {
+    const Sequence &sequence = program.sequences[s];
+    PreparedSequence &prepared = sequences[s];
+    prepared.commands.resize(sequence.commands.size());
+    std::map<int64_t, CUevent> open; // of the collectives in flight
+    for (size_t i = 0; i < sequence.commands.size(); ++i) {
+      const Command &command = sequence.commands[i];
+      ZOPT_RETURN_IF_FAILED(prepareCommand(command, prepared.commands[i]).in(command.location));
+      for (const BufferAccess &access : accessesOf(program, command)) {
+        prepared.readsInputs |= isInput[access.buffer];
+        prepared.writesResults |= access.writes && isResult[access.buffer];
+      }
+      prepared.hasNorm |= command.kind == Command::Kind::GradientNorm;
+      prepared.dependsOnFirst |= (command.kind == Command::Kind::Zero && command.firstMicroStep) || (command.kind == Command::Kind::ReduceScatter && command.accumulate);
+      prepared.hasCollectives |= isCollective(command.kind) || command.kind == Command::Kind::ParameterNorms || command.kind == Command::Kind::AllReduceScalars || command.kind == Command::Kind::GradientNorm;
+      if (isCollective(command.kind)) {
+        open[command.id] = prepared.commands[i].done;
+        marked.push_back({&command, &sequence.name});
+        prepared.commands[i].mark = uint32_t(marked.size());
+      }
+      if (command.kind == Command::Kind::Wait)
+        prepared.commands[i].awaited = open[command.id];
+    }
+    if (options.poison)
+      prepared.poison = planPoison(program, sequence, communicator.rank());
+  }
+  return synchronize();
+}
+
+Status CudaExecutor::makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end, std::unique_ptr<DeviceCall> &made) {
+  const Kernel &description = program.kernels[kernel];
+  made = std::make_unique<DeviceCall>();
+  made->function = functions[size_t(kernel)];
+  made->pointers = std::move(pointers);
+  made->begin = begin;
+  made->end = end;
+  int64_t blocks = (end - begin + description.blockIterations - 1) / description.blockIterations;
+  if (blocks < 0 || blocks > 0x7fffffff)
+    return inputError("kernel '", description.symbol, "' needs ", blocks, " blocks, which is more than a grid holds");
+  made->blocks = unsigned(blocks);
+  made->threads = unsigned(description.blockThreads);
+  made->sharedBytes = unsigned(description.sharedBytes);
+  return success();
+}
+
+Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) {
+  prepared.command = &command;
+  for (size_t i = 0; i < command.buffers.size(); ++i) {
+    int64_t offset = i < command.byteOffsets.size() ? command.byteOffsets[i] : 0;
+    prepared.pointers.push_back(command.buffers[i] < 0 ? 0 : address(command.buffers[i]) + uint64_t(offset));
+  }
+  prepared.collective = {command.id, command.location};
+  auto scratchBytes = [&](size_t index) {
+    if (index >= command.buffers.size() || command.buffers[index] < 0)
+      return int64_t(0);
+    return program.buffers[command.buffers[index]].bytes - (index < command.byteOffsets.size() ? command.byteOffsets[index] : 0);
+  };
+  auto call = [&](int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end) {
+    return makeCall(kernel, std::move(pointers), begin, end, prepared.calls.emplace_back());
+  };
+
+  switch (command.kind) {
+  case Command::Kind::Launch:
+    ZOPT_RETURN_IF_FAILED(call(command.kernel, prepared.pointers, 0, command.extent));
+    break;
+  case Command::Kind::Matmul: {
+    prepared.pointers.resize(kAddendBuffer + 1, 0);
+    Result<std::unique_ptr<DeviceMatmul>> made = createMatmul(*libraries, command, scratchBytes(4));
+    if (made.failed())
+      return made.getStatus();
+    prepared.matmul = std::move(*made);
+    break;
+  }
+  case Command::Kind::Attention:
+  case Command::Kind::AttentionGrad: {
+    Result<std::unique_ptr<DeviceAttention>> made = createAttention(*libraries, command, scratchBytes(command.buffers.size() - 1));
+    if (made.failed())
+      return made.getStatus();
+    prepared.attention = std::move(*made);
+    break;
+  }
+  case Command::Kind::Convolution: {
+    Result<std::unique_ptr<DeviceConvolution>> made = createConvolution(*libraries, command, scratchBytes(4));
+    if (made.failed())
+      return made.getStatus();
+    prepared.convolution = std::move(*made);
+    break;
+  }
+  case Command::Kind::AllGather:
+  case Command::Kind::ReduceScatter:
+  case Command::Kind::AllReduce: {
+    Result<CUevent> event = device->event();
+    if (event.failed())
+      return event.getStatus();
+    prepared.done = *event;
+    break;
+  }
+  case Command::Kind::GradientNorm: {
+    // Sums of squares of 128 elements each, added exactly to the words of one of two sums (of slices, which the ranks add up; of whole gradients), and the norm of both. As many buckets' sums as the
+    // workspace holds are added at once: one bucket's do not fill a device.
+    const size_t buckets = command.buckets.size();
+    const CUdeviceptr words = prepared.pointers[2];
+    const int64_t room = program.buffers[command.buffers[0]].bytes / int64_t(sizeof(double));
+    int64_t sums = 0;
+    bool whole = false; // those of which the workspace has the sums
+    auto add = [&]() -> Status {
+      if (const int64_t count = std::exchange(sums, 0))
+        return call(command.kernels[buckets], {prepared.pointers[0], words + (whole ? ExactSum::kWords * sizeof(int64_t) : 0)}, 0, count);
+      return success();
+    };
+    for (size_t i = 0; i < buckets; ++i) {
+      const Bucket &bucket = program.buckets[command.buckets[i]];
+      int64_t blocks = (bucket.gradientWhole ? bucket.paddedElements : bucket.sliceElements) / kUpdateBlock;
+      if (sums + blocks > room || bucket.gradientWhole != whole)
+        ZOPT_RETURN_IF_FAILED(add());
+      whole = bucket.gradientWhole;
+      ZOPT_RETURN_IF_FAILED(call(command.kernels[i], {address(bucket.gradient), prepared.pointers[0] + CUdeviceptr(sums) * sizeof(double)}, 0, blocks));
+      sums += blocks;
+    }
+    ZOPT_RETURN_IF_FAILED(add());
+    ZOPT_RETURN_IF_FAILED(call(command.kernels[buckets + 1], {words, prepared.pointers[1]}, 0, 1));
+    break;
+  }
+  case Command::Kind::ParameterNorms:
+  case Command::Kind::Update: {
+    UpdatePlan plan = planUpdate(program, command, communicator.rank());
+    const bool measures = command.kind == Command::Kind::ParameterNorms;
+    const Bucket &bucket = program.buckets[command.buckets[0]];
+    const uint64_t width = uint64_t(sizeOf(bucket.masterType)), wordBytes = ExactSum::kWords * sizeof(int64_t);
+    // Sums of the blocks, or a segment's norms.
+    auto normOf = [&](size_t segment, int half) {
+      return measures ? address(command.norms[1]) + uint64_t(half * program.buffers[command.norms[1]].bytes / 2) : address(command.norms[0]) + (2 * segment + uint64_t(half)) * width;
+    };
+    std::vector<CUdeviceptr> arguments;
+    for (auto [buffer, offset] : plan.arrays)
+      arguments.push_back(address(buffer) + uint64_t(offset));
+    for (const UpdateRun &run : plan.runs) {
+      std::vector<CUdeviceptr> pointers = arguments;
+      if (!command.norms.empty())
+        pointers.insert(pointers.end(), {normOf(run.segment, 0), normOf(run.segment, 1)});
+      const std::vector<CUdeviceptr> scalars = scalarsOf(command, prepared.pointers);
+      pointers.insert(pointers.end(), scalars.begin(), scalars.end());
+      ZOPT_RETURN_IF_FAILED(call(command.kernel, pointers, run.begin, run.end));
+      for (double scalar : run.scalars)
+        storeDouble(bucket.masterType, &prepared.calls.back()->scalars.emplace_back(), 0, scalar);
+    }
+    if (!measures)
+      break;
+    // The blocks of a segment are added to two sums; a norm is that of a sum and of another, which is 0.
+    const CUdeviceptr words = address(command.norms[2]);
+    for (const UpdateRun &run : plan.runs)
+      for (int half = 0; half < 2; ++half)
+        ZOPT_RETURN_IF_FAILED(call(command.kernels[0], {normOf(run.segment, half), words + (4 * run.segment + 2 * uint64_t(half)) * wordBytes}, run.begin, run.end));
+    prepared.summed = prepared.calls.size();
+    for (size_t i = 0; i < 2 * command.decays.size(); ++i)
+      ZOPT_RETURN_IF_FAILED(call(command.kernels[1], {words + 2 * i * wordBytes, address(command.norms[0]) + i * width}, 0, 1));
+    break;
+  }
+  default:
+    break;
+  }
+  for (std::unique_ptr<DeviceCall> &made : prepared.calls) {
+    for (CUdeviceptr &pointer : made->pointers)
+      made->parameters.push_back(&pointer);
+    for (double &scalar : made->scalars)
+      made->parameters.push_back(&scalar);
+    made->parameters.push_back(&made->begin);
+    made->parameters.push_back(&made->end);
+  }
+  return success();
+}
+
+} // namespace zopt::runtime::cuda

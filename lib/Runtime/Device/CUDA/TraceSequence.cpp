@@ -1,0 +1,54 @@
+//===- TraceSequence.cpp - a sequence with the times of its commands ------===//
+//
+// Part of zopt, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Between two events each, on the device's clock, which is set against the host's before.
+//
+//===----------------------------------------------------------------------===//
+
+#include "CudaExecutor.h"
+#include <chrono>
+
+namespace zopt::runtime::cuda {
+
+static int64_t nanoseconds() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+Status CudaExecutor::issueTraced(PreparedSequence &sequence, size_t index, bool firstMicroStep) {
+  const Driver &driver = device->driver;
+  while (traceEvents.size() < 2 * sequence.commands.size() + 1) {
+    Result<CUevent> event = device->event(/*timing=*/true);
+    if (event.failed())
+      return event.getStatus();
+    traceEvents.push_back(*event);
+  }
+  // The device's clock against the host's, where nothing else runs.
+  ZOPT_RETURN_IF_FAILED(synchronize());
+  CUevent origin = traceEvents.back();
+  ZOPT_CUDA(driver, cuEventRecord, origin, device->compute);
+  ZOPT_RETURN_IF_FAILED(device->await(origin));
+  const int64_t originTime = nanoseconds();
+  for (size_t i = 0; i < sequence.commands.size(); ++i) {
+    Prepared &prepared = sequence.commands[i];
+    bool elsewhere = isCollective(prepared.command->kind);
+    if (elsewhere)
+      ZOPT_RETURN_IF_FAILED(order(device->compute, device->exchange, fork));
+    CUstream stream = elsewhere ? device->exchange : device->compute;
+    ZOPT_CUDA(driver, cuEventRecord, traceEvents[2 * i], stream);
+    ZOPT_RETURN_IF_FAILED(execute(prepared, firstMicroStep).in(prepared.command->location));
+    ZOPT_CUDA(driver, cuEventRecord, traceEvents[2 * i + 1], stream);
+    meter.note(index, i);
+  }
+  ZOPT_RETURN_IF_FAILED(synchronize());
+  for (size_t i = 0; i < sequence.commands.size(); ++i) {
+    float begin = 0, end = 0; // milliseconds
+    ZOPT_CUDA(driver, cuEventElapsedTime, &begin, origin, traceEvents[2 * i]);
+    ZOPT_CUDA(driver, cuEventElapsedTime, &end, origin, traceEvents[2 * i + 1]);
+    trace->push_back({sequence.commands[i].command, originTime + int64_t(double(begin) * 1e6), originTime + int64_t(double(end) * 1e6), /*ended=*/true});
+  }
+  return success();
+}
+
+} // namespace zopt::runtime::cuda
