@@ -7,7 +7,7 @@
     scripts/zoo.py --write docs/Models.md     puts the table into the page
 
 Needs torch, torchvision, transformers, timm, onnx, onnxscript, safetensors, and zopt and zrun of build/release (or ZOPT_BIN); in an environment without torch it makes one of its own under build/zoo.
-Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors, vectors are perturbed first.
+Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors, vectors, and matrices of which there are two, are perturbed first.
 A cell is `first / last`: the difference of the losses of step 1 and the largest of 5 steps, or why there is none. Where fp32 differs, both sides are run in float64
 too: `f64 first / last (c), fp32 a (b)`. The row is right if step 1 agrees, every gradient with it as step 2 tells, and step 5 unless PyTorch in float64 moves as much (c, the largest of 8 runs) when the samples of a batch are
 put into another order or the weights' last bits change, which is nothing but rounding; if zopt's fp32 is as near to its float64 (a, largest of 5 steps) as PyTorch's in either order is to PyTorch's (b), within a factor of 3 in
@@ -71,7 +71,8 @@ def call(row, batch):
 def reorder(row):
     """The samples of each batch from the last to the first."""
     order = [step * BATCH + i for step in range(STEPS) for i in reversed(range(BATCH))]
-    row.inputs, row.labels = {n: t[order] for n, t in row.inputs.items()}, row.labels[order]
+    row.inputs = {n: t[order] for n, t in row.inputs.items()}
+    row.labels = row.labels if row.pairs else row.labels[order]
     return row
 
 
@@ -87,12 +88,15 @@ def perturb(row, seed):
 
 
 def convert(row, dtype):
-    """Module and data in another type; epsilons as attributes in ONNX, which are fp32."""
+    """Module and data in another type; epsilons, and a hard sigmoid's 1/6, as attributes in ONNX, which are fp32."""
     import torch
+    sixth = torch.tensor(1 / 6).item()
     row.module.to(dtype)
     for module in row.module.modules():
         if isinstance(getattr(module, "eps", None), float):
             module.eps = torch.tensor(module.eps).item()
+        if isinstance(module, torch.nn.Hardsigmoid):
+            module.forward = lambda x: (x * sixth + 0.5).clamp(0, 1)
     row.inputs = {n: t.to(dtype) if t.is_floating_point() else t for n, t in row.inputs.items()}
     row.labels = row.labels.to(dtype) if row.labels.is_floating_point() else row.labels
     return row
@@ -196,10 +200,13 @@ def build(make, exporter):
     torch.manual_seed(0)
     row = make()
     if exporter != "zopt":
+        seen = set()
         with torch.no_grad():
             for p in row.module.parameters():
-                if p.ndim <= 1:
+                values = p.numpy().tobytes()
+                if p.ndim <= 1 or values in seen:
                     p.add_(torch.randn_like(p) * 0.02)
+                seen.add(values)
     return row
 
 
