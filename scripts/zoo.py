@@ -7,7 +7,7 @@
     scripts/zoo.py --write docs/Models.md     puts the table into the page
 
 Needs torch, torchvision, transformers, timm, onnx, onnxscript, safetensors, and zopt and zrun of build/release (or ZOPT_BIN); in an environment without torch it makes one of its own under build/zoo.
-Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors, vectors, and matrices of which there are two, are perturbed first.
+Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors and drop zeros, vectors, tensors of one value, and those of which there are two, are perturbed first.
 A cell is `first / last`: the difference of the losses of step 1 and the largest of 5 steps, or why there is none. Where fp32 differs, both sides are run in float64
 too: `f64 first / last (c), fp32 a (b)`. The row is right if step 1 agrees, every gradient with it as step 2 tells, and step 5 unless PyTorch in float64 moves as much (c, the largest of 8 runs) when the samples of a batch are
 put into another order or the weights' last bits change, which is nothing but rounding; if zopt's fp32 is as near to its float64 (a, largest of 5 steps) as PyTorch's in either order is to PyTorch's (b), within a factor of 3 in
@@ -204,7 +204,7 @@ def build(make, exporter):
         with torch.no_grad():
             for p in row.module.parameters():
                 values = p.numpy().tobytes()
-                if p.ndim <= 1 or values in seen:
+                if p.ndim <= 1 or values in seen or bool((p == p.flatten()[0]).all()):
                     p.add_(torch.randn_like(p) * 0.02)
                 seen.add(values)
     return row
