@@ -7,10 +7,11 @@
     scripts/zoo.py --write docs/Models.md     puts the table into the page
 
 Needs torch, torchvision, transformers, timm, onnx, onnxscript, safetensors, and zopt and zrun of build/release (or ZOPT_BIN); in an environment without torch it makes one of its own under build/zoo.
-Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors, vectors are perturbed first.
+Both sides: fp32, the same batches of 4, AdamW, rate 1e-3, decay 0.01, no dropout. zopt-export gets the weights as constructors leave them; for the plain exporters, which merge equal tensors and drop zeros, vectors, tensors of one value, and those of which there are two, are perturbed first.
 A cell is `first / last`: the difference of the losses of step 1 and the largest of 5 steps, or why there is none. Where fp32 differs, both sides are run in float64
-too: `f64 first / last (c), fp32 a (b)`. The row is right if step 1 agrees, every gradient with it as step 2 tells, and step 5 unless PyTorch in float64 moves as much (c) when the samples of a batch are put into another
-order, which changes nothing but rounding; and if zopt's fp32 is as near to its float64 (a, largest of 5 steps) as PyTorch's in either order is to PyTorch's (b), within a factor of 3 in the geometric mean of the steps.
+too: `f64 first / last (c), fp32 a (b)`. The row is right if step 1 agrees, every gradient with it as step 2 tells, and step 5 unless PyTorch in float64 moves as much (c, the largest of 8 runs) when the samples of a batch are
+put into another order or the weights' last bits change, which is nothing but rounding; if zopt's fp32 is as near to its float64 (a, largest of 5 steps) as PyTorch's in either order is to PyTorch's (b), within a factor of 3 in
+the geometric mean of the steps; and, of zopt-export, if every parameter's gradient at PyTorch's own weights before the last step agrees (`gradients`), where no earlier step's rounding has grown.
 """
 import argparse
 import contextlib
@@ -33,6 +34,8 @@ PACKAGES = ["torch>=2.9", "torchvision", "transformers>=5", "timm", "onnx>=1.18"
 STEPS, BATCH = 5, 4
 FIRST, LAST = 2e-6, 1e-5  # what counts as the same, relative to the loss where that is above 1
 FIRST_64, LAST_64, FACTOR = 1e-9, 1e-6, 3  # the same in float64, and how many times what rounding does to PyTorch it may do to zopt
+GRADIENT_64 = 1e-8  # the same, of each parameter's gradient at equal weights, relative to its norm and a millionth of that of all
+PERTURBED = 7  # runs of PyTorch with other last bits, beside that in another order
 EXPORTERS = ("zopt", "dynamo", "script")
 
 
@@ -68,31 +71,55 @@ def call(row, batch):
 def reorder(row):
     """The samples of each batch from the last to the first."""
     order = [step * BATCH + i for step in range(STEPS) for i in reversed(range(BATCH))]
-    row.inputs, row.labels = {n: t[order] for n, t in row.inputs.items()}, row.labels[order]
+    row.inputs = {n: t[order] for n, t in row.inputs.items()}
+    row.labels = row.labels if row.pairs else row.labels[order]
     return row
 
 
-def train_here(row, dtype=None):
+def perturb(row, seed):
+    """The module in float64, each weight moved by one unit of its last place, up, down or not at all."""
+    import torch
+    generator = torch.Generator().manual_seed(seed)
+    row.module.double()
+    with torch.no_grad():
+        for p in row.module.parameters():
+            p.mul_(1 + (torch.randint(3, p.shape, generator=generator) - 1).double() * 2.0 ** -52)
+    return row
+
+
+def convert(row, dtype):
+    """Module and data in another type; epsilons, and a hard sigmoid's 1/6, as attributes in ONNX, which are fp32."""
+    import torch
+    sixth = torch.tensor(1 / 6).item()
+    row.module.to(dtype)
+    for module in row.module.modules():
+        if isinstance(getattr(module, "eps", None), float):
+            module.eps = torch.tensor(module.eps).item()
+        if isinstance(module, torch.nn.Hardsigmoid):
+            module.forward = lambda x: (x * sixth + 0.5).clamp(0, 1)
+    row.inputs = {n: t.to(dtype) if t.is_floating_point() else t for n, t in row.inputs.items()}
+    row.labels = row.labels.to(dtype) if row.labels.is_floating_point() else row.labels
+    return row
+
+
+def loss_of(row, rows):
+    from torch.nn import functional
+    y, labels = call(row, {n: t[rows] for n, t in row.inputs.items()}), row.labels[rows]
+    if row.loss == "cross_entropy":
+        return functional.cross_entropy(y.movedim(row.class_axis, -1).flatten(0, -2), labels.flatten())
+    return {"mse": functional.mse_loss, "l1": functional.l1_loss, "bce_with_logits": functional.binary_cross_entropy_with_logits}[row.loss](y, labels)
+
+
+def train_here(row, dtype=None, steps=STEPS):
     """PyTorch's losses, and how many numbers it trained. dtype: what it computes in, where that is not the module's own."""
     import torch
-    from torch.nn import functional
     losses = []
     if dtype:
-        row.module.to(dtype)
-        for module in row.module.modules():
-            if isinstance(getattr(module, "eps", None), float):
-                module.eps = torch.tensor(module.eps).item()  # as an attribute in ONNX, which is fp32
-        row.inputs = {n: t.to(dtype) if t.is_floating_point() else t for n, t in row.inputs.items()}
-        row.labels = row.labels.to(dtype) if row.labels.is_floating_point() else row.labels
+        convert(row, dtype)
     optimizer = torch.optim.AdamW(row.module.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     row.module.train()
-    for step in range(STEPS):
-        rows = slice(step * BATCH, (step + 1) * BATCH)
-        y, labels = call(row, {n: t[rows] for n, t in row.inputs.items()}), row.labels[rows]
-        if row.loss == "cross_entropy":
-            loss = functional.cross_entropy(y.movedim(row.class_axis, -1).flatten(0, -2), labels.flatten())
-        else:
-            loss = {"mse": functional.mse_loss, "l1": functional.l1_loss, "bce_with_logits": functional.binary_cross_entropy_with_logits}[row.loss](y, labels)
+    for step in range(steps):
+        loss = loss_of(row, slice(step * BATCH, (step + 1) * BATCH))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -173,10 +200,13 @@ def build(make, exporter):
     torch.manual_seed(0)
     row = make()
     if exporter != "zopt":
+        seen = set()
         with torch.no_grad():
             for p in row.module.parameters():
-                if p.ndim <= 1:
+                values = p.numpy().tobytes()
+                if p.ndim <= 1 or values in seen or bool((p == p.flatten()[0]).all()):
                     p.add_(torch.randn_like(p) * 0.02)
+                seen.add(values)
     return row
 
 
@@ -197,6 +227,30 @@ def train_in_zopt(row, folder, flags, result, extra=()):
     losses = [float(e["loss"]) for e in map(json.loads, (folder / "run.jsonl").read_text().splitlines()) if e["event"] == "step"]
     (folder / "run.jsonl").unlink()
     return losses
+
+
+def gradients_at_the_end(row, folder):
+    """How far zopt's gradients of the last batch, in float64 at PyTorch's weights before it, are from PyTorch's: the largest of all parameters. Or why there are none. The row is zopt-export's, whose names are the module's."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    train_here(row, torch.float64, STEPS - 1)
+    rows = slice((STEPS - 1) * BATCH, STEPS * BATCH)
+    save_file({n: t.clone() for n, t in row.module.state_dict().items() if t.is_floating_point()}, str(folder / "weights.safetensors"))
+    save_file({**{n: t[rows].clone() for n, t in row.inputs.items()}, "labels": row.labels[rows].clone()}, str(folder / "batch.safetensors"))
+    row.module.zero_grad()
+    loss_of(row, rows).backward()
+    why = run_tool("zopt", folder, "model.onnx", "-o", "gradient.mlir", "--mode=gradient", "--fp64", f"--micro-batch={BATCH}", f"--loss={row.loss}", f"--class-axis={row.class_axis}", *row.flags)
+    why = why or run_tool("zrun", folder, "gradient.mlir", "--data", "batch.safetensors", "--weights", "weights.safetensors", "--allow-change=model", "--steps", 1, "--gradients-out", "gradients.safetensors",
+                          "--target", "cpu", "--threads", 1)
+    if why:
+        return why
+    ours, theirs = load_file(str(folder / "gradients.safetensors")), {n: p.grad for n, p in row.module.named_parameters() if p.grad is not None}
+    if missing := sorted(theirs.keys() - ours.keys()):
+        return f"no gradient of {missing[0]}"
+    whole = math.sqrt(sum(float(g.norm()) ** 2 for g in theirs.values()))
+    for name in ("gradient.mlir", "weights.safetensors", "batch.safetensors", "gradients.safetensors"):
+        (folder / name).unlink()
+    return max(float((ours[n].reshape(g.shape) - g).norm()) / (float(g.norm()) + 1e-6 * whole) for n, g in theirs.items())
 
 
 def run_exporter(name, make, exporter, folder, reuse):
@@ -235,6 +289,14 @@ def run_exporter(name, make, exporter, folder, reuse):
             return {**result, "status": "differs", "why": f"in float64: {ours[1]}"}
         result.update(first64=distance(ours[:1], exact), second64=distance(ours[:2], exact), last64=distance(ours, exact), again64=distance(again, exact), ours32=distance(losses, ours),
                       theirs32=max(distance(reference, exact), distance(other, exact)))
+        if result["last64"] > LAST_64:
+            for seed in range(PERTURBED):
+                result["again64"] = max(result["again64"], distance(train_here(perturb(build(make, exporter), seed), torch.float64)[0], exact))
+            if exporter == "zopt":
+                gradients = gradients_at_the_end(build(make, exporter), folder)
+                if isinstance(gradients, str):
+                    return {**result, "status": "differs", "why": f"gradients in float64: {gradients}"}
+                result["gradients64"] = gradients
         ratios = [(abs(a - b) + 1e-8) / (max(abs(c - e), abs(d - e)) + 1e-8) for a, b, c, d, e in zip(losses, ours, reference, other, exact)]
         result["factor"] = math.prod(ratios) ** (1 / STEPS)
     return {**result, "status": "ok" if is_same(result) else "differs"}
@@ -254,7 +316,7 @@ def is_same(result):
 
 def same_in_64(result):
     return ("first64" in result and result["first64"] <= FIRST_64 and result["second64"] <= LAST_64 and result["last64"] <= max(LAST_64, FACTOR * result["again64"])
-            and result.get("factor", result["ours32"] / result["theirs32"]) <= FACTOR)
+            and result.get("gradients64", 0) <= GRADIENT_64 and result.get("factor", result["ours32"] / result["theirs32"]) <= FACTOR)
 
 
 def run_row(name, exporters, work, reuse):
@@ -287,22 +349,35 @@ def cell(result):
         others = f", trains {result['trains']:,} of {result['trained']:,}" if result.get("trains") and result["trains"] != result.get("trained", result["trains"]) else ""
         mark = "" if result["status"] == "ok" else "**differs** "
         if "first64" in result:
-            return f"{mark}f64 {result['first64']:.0e} / {result['last64']:.0e} ({result['again64']:.0e}), fp32 {result['ours32']:.0e} ({result['theirs32']:.0e}){others}"
+            gradients = f", gradients {result['gradients64']:.0e}" if "gradients64" in result else ""
+            return f"{mark}f64 {result['first64']:.0e} / {result['last64']:.0e} ({result['again64']:.0e}){gradients}, fp32 {result['ours32']:.0e} ({result['theirs32']:.0e}){others}"
         return f"{mark}{result['first']:.0e} / {result['last']:.0e}{others}"
     return {"export": "not exported", "zopt": "refused", "zrun": "refused", "failed": "not run"}[result["status"]]
 
 
-def table(names, work):
+def cells_of(page):
+    """What a page's table and list of reasons say: {model: its row's cells}, {(model, exporter): reason}."""
+    _, _, part = page.partition("<!-- zoo -->\n")
+    lines = part.partition("<!-- /zoo -->")[0].splitlines()
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    reasons = [re.match(r"- ([\w-]+), (\w+): ", line) for line in lines]
+    return {row[1]: row for row in rows}, {(r.group(1), r.group(2)): r.string for r in reasons if r}
+
+
+def table(names, work, page=""):
+    """page: has what this work folder has no result of."""
     from zoo_models import MODELS
+    known, known_reasons = cells_of(page)
     lines = ["| family | model | parameters | zopt-export | dynamo | TorchScript |", "|---|---|---|---|---|---|"]
     reasons = []
     for name in names:
         results = {e: json.loads(f.read_text()) if (f := work / name / f"{e}.json").exists() else None for e in EXPORTERS}
-        if not any(results.values()):
+        if not any(results.values()) and name not in known:
             continue
-        count = next((r["parameters"] for r in results.values() if r and "parameters" in r), 0)
-        lines.append(f"| {MODELS[name][0]} | {name} | {count:,} | " + " | ".join(cell(results[e]) for e in EXPORTERS) + " |")
-        reasons += [f"- {name}, {e}: {r['why']}" for e, r in results.items() if r and "why" in r]
+        old = dict(zip(EXPORTERS, known[name][3:])) if name in known else {}
+        count = next((f"{r['parameters']:,}" for r in results.values() if r and "parameters" in r), known[name][2] if name in known else "0")
+        lines.append(f"| {MODELS[name][0]} | {name} | {count} | " + " | ".join(cell(r) if r else old.get(e, "not run") for e, r in results.items()) + " |")
+        reasons += [f"- {name}, {e}: {r['why']}" if r else known_reasons[name, e] for e, r in results.items() if (r and "why" in r) or (not r and (name, e) in known_reasons)]
     return lines, reasons
 
 
@@ -316,7 +391,7 @@ def main():
     parser.add_argument("--reuse", action="store_true", help="take the models that earlier runs exported, for a sweep of another zopt")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--table-only", action="store_true", help="print what earlier runs found")
-    parser.add_argument("--write", type=Path, help="a page whose part between <!-- zoo --> and <!-- /zoo --> becomes the table")
+    parser.add_argument("--write", type=Path, help="a page whose part between <!-- zoo --> and <!-- /zoo --> becomes the table; what was not run here stays as the page has it")
     options = parser.parse_args()
     unknown = [e for e in options.exporters if e not in EXPORTERS]
     if unknown:
@@ -357,8 +432,8 @@ def main():
                     print(f"{name:18}" + "  ".join(f"{e}: {cell(r)}{' (' + r['why'] + ')' if 'why' in r else ''}" for e, r in found.items()), flush=True)
     lines, reasons = table(names, options.work)
     if options.write:
-        lines, reasons = table(list(MODELS), options.work)
         text = options.write.read_text()
+        lines, reasons = table(list(MODELS), options.work, text)
         before, _, rest = text.partition("<!-- zoo -->\n")
         _, _, after = rest.partition("<!-- /zoo -->\n")
         options.write.write_text(before + "<!-- zoo -->\n" + "\n".join(lines) + "\n\n" + "\n".join(reasons) + "\n<!-- /zoo -->\n" + after)

@@ -19,6 +19,7 @@ class Row:
     labels: torch.Tensor
     loss: str = "cross_entropy"  # of zopt's
     class_axis: int = -1
+    pairs: bool = False     # labels are numbers of samples: each is its own
     outputs: list = None    # names, where the first tensor is not the one
     flags: list = field(default_factory=list)
 
@@ -188,7 +189,7 @@ def clip():
     config = transformers.CLIPConfig(text_config=dict(vocab_size=VOCAB, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, bos_token_id=0, eos_token_id=1),
                                      vision_config=dict(hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=4), projection_dim=16)
     # Each image with every caption of its batch.
-    return Row(transformers.CLIPModel(config), {"input_ids": tokens(low=2), "pixel_values": image(16)}, torch.arange(SAMPLES) % 4, outputs=["logits_per_image"])
+    return Row(transformers.CLIPModel(config), {"input_ids": tokens(low=2), "pixel_values": image(16)}, torch.arange(SAMPLES) % 4, pairs=True, outputs=["logits_per_image"])
 
 
 @model("multimodal", "siglip")
@@ -196,7 +197,7 @@ def siglip():
     import transformers
     config = transformers.SiglipConfig(text_config=dict(vocab_size=VOCAB, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=LENGTH, projection_size=WIDTH),
                                        vision_config=dict(hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=4))
-    return Row(transformers.SiglipModel(config), {"input_ids": tokens(low=2), "pixel_values": image(16)}, torch.arange(SAMPLES) % 4, outputs=["logits_per_image"])
+    return Row(transformers.SiglipModel(config), {"input_ids": tokens(low=2), "pixel_values": image(16)}, torch.arange(SAMPLES) % 4, pairs=True, outputs=["logits_per_image"])
 
 
 # ---- images ------------------------------------------------------------------------------------------------------------------------

@@ -147,8 +147,10 @@ public:
       if (use.node->output_size() && !uses.dependsOnData(use.node->output(0))) {
         const bool multiplies = op == "MatMul" || op == "Gemm";
         const bool beside = op == "Add" && llvm::any_of(use.node->input(), [&](const std::string &input) { return input != name && products.contains(input); });
-        if (multiplies || ((product || beside) && op == "Add") || (isReparametrization(op) && use.operand == 0)) {
-          collect(use.node->output(0), slots, depth + 1, product || multiplies);
+        // A query that is learned is projected, shifted, and scaled by a constant.
+        const bool scales = product && (op == "Mul" || (op == "Div" && use.operand == 0));
+        if (multiplies || scales || ((product || beside) && op == "Add") || (isReparametrization(op) && use.operand == 0)) {
+          collect(use.node->output(0), slots, depth + 1, product || multiplies || beside);
           continue;
         }
       }
@@ -295,6 +297,19 @@ static bool isFill(const Initializer &initializer, double value, bool isInstance
 
 } // namespace
 
+/// A scalar that is a parameter all the same: one under an exponential (a temperature's logarithm), which exporters fold where it is a constant, or one that TorchScript's exporter, whose constants have no axes, gave a name of its
+/// own: `onnx::Add_864` of one axis. (A parameter without axes cannot be told from a constant.)
+static bool isLearnedScalar(const Initializer &initializer, Slot slot, const Uses &uses) {
+  if (slot != Slot::Bias && slot != Slot::Scale)
+    return false;
+  if (llvm::any_of(uses.of(initializer.name), [](const Use &use) { return use.node->op_type() == "Exp"; }))
+    return true;
+  return !initializer.shape.empty() && StringRef(initializer.name).starts_with("onnx::");
+}
+
+/// Float buffers that transformers' models add, by the names that TorchScript's exporter keeps.
+static bool isKnownBuffer(StringRef name) { return name == "final_logits_bias" || name.ends_with(".final_logits_bias"); }
+
 /// The names that the exporter itself gives as parameters (zopt-export does, in the model's metadata), and whether they are frozen. Empty where it says nothing.
 static llvm::StringMap<bool> readDeclared(const onnx::ModelProto &model) {
   llvm::StringMap<bool> declared;
@@ -420,7 +435,12 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
     initializer.reason = describeSlot(slot);
     // A contraction's bias is one, with one channel too; a scalar that is expanded to one is the zero of a contraction without bias.
     const bool ofContraction = byRule && !initializer.shape.empty() && slot == Slot::Bias && !llvm::StringSwitch<bool>(weight->second->op_type()).Cases({"Add", "Sub", "Mul", "Div", "Sum"}, true).Default(false);
-    if (count <= 1 && slot != Slot::NormScale && slot != Slot::NormBias && !ofContraction) {
+    if (byRule && initializer.source == Source::Unknown && isKnownBuffer(initializer.name)) {
+      byRule = false;
+      initializer.reason = "a buffer of transformers, by its name";
+    } else if (count <= 1 && byRule && isLearnedScalar(initializer, slot, uses)) {
+      initializer.reason = "a scalar that is learned";
+    } else if (count <= 1 && slot != Slot::NormScale && slot != Slot::NormBias && !ofContraction) {
       byRule = false;
       initializer.reason = "a scalar";
     } else if ((slot == Slot::NormScale || slot == Slot::NormBias) &&

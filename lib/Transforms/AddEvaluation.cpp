@@ -52,14 +52,15 @@ public:
 private:
   /// A result of @eval_step.
   struct Sum {
-    StringRef name;
+    std::string name;
     Value value;
   };
 
   LogicalResult derive(func::FuncOp function) {
     Block &block = function.getBody().front();
     auto backward = *function.getOps<BackwardOp>().begin();
-    SmallVector<Sum> sums = {{kEvaluationLossSum, backward.getLoss()}, {kEvaluationCount, {}}};
+    SmallVector<Sum> sums = {{kEvaluationLossSum.str(), backward.getLoss()}, {kEvaluationCount.str(), {}}};
+    auto average = getOperation()->getAttrOfType<StringAttr>(kLossAverage);
     for (auto accumulate : function.getOps<AccumulateOp>())
       if (accumulate.getState().ends_with(kMovement) && failed(takeRunningAverage(accumulate)))
         return failure();
@@ -67,6 +68,11 @@ private:
       auto accumulate = dyn_cast<AccumulateOp>(op);
       if (accumulate && accumulate.getState() == kCount)
         sums[1].value = accumulate.getValue();
+      if (std::optional<StringRef> term = accumulate ? getTermOf(kLossSum, accumulate.getState()) : std::nullopt) {
+        // The sum itself, as that of the loss: what is averaged by micro-batch was divided by its count.
+        auto share = average && average.getValue() == "micro-batch" ? accumulate.getValue().getDefiningOp<DivOp>() : DivOp();
+        sums.push_back({getTermState(kEvaluationLossSum, *term), share ? share.getLhs() : accumulate.getValue()});
+      }
       if (isa<AccumulateOp, BackwardOp, WriteStateOp>(op))
         op.erase();
     }
@@ -79,7 +85,7 @@ private:
       auto correct = CountCorrectOp::create(builder, loss.getLoc(), loss.getCount().getType(), loss.getLogits(), loss.getLabels(), loss.getIgnoreIndexAttr());
       if (loss->hasAttr(kLossMark))
         correct->setAttr(kLossMark, builder.getUnitAttr());
-      sums.push_back({kEvaluationCorrect, correct.getCount()});
+      sums.push_back({kEvaluationCorrect.str(), correct.getCount()});
     }
     if (failed(leaveTrainingMode(block)))
       return failure();

@@ -56,7 +56,8 @@ public:
         return signalPassFailure();
       parts.push_back(*part);
     }
-    Loss result = losses.combine(*terms, parts);
+    SmallVector<Value> addends;
+    Loss result = losses.combine(*terms, parts, addends);
     if (lossAverage == "global" && !result.ignores && llvm::any_of(parts, [](const Loss &part) { return part.ignores; })) {
       // One factor behind backward cannot correct several counts.
       forward.emitRemark() << "terms of the loss count different labels: each is averaged over its own micro-batch, and these means over ranks and micro-steps, as with --loss-average=micro-batch";
@@ -64,7 +65,11 @@ public:
     }
     if (result.isEmpty)
       lossAverage = "micro-batch"; // every micro-batch counts as one, an empty one too
-    finish(builder, losses, result);
+    SmallVector<std::pair<std::string, Value>> named; // a loss of one term is told as the loss
+    if (terms->size() > 1)
+      for (auto [name, addend] : llvm::zip_equal(nameTerms(*terms), addends))
+        named.push_back({name, addend});
+    finish(builder, losses, result, named);
 
     // Everything from here on is the loss and stays in full precision.
     for (Operation *op = before ? before->getNextNode() : &forward.getBody().front().front(); op != terminator; op = op->getNextNode())
@@ -98,8 +103,8 @@ private:
     return success();
   }
 
-  /// Accumulates loss and count, and seeds backward.
-  void finish(OpBuilder &builder, LossBuilder &losses, const Loss &result) {
+  /// Accumulates loss, count and terms, and seeds backward.
+  void finish(OpBuilder &builder, LossBuilder &losses, const Loss &result, ArrayRef<std::pair<std::string, Value>> terms) {
     Location loc = result.sum.getLoc();
     Type type = getTensorType(result.sum).getElementType();
     createScalarState(getOperation(), kLossSum, type, 0.0);
@@ -111,6 +116,12 @@ private:
     Value share = global ? result.sum : div(builder, loc, result.sum, divisor);
     AccumulateOp::create(builder, loc, kLossSum, share);
     AccumulateOp::create(builder, loc, kCount, result.count);
+    // Averaged as their sum is, so that the loss is the weighted sum of what is told of its terms.
+    for (const auto &[name, sum] : terms) {
+      std::string state = getTermState(kLossSum, name);
+      createScalarState(getOperation(), state, type, 0.0);
+      AccumulateOp::create(builder, loc, state, global ? sum : div(builder, loc, sum, divisor));
+    }
 
     Value world = zero::WorldSizeOp::create(builder, loc, result.sum.getType());
     Value steps = zero::AccumStepsOp::create(builder, loc, result.sum.getType());

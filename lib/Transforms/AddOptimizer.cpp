@@ -56,6 +56,11 @@ public:
     createScalarState(module, kStep, type, 0.0);
     for (StringRef name : {kLoss, kNorm, kFinite})
       createScalarState(module, name, type, 0.0);
+    for (StateOp state : llvm::to_vector(module.getOps<StateOp>()))
+      if (std::optional<StringRef> term = getTermOf(kLossSum, state.getSymName())) {
+        terms.push_back(term->str());
+        createScalarState(module, getTermState(kLoss, *term), type, 0.0);
+      }
     createScalarState(module, kGradientScale, type, 1.0);
 
     SmallVector<OptimizerOp> rules; // one a trained parameter; none in gradient mode
@@ -237,6 +242,7 @@ private:
     auto number = [&](double value) { return scalar(builder, loc, type, value); };
 
     Value lossSum = read(kLossSum), count = read(kCount);
+    SmallVector<Value> termSums = llvm::map_to_vector(terms, [&](StringRef term) { return read(getTermState(kLossSum, term)); });
     // The runtime sets two rates where it does not know yet whether the step before was skipped: a skipped step moves no schedule.
     const bool updates = optimizer != "none";
     Value lr, cycled;
@@ -279,6 +285,8 @@ private:
 
     auto write = [&](StringRef name, Value value) { WriteStateOp::create(builder, loc, name, value); };
     write(kLoss, loss);
+    for (auto [term, sum] : llvm::zip_equal(terms, termSums))
+      write(getTermState(kLoss, term), div(builder, loc, sum, global ? counted : microSteps));
     write(kNorm, norm);
     write(kFinite, finite);
     write(kGradientScale, ratio ? ratio : one);
@@ -304,6 +312,7 @@ private:
     func::ReturnOp::create(builder, loc);
   }
 
+  SmallVector<std::string> terms; // of a loss that is a sum
   FloatType type; // of scalar states, parameters' masters and the rule
 };
 

@@ -350,7 +350,7 @@ Value LossBuilder::divisorOf(const Loss &loss) {
                 loss.count, one);
 }
 
-Loss LossBuilder::combine(ArrayRef<LossTerm> terms, ArrayRef<Loss> losses) {
+Loss LossBuilder::combine(ArrayRef<LossTerm> terms, ArrayRef<Loss> losses, SmallVectorImpl<Value> &parts) {
   const Loss &first = losses.front();
   Location loc = first.sum.getLoc();
   Type type = getTensorType(first.sum).getElementType();
@@ -366,6 +366,7 @@ Loss LossBuilder::combine(ArrayRef<LossTerm> terms, ArrayRef<Loss> losses) {
                                    getTensorType(loss.count).getElementType());
     Value part = together ? loss.sum : div(builder, loc, loss.sum, divisorOf(constant));
     part = train::cast(builder, loc, part, type);
+    parts.push_back(part);
     if (term.weight != 1)
       part = mul(builder, loc, part, scalar(builder, loc, type, term.weight));
     sum = sum ? add(builder, loc, sum, part) : part;

@@ -47,7 +47,8 @@ public:
 
   /// The sum of terms. Where all of them count the same labels it is a sum over these; otherwise each term is its mean
   /// over this micro-batch (`count` is 1), and so is the sum.
-  Loss combine(llvm::ArrayRef<LossTerm> terms, llvm::ArrayRef<Loss> losses);
+  /// `parts` gets what each term adds, without its weight.
+  Loss combine(llvm::ArrayRef<LossTerm> terms, llvm::ArrayRef<Loss> losses, llvm::SmallVectorImpl<mlir::Value> &parts);
 
   /// What a sum over counted labels is divided by for their mean: the count; 1 where nothing was counted, so that it
   /// adds 0.

@@ -7,6 +7,8 @@
 
 #include "zopt/Transforms/LossTerms.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/Path.h"
 #include <cmath>
 
 using namespace llvm;
@@ -92,6 +94,23 @@ std::optional<SmallVector<zopt::LossTerm, 1>> zopt::parseLoss(StringRef text, st
     return std::nullopt;
   }
   return terms;
+}
+
+SmallVector<std::string> zopt::nameTerms(ArrayRef<LossTerm> terms) {
+  SmallVector<std::string> names;
+  StringMap<int> counts;
+  for (const LossTerm &term : terms) {
+    std::string name = term.kind;
+    if (term.kind == "onnx")
+      name += ":" + sys::path::filename(term.output).str();
+    else if (!term.output.empty() || !term.labels.empty())
+      name += ":" + term.output;
+    if (!term.labels.empty())
+      name += ":" + term.labels;
+    const int count = ++counts[name];
+    names.push_back(count == 1 ? name : name + "#" + std::to_string(count));
+  }
+  return names;
 }
 
 std::optional<SmallVector<double>> zopt::parseWeights(StringRef text, std::string &error) {

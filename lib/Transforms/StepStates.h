@@ -15,6 +15,8 @@
 #include "zopt/Dialect/Train/Train.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
+#include <optional>
+#include <string>
 
 namespace zopt {
 
@@ -43,6 +45,13 @@ constexpr llvm::StringLiteral kLoss = "zopt.loss";
 constexpr llvm::StringLiteral kNorm = "zopt.norm";
 constexpr llvm::StringLiteral kFinite = "zopt.finite";
 constexpr llvm::StringLiteral kGradientScale = "zopt.gradient_scale";
+
+/// kLossSum, kLoss and kEvaluationLossSum of a term alone, where the loss is a sum of terms: `zopt.loss_sum.mse:value`.
+inline std::string getTermState(llvm::StringRef state, llvm::StringRef term) { return (state + "." + term).str(); }
+/// The term of such a name, or nothing.
+inline std::optional<llvm::StringRef> getTermOf(llvm::StringRef state, llvm::StringRef name) {
+  return name.consume_front(state) && name.consume_front(".") ? std::optional(name) : std::nullopt;
+}
 
 // Results of @eval_step, summed over the micro-batch:
 constexpr llvm::StringLiteral kEvaluationLossSum = "zopt.eval_loss_sum";

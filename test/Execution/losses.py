@@ -175,6 +175,64 @@ def many_classes():
         assert abs(loss - expected) < 1e-10, f"the loss is {loss!r}, expected {expected!r}"
 
 
+def row_losses(output, labels):
+    logits = arrays()["x"].astype(np.float64) @ arrays()[f"{'aux.' if output == 'aux' else ''}weight"] + (arrays()["bias"] if output == "logits" else 0)
+    return (np.log(np.exp(logits).sum(1)) - np.take_along_axis(logits, np.maximum(labels, 0)[:, None], 1)[:, 0])[labels != -100]
+
+
+def term_means():
+    """Sums of losses: what each term's mean is in a step, and over the same data in an evaluation, by NumPy."""
+    far = arrays()["x"].astype(np.float64) @ arrays()["value.weight"] - arrays()["target"]
+    whole, labels = (row_losses("logits", arrays()[name]).mean() for name in ("whole", "labels"))
+    micro = np.mean([row_losses("logits", np.where(np.arange(BATCH) // MICRO == i, arrays()["labels"], -100)).mean() for i in range(BATCH // MICRO)])
+    aux = row_losses("aux", arrays()["labels"]).mean()
+    yield "0.75*cross_entropy:logits:whole+0.25*mse:value:target", {"cross_entropy:logits:whole": (0.75, whole, whole), "mse:value:target": (0.25, (far ** 2).mean(), (far ** 2).mean())}
+    yield "cross_entropy:logits + -0.375*cross_entropy:aux", {"cross_entropy:logits": (1, labels, labels), "cross_entropy:aux": (-0.375, aux, aux)}
+    # Means of micro-batches' means, each of which counts its own labels; two terms of one name.
+    yield "0.5*cross_entropy+l1:value:target+2*l1:value:target", {"cross_entropy": (0.5, micro, micro), "l1:value:target": (1, abs(far).mean(), abs(far).mean()), "l1:value:target#2": (2, abs(far).mean(), abs(far).mean())}
+
+
+def check_terms(loss, terms):
+    found = set()
+    for stage, ranks, accum in ((0, 2, 2), (1, 2, 2), (2, 2, 2), (3, 2, 2), (3, 1, 4), (0, 4, 1)):
+        folder = scratch("losses")
+        write_model(folder / "model.onnx")
+        save_data(folder / "data.safetensors")
+        succeed(["zopt", "--fp64", "--eval", "--lr=0", f"--micro-batch={MICRO}", f"--grad-accum={accum}", f"--zero-stage={stage}", f"--loss={loss}", folder / "model.onnx", "-o", folder / "plan.mlir"])
+        said = succeed(["zrun", folder / "plan.mlir", "--nproc", ranks, "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--eval-data", folder / "data.safetensors", "--steps", 1,
+                        "--print-every", 1, "--metrics", folder / "m.jsonl"]).stderr
+        events = [json.loads(line) for line in (folder / "m.jsonl").read_text().splitlines()]
+        step, evaluation = (next(e for e in events if e["event"] == kind) for kind in ("step", "eval"))
+        for event, which in ((step, 1), (evaluation, 2)):
+            told = {key.removeprefix("loss/"): value for key, value in event.items() if key.startswith("loss/")}
+            assert list(told) == list(terms), f"{event['event']} tells {list(told)}, expected {list(terms)}"
+            for name, value in told.items():
+                assert abs(value - terms[name][which]) <= RELATIVE * abs(terms[name][which]), f"{event['event']}: {name} is {value!r}, expected {terms[name][which]!r}"
+            assert abs(event["loss"] - sum(terms[name][0] * value for name, value in told.items())) <= 1e-12, f"{event} is no weighted sum"
+        line = "(" + ", ".join(f"{name} {step[f'loss/{name}']:.4f}" for name in terms) + ")"
+        assert line in said, f"{line} is not in {said}"
+        if ranks == 2:
+            found.add(json.dumps({key: value for key, value in step.items() if key.startswith("loss")}))
+    assert len(found) == 1, f"stages differ: {found}"
+
+
+for loss, terms in term_means():
+    add(f"losses/terms of {loss} are told apart, with the same bits at every stage", check_terms, loss, terms)
+
+
+@test("losses/a loss of one term has no terms in its metrics, and half precision tells terms too")
+def one_term():
+    folder = scratch("losses")
+    write_model(folder / "model.onnx")
+    save_data(folder / "data.safetensors")
+    for loss, precision, terms in (("2*cross_entropy", "--fp32", 0), ("cross_entropy+mse:value:target", "--bf16", 2), ("cross_entropy+mse:value:target", "--fp16", 2)):
+        succeed(["zopt", *([] if precision == "--fp32" else [precision]), f"--micro-batch={MICRO}", f"--loss={loss}", folder / "model.onnx", "-o", folder / "plan.mlir"])
+        succeed(["zrun", folder / "plan.mlir", "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--steps", 3, "--metrics", folder / "m.jsonl", "--tensorboard", folder / "board"])
+        for step in read_metrics(folder / "m.jsonl")[1]:
+            told = [value for key, value in step.items() if key.startswith("loss/")]
+            assert len(told) == terms and (not told or abs(step["loss"] - sum(told)) < 1e-6 * abs(step["loss"])), f"{step}"
+
+
 @test("losses/evaluation averages by class-weights, exactly over ranks")
 def evaluation():
     case, found = CASES[0], {}

@@ -46,6 +46,21 @@ func.func @movement(%x: tensor<1x2x6x5xf32>) -> tensor<1x1x2x5xf32> {
   return %2 : tensor<1x1x2x5xf32>
 }
 
+// Where the graph itself brings channels last before a convolution, what stands between works on that: a scale a channel, and the sum with another such tensor.
+// CHECK-LABEL: func.func @brought
+// CHECK: %[[S:.*]] = train.mul %arg0, %{{.*}} : tensor<2x6x5x4xf32>, tensor<1x1x1x4xf32> -> tensor<2x6x5x4xf32>
+// CHECK: %[[A:.*]] = train.add %[[S]], %arg1 : tensor<2x6x5x4xf32>
+// CHECK: %[[B:.*]] = train.transpose %[[A]] [0, 3, 1, 2]
+// CHECK: train.conv %[[B]], %arg3
+func.func @brought(%x: tensor<2x6x5x4xf32>, %y: tensor<2x6x5x4xf32>, %s: tensor<4x1x1xf32>, %w: tensor<2x4x1x1xf32>) -> tensor<2x2x6x5xf32> {
+  %0 = train.transpose %x [0, 3, 1, 2] : tensor<2x6x5x4xf32> -> tensor<2x4x6x5xf32>
+  %1 = train.transpose %y [0, 3, 1, 2] : tensor<2x6x5x4xf32> -> tensor<2x4x6x5xf32>
+  %2 = train.mul %0, %s : tensor<2x4x6x5xf32>, tensor<4x1x1xf32> -> tensor<2x4x6x5xf32>
+  %3 = train.add %2, %1 : tensor<2x4x6x5xf32>, tensor<2x4x6x5xf32> -> tensor<2x4x6x5xf32>
+  %4 = train.conv %3, %w strides [1, 1] dilations [1, 1] pads [0, 0, 0, 0] : tensor<2x4x6x5xf32>, tensor<2x4x1x1xf32> -> tensor<2x2x6x5xf32>
+  return %4 : tensor<2x2x6x5xf32>
+}
+
 // A graph without convolutions stays as it is.
 // CHECK-LABEL: func.func @other
 // CHECK-NOT: transpose

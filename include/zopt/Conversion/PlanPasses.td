@@ -20,6 +20,8 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
       end of the step.
     - Storages that are never live together share bytes of one arena. `plan.peak_by_class` on the module says what is live at the peak.
 
+    A remark counts the copies that are left only to change a layout, where there are any or the module has convolutions.
+
     Never changes what an op computes. Numerics: bitwise for a target and a number of threads; a product's order of sums is the library's.
   }];
   let options = [

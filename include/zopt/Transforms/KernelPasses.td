@@ -103,7 +103,7 @@ def ChannelsLast : Pass<"zopt-channels-last", "mlir::func::FuncOp"> {
   let description = [{
     Expects the explicit level, specialized, before elementwise fusion; leaves the same. Libraries read and write convolutions with channels last, so between `train.conv`, its gradients and pooling, whose shapes stay
     [batch, channels, space...], ops work on [batch, space..., channels]: elementwise ops, reductions, slices, concatenations and broadcasts of a value a channel. Transposes stand between
-    the two forms; those beside a convolution move nothing, those at the ends of a chain are what is left of layout changes. Dead ops are left for canonicalization.
+    the two forms; those beside a convolution move nothing, a graph's own (of four or five axes) begin such a chain where it convolves at all, those at the ends of a chain are what is left of layout changes. Dead ops are left for canonicalization.
 
     With `split-bias`, for a target whose library has none, a convolution's bias becomes an addition behind it.
 

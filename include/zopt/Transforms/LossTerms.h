@@ -8,6 +8,7 @@
 #ifndef ZOPT_TRANSFORMS_LOSSTERMS_H
 #define ZOPT_TRANSFORMS_LOSSTERMS_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 #include <optional>
@@ -31,6 +32,10 @@ struct LossTerm {
 /// `output` and the file of `onnx` have their ':' and '*' without it. Nothing where `text` is no loss: `error` says
 /// why, "expected ..." behind the loss itself.
 std::optional<llvm::SmallVector<LossTerm, 1>> parseLoss(llvm::StringRef text, std::string &error);
+
+/// What the terms of a sum are called in metrics: each as it is written, without its weight and a file's folders; a
+/// later one of the same name gets "#2", "#3", ... behind it.
+llvm::SmallVector<std::string> nameTerms(llvm::ArrayRef<LossTerm> terms);
 
 /// The numbers of a list, separated by ',', all finite and at least 0. Nothing, and `error`, otherwise.
 std::optional<llvm::SmallVector<double>> parseWeights(llvm::StringRef text, std::string &error);

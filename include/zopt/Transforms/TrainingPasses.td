@@ -71,7 +71,8 @@ def AddLossPass : Pass<"zopt-add-loss", "::mlir::ModuleOp"> {
     | onnx:FILE | inputs of `@loss`, which the importer made of FILE, that are neither outputs nor inputs of the model; its result (a single element) is the micro-batch's mean | 1 |
 
     A loss may be a sum of terms, `[WEIGHT*]KIND[:OUTPUT[:LABELS]]` separated by `+`. Where all of them count the same labels it is one sum over these; otherwise each term is its mean over
-    the micro-batch's own counted labels, and the means are averaged over ranks and micro-steps (which is the mean over the global batch where nothing is ignored); a remark says so.
+    the micro-batch's own counted labels, and the means are averaged over ranks and micro-steps (which is the mean over the global batch where nothing is ignored); a remark says so. Of each of
+    several terms the sum without its weight is added to `@zopt.loss_sum.TERM`, of which `zopt-add-optimizer` makes `@zopt.loss.TERM` for the metrics.
 
     With `class-weights` w a row of cross_entropy counts w[label] times, in the sum and in what the sum is divided by; with `pos-weight` p an element of bce_with_logits is
     (1 - y) x + (1 + (p - 1) y) log(1 + e^-x). Both are PyTorch's `weight` and `pos_weight`.
@@ -100,7 +101,7 @@ def AddEvaluationPass : Pass<"zopt-add-evaluation", "::mlir::ModuleOp"> {
   let description = [{
     Runs right behind zopt-add-loss. `@eval_step` is a copy of what `@micro_step` does before `train.backward`, on the same inputs and parameters, with training mode off: dropout
     gives its input, normalization takes the running averages in place of the batch's statistics (a graph that does not keep them is refused), and no state is written. Its results are scalars of one micro-batch of one rank: `zopt.eval_loss_sum`, the loss summed over the counted labels; `zopt.eval_count`,
-    their number; and with cross_entropy `zopt.eval_correct`, how many of them have the largest logit. The runtime adds them up over micro-batches and ranks.
+    their number; and with cross_entropy `zopt.eval_correct`, how many of them have the largest logit; with several terms `zopt.eval_loss_sum.TERM` of each. The runtime adds them up over micro-batches and ranks.
 
     The scale of fp16 is not in it. Never changes `@micro_step`. Numerics: each op's as in `@micro_step`.
   }];

@@ -70,6 +70,7 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
       scheduleCollectives(sequence, collectives, prefetch, storages);
       lowered.push_back({function, sequence});
     }
+    reportLayoutChanges(module, context.layoutChanges);
     packStorages(module, storages, declarations, kernelTarget == KernelTarget::Gpu ? kDeviceAlignment : plan::kBufferAlignment);
     for (auto &[function, sequence] : lowered) {
       sequence.setSymName(function.getSymName());
@@ -82,6 +83,26 @@ private:
   int64_t getCount(StringRef name) {
     auto attr = getOperation()->getAttrOfType<IntegerAttr>(name);
     return attr ? attr.getInt() : 1;
+  }
+
+  static void reportLayoutChanges(ModuleOp module, const LayoutChanges &changes) {
+    bool convolves = false;
+    module.walk([&](plan::ConvolutionOp) { convolves = true; });
+    if (changes.count == 0 && !convolves)
+      return;
+    auto remark = module.emitRemark() << (changes.count ? std::to_string(changes.count) : "no") << (changes.count == 1 ? " copy is left that only changes a layout" : " copies are left that only change a layout");
+    if (changes.count == 0)
+      return;
+    remark << ", " << changes.bytes << " bytes";
+    const char *separator = ": ";
+    for (Location loc : changes.first) {
+      if (auto name = loc->findInstanceOf<NameLoc>()) {
+        remark << separator << name.getName().getValue();
+        separator = ", ";
+      }
+    }
+    if (changes.count > int64_t(changes.first.size()))
+      remark << ", ...";
   }
 
   /// A function keeps its name until it is gone.

@@ -190,6 +190,8 @@ LogicalResult FunctionLowering::lowerMovement(Operation *op) {
   views[result] = target;
   if (view)
     return copy(op->getLoc(), *view, target);
+  if (isa<train::ReshapeOp>(op) && !input.isContiguous())
+    context.layoutChanges.add(op->getLoc(), input.getElements(), input.layout.elementType);
   return launchKernels(op, {input, target}, op->getLoc());
 }
 
@@ -268,6 +270,24 @@ static SmallVector<int64_t> getAxesByStride(const View &view) {
   return axes;
 }
 
+/// Whether a walk through the one in memory's order leaps in the other. Axes of size 1 and broadcast ones have no place in it.
+static bool changesOrder(const View &a, const View &b) {
+  auto walk = [&](const View &view) {
+    SmallVector<int64_t> axes = getAxesByStride(view);
+    llvm::erase_if(axes, [&](int64_t axis) { return a.layout.shape[axis] == 1 || a.layout.strides[axis] == 0 || b.layout.strides[axis] == 0; });
+    return axes;
+  };
+  return walk(a) != walk(b);
+}
+
+void LayoutChanges::add(Location loc, int64_t elements, Type elementType) {
+  constexpr size_t most = 3;
+  ++count;
+  bytes += elements * getElementBytes(elementType);
+  if (first.size() < most && !llvm::is_contained(first, loc))
+    first.push_back(loc);
+}
+
 View FunctionLowering::getResultView(Value value) {
   auto it = destinations.find(value);
   if (it != destinations.end())
@@ -337,6 +357,8 @@ LogicalResult FunctionLowering::copy(Location loc, const View &source, const Vie
                          builder.getI64IntegerAttr(source.getElements() * getElementBytes(elementType)));
     return success();
   }
+  if (changesOrder(source, destination))
+    context.layoutChanges.add(loc, source.getElements(), elementType);
   // A transposition that leaves axes where they are.
   OpBuilder temporary(function.getContext());
   temporary.setInsertionPointToStart(&function.getBody().front());

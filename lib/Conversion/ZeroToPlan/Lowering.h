@@ -60,6 +60,13 @@ private:
   llvm::DenseMap<size_t, llvm::SmallVector<Entry, 1>> entries; // by a hash of the op
 };
 
+/// Kernels that do nothing but write a tensor's elements in another order of axes: what is left of transposes once views have taken the others.
+struct LayoutChanges {
+  void add(mlir::Location loc, int64_t elements, mlir::Type elementType);
+  int64_t count = 0, bytes = 0;            // of one call of each function
+  llvm::SmallVector<mlir::Location> first; // some of their places
+};
+
 /// What the lowering of all functions shares.
 struct LoweringContext {
   LoweringContext(mlir::ModuleOp module, KernelTarget target, int64_t worldSize, int64_t accumSteps, int64_t threads, StorageTable &storages, KernelCache &kernels)
@@ -78,6 +85,7 @@ struct LoweringContext {
   llvm::DenseMap<mlir::StringAttr, BucketHome *> homeOf;   // by the parameter's
   llvm::DenseMap<mlir::StringAttr, StorageId> stateOf;     // states that are in no bucket
   llvm::DenseMap<mlir::StringAttr, std::pair<StorageId, mlir::RankedTensorType>> inputOf; // by name: functions share what is named alike
+  LayoutChanges layoutChanges;
   int64_t nextCollective = 0;
   bool keepCollectives = false;
 };

@@ -14,7 +14,14 @@
 namespace zopt::runtime {
 
 Executor::Executor(const Program &program, Communicator &communicator, const ExecutorOptions &options)
-    : program(program), communicator(communicator), options(options), meter(program, communicator.rank()) {}
+    : program(program), communicator(communicator), options(options), meter(program, communicator.rank()) {
+  const std::string prefix = "zopt.loss.";
+  for (const State &state : program.states)
+    if (state.buffer >= 0 && state.name.rfind(prefix, 0) == 0) {
+      termNames.push_back(state.name.substr(prefix.size()));
+      termStates.push_back(&state);
+    }
+}
 Executor::~Executor() = default;
 
 Result<std::unique_ptr<Executor>> Executor::create(const Program &program, std::shared_ptr<KernelLibrary> kernels, Communicator &communicator, const ExecutorOptions &options) {

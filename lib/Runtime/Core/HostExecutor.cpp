@@ -321,6 +321,8 @@ Status HostExecutor::finishStep(std::optional<StepResult> &result) {
   ZOPT_RETURN_IF_FAILED(read("zopt.norm", result->norm));
   ZOPT_RETURN_IF_FAILED(read("zopt.loss_scale", result->lossScale));
   ZOPT_RETURN_IF_FAILED(read("zopt.loss_scale_exhausted", result->lossScaleExhausted));
+  for (const State *state : termStates)
+    ZOPT_RETURN_IF_FAILED(read(state->name, result->terms.emplace_back()));
   return read("zopt.finite", result->finite);
 }
 

@@ -24,6 +24,7 @@ Status checkEvaluation(const Program &program) {
 }
 
 struct Evaluation::Sums {
+  std::vector<ExactSum> terms;
   ExactSum loss, labels; // class weights make the count of labels a sum of numbers
   int64_t correct = 0, samples = 0;
 };
@@ -35,6 +36,10 @@ Evaluation::Evaluation(Executor &executor, const Dataset &dataset, int64_t limit
     for (auto [name, place] : {std::pair("zopt.eval_loss_sum", &lossSum), std::pair("zopt.eval_count", &count), std::pair("zopt.eval_correct", &correct)})
       if (output.name == name)
         *place = &output;
+  for (const std::string &term : executor.lossTerms())
+    for (const Output &output : executor.getProgram().outputs)
+      if (output.name == "zopt.eval_loss_sum." + term)
+        termSums.push_back(&output);
   words.resize(2 * size_t(executor.getCommunicator().size()));
 }
 
@@ -52,6 +57,11 @@ Status Evaluation::add(Sums &sums) {
   ZOPT_RETURN_IF_FAILED(read(lossSum, loss));
   ZOPT_RETURN_IF_FAILED(read(count, labels));
   ZOPT_RETURN_IF_FAILED(read(correct, right));
+  for (size_t i = 0; i < termSums.size(); ++i) {
+    double value;
+    ZOPT_RETURN_IF_FAILED(read(termSums[i], value));
+    sums.terms[i].add(value);
+  }
   sums.loss.add(loss);
   sums.labels.add(labels);
   sums.correct += std::llround(right);
@@ -61,6 +71,7 @@ Status Evaluation::add(Sums &sums) {
 Result<std::optional<EvaluationResult>> Evaluation::run() {
   Communicator &communicator = executor.getCommunicator();
   Sums sums;
+  sums.terms.resize(termSums.size());
   for (int64_t step = 0; step < steps; ++step) {
     Result<void *const *> destinations = executor.inputs();
     if (destinations.failed())
@@ -91,6 +102,10 @@ Result<std::optional<EvaluationResult>> Evaluation::run() {
   std::vector<int64_t> all(exact.begin(), exact.end());
   all.insert(all.end(), {sums.correct, sums.samples});
   all.insert(all.end(), counts.begin(), counts.end());
+  for (ExactSum &term : sums.terms) {
+    auto exactTerm = term.toWords();
+    all.insert(all.end(), exactTerm.begin(), exactTerm.end());
+  }
   if (Status reduced = communicator.allReduceIntegers("evaluation", all.data(), int64_t(all.size())); reduced.failed())
     return reduced;
   std::copy_n(all.begin(), exact.size(), exact.begin());
@@ -100,6 +115,10 @@ Result<std::optional<EvaluationResult>> Evaluation::run() {
   result.labels = std::llround(labels);
   result.samples = all[exact.size() + 1];
   result.loss = labels > 0 ? ExactSum::fromWords(exact).round() / labels : std::nan("");
+  for (size_t i = 0; i < sums.terms.size(); ++i) {
+    std::copy_n(all.begin() + exact.size() + 2 + counts.size() + i * exact.size(), exact.size(), exact.begin());
+    result.terms.push_back(labels > 0 ? ExactSum::fromWords(exact).round() / labels : std::nan(""));
+  }
   if (correct && labels > 0)
     result.accuracy = double(all[exact.size()]) / labels;
   return std::optional<EvaluationResult>(result);

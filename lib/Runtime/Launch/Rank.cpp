@@ -420,6 +420,7 @@ private:
       const RunPosition &from = checkpoints.position();
       event.trainSamples = from.samples + (reached - from.step) * run.dataset->globalBatch();
       event.loss = result.loss;
+      event.terms = namedTerms(result.terms);
       if (result.accuracy)
         event.perplexity = std::exp(result.loss);
       event.accuracy = result.accuracy;
@@ -542,7 +543,7 @@ private:
     lossScale = result.lossScale;
     skipsInARow = skipped ? skipsInARow + 1 : 0;
     if (root)
-      if (Status told = tell(step.step, run.dataset->globalBatch(), result.loss, result.norm, used, usedScale, skipped, seconds); untold.succeeded())
+      if (Status told = tell(step.step, run.dataset->globalBatch(), result,  used, usedScale, skipped, seconds); untold.succeeded())
         untold = told;
     if (result.lossScaleExhausted != 0) {
       agreed = true;
@@ -577,7 +578,14 @@ private:
       untold = told;
   }
 
-  Status tell(int64_t step, int64_t globalBatch, double loss, double norm, const Rates &used, double usedScale, bool skipped, double seconds) {
+  LossTerms namedTerms(const std::vector<double> &values) const {
+    LossTerms terms;
+    for (size_t i = 0; i < values.size(); ++i)
+      terms.emplace_back(executor->lossTerms()[i], values[i]);
+    return terms;
+  }
+
+  Status tell(int64_t step, int64_t globalBatch, const StepResult &result, const Rates &used, double usedScale, bool skipped, double seconds) {
     StepEvent event;
     event.step = step + 1;
     const RunPosition &from = checkpoints.position();
@@ -585,8 +593,9 @@ private:
     event.samples = from.samples + (step + 1 - from.step) * globalBatch;
     if (program.sequenceLength > 0)
       event.tokens = event.samples * program.sequenceLength;
-    event.loss = loss;
-    event.gradientNorm = norm;
+    event.loss = result.loss;
+    event.gradientNorm = result.norm;
+    event.terms = namedTerms(result.terms);
     event.learningRate = used.rate;
     if (run.cyclesMomentum)
       event.momentum = used.momentum;
@@ -601,9 +610,10 @@ private:
       if (peakFlops > 0)
         event.mfu = *event.flops / peakFlops;
     }
-    progress->update(step + 1, loss, skipped, seconds);
+    progress->setTerms(event.terms);
+    progress->update(step + 1, result.loss, skipped, seconds);
     if (skipped)
-      progress->note(concat("zrun: ", "step ", step + 1, " was skipped: its gradient norm is ", norm, ", its loss ", loss, "; every state is as it was"));
+      progress->note(concat("zrun: ", "step ", step + 1, " was skipped: its gradient norm is ", result.norm, ", its loss ", result.loss, "; every state is as it was"));
     return metrics ? metrics->write(event) : success();
   }
 

@@ -74,6 +74,15 @@ void appendField(std::string &text, const char *key, const TierBytes &value) {
   text += '}';
 }
 
+void appendTerms(std::string &text, const LossTerms &terms) {
+  for (const auto &[name, value] : terms) {
+    text += ',';
+    appendJson(text, "loss/" + name);
+    text += ':';
+    appendJson(text, value);
+  }
+}
+
 } // namespace
 
 MetricsFile::MetricsFile() { line.reserve(1024); }
@@ -149,6 +158,7 @@ Status MetricsFile::write(const StepEvent &event) {
   if (event.tokens)
     appendField(line, "tokens", *event.tokens);
   appendField(line, "loss", event.loss);
+  appendTerms(line, event.terms);
   appendField(line, "grad_norm", event.gradientNorm);
   appendField(line, "lr", event.learningRate);
   if (event.momentum)
@@ -174,6 +184,7 @@ Status MetricsFile::write(const EvaluationEvent &event) {
   begin("eval");
   appendField(line, "step", event.step);
   appendField(line, "loss", event.loss);
+  appendTerms(line, event.terms);
   if (event.perplexity)
     appendField(line, "perplexity", *event.perplexity);
   if (event.accuracy)

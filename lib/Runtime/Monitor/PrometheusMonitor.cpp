@@ -25,6 +25,24 @@ class Exposition {
 public:
   void add(const char *name, const char *type, const char *help, double value) {
     text += concat("# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n", name, " ");
+    addNumber(value);
+  }
+  /// A gauge with a sample a term.
+  void add(const char *name, const char *help, const LossTerms &terms) {
+    if (!terms.empty())
+      text += concat("# HELP ", name, " ", help, "\n# TYPE ", name, " gauge\n");
+    for (const auto &[term, value] : terms) {
+      text += concat(name, "{term=\"");
+      for (char c : term)
+        text += c == '\n' ? "\\n" : c == '"' || c == '\\' ? std::string{'\\', c} : std::string{c};
+      text += "\"} ";
+      addNumber(value);
+    }
+  }
+  std::string text;
+
+private:
+  void addNumber(double value) {
     if (std::isfinite(value)) {
       char digits[32];
       text.append(digits, size_t(std::to_chars(digits, digits + sizeof digits, value).ptr - digits));
@@ -33,7 +51,6 @@ public:
     }
     text += '\n';
   }
-  std::string text;
 };
 
 class PrometheusMonitor : public Monitor {
@@ -120,6 +137,7 @@ private:
     if (event.tokens)
       page.add("zopt_tokens", "gauge", "Tokens consumed, resumed ones included.", double(*event.tokens));
     page.add("zopt_loss", "gauge", "Loss of the last step.", event.loss);
+    page.add("zopt_loss_term", "Terms of the loss of the last step, without their weights.", event.terms);
     page.add("zopt_gradient_norm", "gauge", "Gradient norm of the last step, before clipping.", event.gradientNorm);
     page.add("zopt_learning_rate", "gauge", "Learning rate of the last step.", event.learningRate);
     if (event.lossScale)
@@ -135,6 +153,7 @@ private:
     if (evaluation) {
       page.add("zopt_eval_step", "gauge", "The step after which held-out data was looked at last.", double(evaluation->step));
       page.add("zopt_eval_loss", "gauge", "Its loss.", evaluation->loss);
+      page.add("zopt_eval_loss_term", "Terms of its loss, without their weights.", evaluation->terms);
       if (evaluation->perplexity)
         page.add("zopt_eval_perplexity", "gauge", "Its perplexity.", *evaluation->perplexity);
       if (evaluation->accuracy)

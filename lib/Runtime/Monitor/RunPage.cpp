@@ -189,7 +189,8 @@ Result<std::string> makeRunPage(std::istream &lines, const std::string &name) {
     ++number;
     Json record = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!record.is_object() || !record.contains("event") || !record["event"].is_string() ||
-        ((record["event"] == "step" || record["event"] == "eval") && (!record.contains("step") || !record["step"].is_number()))) {
+        ((record["event"] == "step" || record["event"] == "eval") &&
+         (!record.contains("step") || !record["step"].is_number()))) {
       if (++wrong <= 10)
         problems += (problems.empty() ? "" : ", ") + std::to_string(number);
       continue;
@@ -225,6 +226,11 @@ Result<std::string> makeRunPage(std::istream &lines, const std::string &name) {
         std::pair("mfu", "share of the devices' peak flops (MFU)")})
     if (std::vector<Point> points = seriesOf(steps, field); !points.empty())
       page += plot(title, points);
+  for (auto [records, title] : {std::pair(&steps, "loss: "), std::pair(&evaluations, "evaluation loss: ")})
+    if (!records->empty())
+      for (const auto &[field, value] : records->front().items()) // a loss's terms
+        if (field.rfind("loss/", 0) == 0)
+          page += plot(title + field.substr(5), seriesOf(*records, field.c_str()));
   for (auto [field, title] : {std::pair("loss", "evaluation loss"), std::pair("perplexity", "evaluation perplexity"),
                               std::pair("accuracy", "evaluation accuracy")})
     if (std::vector<Point> points = seriesOf(evaluations, field); !points.empty())

@@ -76,6 +76,8 @@ public:
     put("Train/Samples/lr", step.learningRate);
     if (step.lossScale)
       put("Train/Samples/loss_scale", *step.lossScale);
+    for (const auto &[name, value] : step.terms)
+      put(("zopt/loss/" + name).c_str(), value);
     put("zopt/grad_norm", step.gradientNorm);
     put("zopt/skipped", step.skipped);
     put("zopt/epoch", double(step.epoch));
@@ -96,6 +98,8 @@ public:
     event.clear_summary();
     next = 0;
     put("Eval/Samples/eval_loss", evaluation.loss);
+    for (const auto &[name, value] : evaluation.terms)
+      put(("zopt/eval_loss/" + name).c_str(), value);
     if (evaluation.perplexity)
       put("Eval/Samples/eval_perplexity", *evaluation.perplexity);
     if (evaluation.accuracy)

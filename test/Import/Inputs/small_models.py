@@ -133,6 +133,13 @@ write('sources', [node('Exp', ['logs'], ['rates']), node('Neg', ['rates'], ['fal
       infos=[value('correction', FLOAT, [1, 4], kind='BUFFER'), value('scale', FLOAT, [], kind='PARAMETER'), value('positions', FLOAT, [1, 4], folded_from="['arange', 'pow_1', 'val_3']"),
              value('shift', FLOAT, [4], kind='PARAMETER')])
 
+# What TorchScript's exporter leaves of a contrastive head: a temperature's logarithm and a bias, beside a scalar that is none; a buffer; and a query that is learned, projected and scaled, under attention.
+write('script', [node('MatMul', ['probe', 'wq'], ['q']), node('Add', ['q', 'bq'], ['r']), node('Mul', ['r', '/Constant_output_0'], ['s']), node('MatMul', ['s', 'x'], ['a']), node('Exp', ['onnx::Exp_8'], ['t']),
+                 node('Mul', ['a', 't'], ['b']), node('Add', ['b', 'onnx::Add_9'], ['c']), node('Add', ['c', '/Constant_1_output_0'], ['d']), node('Add', ['d', 'head.final_logits_bias'], ['y'])],
+      [value('y', FLOAT, ['n', 1, 4])], [weight('probe', [1, 1, 3]), weight('wq', [3, 3]), weight('bq', [3]), tensor('/Constant_output_0', FLOAT, [], [0.5]), tensor('onnx::Exp_8', FLOAT, [], [2.0]),
+                                         tensor('onnx::Add_9', FLOAT, [1], [-10.0]), tensor('/Constant_1_output_0', FLOAT, [1], [1.0]), weight('head.final_logits_bias', [1, 4])],
+      inputs=[value('x', FLOAT, ['n', 3, 4])])
+
 # A padding mask [B, S] looked up at (b, s) for every head, row and column, as transformers does; one whose second number goes backwards; one that stays.
 def tuples(rows, columns, dtype=INT64):
     return tensor('tuples', dtype, [len(rows), 1, 3, len(columns), 2], [i for r in rows for _ in range(3) for c in columns for i in (r, c)])

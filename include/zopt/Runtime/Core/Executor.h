@@ -56,6 +56,7 @@ struct StepResult {
   double loss = NAN, norm = NAN, finite = 1;
   double lossScale = 1;          // of the next step
   double lossScaleExhausted = 0; // it should have fallen, but is at its minimum
+  std::vector<double> terms;     // of a loss that is a sum, in the order of Executor::lossTerms()
 };
 
 class Executor {
@@ -99,6 +100,9 @@ public:
   /// What collectives go through: "local", "mpi" or "nccl".
   virtual const char *exchange() const { return communicator.name(); }
 
+  /// What the terms of the loss are called, where it is a sum of several.
+  const std::vector<std::string> &lossTerms() const { return termNames; }
+
   const Program &getProgram() const { return program; }
   Communicator &getCommunicator() const { return communicator; }
   int threads() const { return options.threads; }
@@ -115,6 +119,8 @@ protected:
   Communicator &communicator;
   const ExecutorOptions options;
   PeakMeter meter;
+  std::vector<std::string> termNames;
+  std::vector<const State *> termStates; // one for each
   std::function<Status()> gradientObserver;
   std::vector<ExecutedCommand> *trace = nullptr;
 };

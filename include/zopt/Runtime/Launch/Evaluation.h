@@ -18,6 +18,7 @@ namespace zopt::runtime {
 /// What an evaluation has found, the same on every rank.
 struct EvaluationResult {
   double loss = 0;                ///< mean over every counted label of the data; NaN where there is none
+  std::vector<double> terms;      ///< the same of each of Executor::lossTerms()
   std::optional<double> accuracy; ///< share of the counted labels that have the largest logit; of cross_entropy
   int64_t labels = 0, samples = 0; ///< labels that counted; with class weights the sum of theirs, rounded
 };
@@ -43,6 +44,7 @@ private:
   const Dataset &dataset;
   int64_t steps;
   const Output *lossSum = nullptr, *count = nullptr, *correct = nullptr; // `correct` is of cross_entropy
+  std::vector<const Output *> termSums;
   std::vector<uint8_t> words;
 };
 

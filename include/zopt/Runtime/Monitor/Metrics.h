@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace zopt::runtime {
@@ -37,12 +38,16 @@ struct StartEvent {
   int64_t buckets = 0;
 };
 
+/// The mean of each term of a loss that is a sum, by name and without its weight.
+using LossTerms = std::vector<std::pair<std::string, double>>;
+
 struct StepEvent {
   int64_t step = 0;  ///< the first is 1
   int64_t epoch = 0; ///< the first is 0
   int64_t samples = 0;
   std::optional<int64_t> tokens; ///< where the model has a sequence; cumulative, as samples are
   double loss = 0, gradientNorm = 0, learningRate = 0;
+  LossTerms terms; ///< of the loss; empty where it is one
   bool skipped = false;
   double stepMilliseconds = 0, samplesPerSecond = 0;
   double tokensPerSecond = 0; ///< written where tokens are
@@ -57,6 +62,7 @@ struct EvaluationEvent {
   int64_t step = 0;
   int64_t trainSamples = 0;                   ///< consumed by training before; monitors that plot over samples want it
   double loss = 0;                            ///< mean over counted labels
+  LossTerms terms;                            ///< of the loss; empty where it is one
   std::optional<double> perplexity, accuracy; ///< of cross_entropy: e to the loss, and the share of labels with the largest logit
   int64_t labels = 0, samples = 0;            ///< that were counted
   double seconds = 0;

@@ -12,6 +12,7 @@
 #ifndef ZOPT_RUNTIME_MONITOR_PROGRESS_H
 #define ZOPT_RUNTIME_MONITOR_PROGRESS_H
 
+#include "zopt/Runtime/Monitor/Metrics.h"
 #include <cstdint>
 #include <string>
 
@@ -34,6 +35,7 @@ struct ProgressState {
   int64_t step = 0, totalSteps = 0; ///< steps done
   bool hasLoss = true;              ///< a forward run has none
   double loss = 0;
+  LossTerms terms; ///< of the loss; empty: not shown
   bool skipped = false;
   double samplesPerSecond = 0, tokensPerSecond = 0; ///< 0: not shown
   double flopsPerSecond = 0, utilization = 0;       ///< 0: not shown
@@ -56,6 +58,8 @@ public:
   /// `stepsDone` is the run's step that just ended, of which it took `seconds`. `now`: seconds of a steady clock.
   void update(int64_t stepsDone, double loss, bool skipped, double seconds, double now);
   void update(int64_t stepsDone, double loss, bool skipped, double seconds);
+  /// The terms of the loss of the next update.
+  void setTerms(const LossTerms &terms) { state.terms = terms; }
   /// For runs without a loss.
   void update(int64_t stepsDone, double seconds);
   /// Writes a line of its own (a warning, say), above the bar.

@@ -151,7 +151,7 @@ private:
   bool inputsWritten = false;
 
   Slot resultSlots[kResultSlots];
-  std::vector<const State *> resultStates; // one for each of kResults, or null
+  std::vector<const State *> resultStates; // one for each of kResults, or null; then those of the loss's terms
   int64_t stepsIssued = 0, stepsTold = 0;
 
   std::string current = "start";      // the sequence that was issued last

@@ -47,9 +47,10 @@ Status CudaExecutor::prepareSlots() {
       inputAddresses[size_t(i)].push_back(inputSlots[i].data + offset);
   }
   for (Slot &slot : resultSlots)
-    ZOPT_RETURN_IF_FAILED(makeSlot(slot, int64_t(std::size(kResults)) * 8));
+    ZOPT_RETURN_IF_FAILED(makeSlot(slot, int64_t(std::size(kResults) + termStates.size()) * 8));
   for (const char *name : kResults)
     resultStates.push_back(stateWithBuffer(name));
+  resultStates.insert(resultStates.end(), termStates.begin(), termStates.end());
   Result<CUevent> event = device->event();
   if (event.failed())
     return event.getStatus();
@@ -112,9 +113,10 @@ Status CudaExecutor::awaitResult(std::optional<StepResult> &result) {
   ++stepsTold;
   result.emplace();
   double *values[] = {&result->loss, &result->norm, &result->finite, &result->lossScale, &result->lossScaleExhausted};
+  result->terms.resize(termStates.size());
   for (size_t i = 0; i < resultStates.size(); ++i)
     if (resultStates[i])
-      *values[i] = loadAsDouble(resultStates[i]->type, slot.data + 8 * i, 0);
+      (i < std::size(kResults) ? *values[i] : result->terms[i - std::size(kResults)]) = loadAsDouble(resultStates[i]->type, slot.data + 8 * i, 0);
   return success();
 }
 
