@@ -79,6 +79,15 @@ FailureOr<Window> readWindow(NodeImporter &node, ArrayRef<int64_t> size, ArrayRe
   return window;
 }
 
+/// Whether there is a bias that adds anything. PyTorch 2.14's exporter gives a convolution that has none zeros, and a Conv3d those of the shape [channels, 2], which no runtime takes.
+bool hasBias(NodeImporter &node, int bias) {
+  if (!node.has(bias))
+    return false;
+  const Constant *known = node.constant(bias);
+  std::optional<Scalar> splat = known ? known->asSplat() : std::nullopt;
+  return !splat || splat->real != 0;
+}
+
 /// The weight [output channels, input channels of a group, window...] and the groups; operands are checked against each other. For a transposed convolution the weight's first axis goes with the input. `bias`: which
 /// operand it is.
 FailureOr<int64_t> checkWeight(NodeImporter &node, bool transposed, int bias) {
@@ -94,7 +103,7 @@ FailureOr<int64_t> checkWeight(NodeImporter &node, bool transposed, int bias) {
   if (std::optional<SmallVector<int64_t, 8>> kernel = node.attributeInts("kernel_shape"); kernel && ArrayRef<int64_t>(*kernel) != weight.drop_front(2))
     return node.error("kernel_shape is " + describe(*kernel) + ", but the weight is " + describe(weight));
   const int64_t outputs = transposed ? weight[1] * groups : weight[0];
-  if (node.has(bias) && node.shape(bias) != ArrayRef<int64_t>{outputs})
+  if (hasBias(node, bias) && node.shape(bias) != ArrayRef<int64_t>{outputs})
     return node.error("a bias " + describe(node.shape(bias)) + " does not fit " + Twine(outputs) + " output channels");
   return groups;
 }
@@ -139,8 +148,8 @@ FailureOr<Shape> convolvedShape(NodeImporter &node, const Window &window) {
 
 /// Their operands: input, weight, and the bias or null.
 FailureOr<std::array<Value, 3>> readOperands(NodeImporter &node) {
-  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), bias = weight && node.has(2) ? node.operand(2) : Value();
-  if (!weight || (node.has(2) && !bias))
+  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), bias = weight && hasBias(node, 2) ? node.operand(2) : Value();
+  if (!weight || (hasBias(node, 2) && !bias))
     return failure();
   return std::array<Value, 3>{input, weight, bias};
 }

@@ -130,6 +130,12 @@ class Export(Case):
         report = zopt_export.export(Norms(), {"image": torch.randn(2, 3, 6, 6)}, self.folder / "e.onnx", train=False)
         self.assertEqual((report.dropouts, report.norms), (0, 0))
 
+    def test_a_convolution_without_bias(self):
+        for module, shape in ((torch.nn.Conv3d(3, 8, 2, bias=False), (2, 3, 4, 5, 6)), (torch.nn.Conv2d(3, 8, 2, bias=False), (2, 3, 5, 6))):
+            report = zopt_export.export(module, {"input": torch.randn(shape)}, self.folder / "m.onnx")
+            self.assertEqual(list(self.initializers(report.path)), ["weight"])
+            self.assertLess(report.difference, 1e-5)
+
     def test_dropout_of_attention_by_sdpa(self):
         for attention in ("sdpa", "eager"):
             config = self.config({**GPT2, "attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1})

@@ -177,6 +177,16 @@ def fold(model, own):
                 model.graph.register_initializer(value)
 
 
+def drop_false_biases(model, own):
+    """torch.onnx gives a convolution that has no bias zeros, and a Conv3d those of the shape [channels, 2], which no runtime takes."""
+    for node in model.graph:
+        bias = node.inputs[2] if node.op_type == "Conv" and len(node.inputs) > 2 else None
+        if bias is not None and bias.name not in own and bias.const_value is not None and not bias.const_value.numpy().any():
+            node.replace_input_with(2, None)
+            if not bias.uses():
+                model.graph.initializers.pop(bias.name, None)
+
+
 def keep_batch_norms(model, program):
     """training_mode on the nodes of batch norms that were traced in training; returns how many."""
     import onnx_ir as ir
@@ -341,6 +351,7 @@ def export(module, inputs, path, *, dynamic=None, train=True, opset=DEFAULT_OPSE
         report.norms = keep_batch_norms(model, program)
         rename_tied(model, names)
         fold(model, set(names.values()))
+        drop_false_biases(model, set(names.values()))
         count_parameters(model, module, names, report)
         note_semantics(module, model, train, report)
         path.parent.mkdir(parents=True, exist_ok=True)

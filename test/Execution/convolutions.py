@@ -9,10 +9,11 @@ import math
 
 import numpy as np
 
+import onnx_writer
 import small_images
 import tensors
 import vjp
-from harness import MODELS, Config, add, assert_same_training, compile_plan, memoize, scratch, succeed, train
+from harness import MODELS, Config, add, assert_same_training, compile_plan, execute, expect_refusal, memoize, scratch, succeed, test, train
 from vjp import Case, mlir
 
 
@@ -348,3 +349,26 @@ for name in small_images.MODELS:
     add(f"I1/images/{name}/fp32/no-fusion", check_same, name, "fp32", {}, dict(fuse=False))
     for policy in ("selective", "full"):
         add(f"I3/images/{name}/fp32/{policy}", lambda n=name, p=policy: assert_same_training(train(config_of(n)), train(dataclasses.replace(config_of(n), flags=config_of(n).flags + (f"--recompute={p}",)))))
+
+
+@test("convolutions/zeros of another shape are no bias")
+def false_bias():
+    """What PyTorch 2.14's exporter gives a Conv3d that has no bias; ones of that shape are refused."""
+    folder = scratch("bias")
+    rng = np.random.default_rng(3)
+    x, weight = rng.standard_normal((2, 3, 4, 5, 6)).astype(np.float32), rng.standard_normal((8, 3, 2, 2, 2)).astype(np.float32)
+    tensors.save(folder / "data.safetensors", {"x": x})
+
+    def compiled(bias):
+        more = [] if bias is None else [onnx_writer.tensor("b", np.full((8, 2), bias, np.float32))]
+        nodes = [onnx_writer.node("Conv", ["x", "w", *(["b"] if more else [])], ["y"], "conv")]
+        (folder / "model.onnx").write_bytes(onnx_writer.model(nodes, [onnx_writer.tensor("w", weight), *more], [onnx_writer.value("x", ["batch", 3, 4, 5, 6])], [onnx_writer.value("y", ["batch", 8, 3, 4, 5])]))
+        return execute(["zopt", "--mode=forward", "--micro-batch=2", folder / "model.onnx", "-o", folder / "plan.mlir"])
+
+    def result(bias):
+        assert compiled(bias).code == 0
+        succeed(["zrun", folder / "plan.mlir", "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--outputs", folder / "out"])
+        return tensors.load(folder / "out")["y"]
+
+    assert np.array_equal(result(None), result(0))
+    expect_refusal(compiled(1), 1, r"conv.*a bias \[8, 2\] does not fit 8 output channels")
