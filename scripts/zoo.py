@@ -204,7 +204,7 @@ def build(make, exporter):
         with torch.no_grad():
             for p in row.module.parameters():
                 values = p.numpy().tobytes()
-                if p.ndim <= 1 or values in seen or bool((p == p.flatten()[0]).all()):
+                if p.requires_grad and (p.ndim <= 1 or values in seen or bool((p == p.flatten()[0]).all())):
                     p.add_(torch.randn_like(p) * 0.02)
                 seen.add(values)
     return row

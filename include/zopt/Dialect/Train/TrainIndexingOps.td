@@ -37,8 +37,8 @@ def Train_ScatterOp : Train_Op<"scatter", [Pure, Differentiable, AllTypesMatch<[
 def Train_TopKOp : Train_Op<"top_k", [Pure, Differentiable]> {
   let summary = "the k largest (`smallest`: smallest) elements of the last axis, in order, and their places";
   let description = [{
-    k is the results' last axis; with all of them this is a stable sort. Equal elements are ordered by place; a NaN is larger than every number, as in PyTorch. Each element's place is found by counting
-    those before it: n^2 comparisons a row. Only values have a gradient.
+    k is the results' last axis; with all of them this is a stable sort. Equal elements are ordered by place; a NaN is larger than every number, as in PyTorch. Rows of up to 512 are sorted by
+    counting, n^2 comparisons; longer ones in chunks of 256 whose first k are merged, of the order of n (256 + log k) where k is small, n log^2 n where it is n. Only values have a gradient.
     (C1) the results agree in shape: the input's, but for a last axis of 1 to n; (C2) values have the input's element type, indices are i64; (C3) n is at most 2^24.
   }];
   let arguments = (ins Train_Tensor:$input, UnitAttr:$smallest);
