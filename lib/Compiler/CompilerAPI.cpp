@@ -221,6 +221,24 @@ std::optional<Failure> Compilation::chooseAlgorithms(ModuleOp module) {
   return std::nullopt;
 }
 
+/// The name of an object file: what it was made of, and the hash of its bytes; without that where it cannot be read.
+static std::string objectName(llvm::StringRef stem, llvm::StringRef path, llvm::StringRef suffix) {
+  auto bytes = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  return bytes ? llvm::formatv("{0}-{1:x-16}{2}", stem, llvm::xxh3_64bits((*bytes)->getBuffer()), suffix).str()
+               : (stem + suffix).str();
+}
+
+/// Whether a program is in the cache, and its object as it was written: a machine that lost its power may have kept one
+/// without the other.
+static bool isWhole(llvm::StringRef programPath, llvm::StringRef stem) {
+  runtime::Result<runtime::Program> program = runtime::readProgram(programPath.str());
+  if (program.failed())
+    return false;
+  llvm::SmallString<256> object(llvm::sys::path::parent_path(programPath));
+  llvm::sys::path::append(object, program->sharedObject);
+  return objectName(stem, object, llvm::sys::path::extension(object)) == program->sharedObject;
+}
+
 std::optional<Failure> Compilation::emit(ModuleOp module, llvm::StringRef stem) {
   runtime::Program program;
   if (failed(convertPlanToProgram(module, program)))
@@ -231,12 +249,17 @@ std::optional<Failure> Compilation::emit(ModuleOp module, llvm::StringRef stem) 
     module.print(stream);
   }
   program.planHash = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(text));
-  program.sharedObject = (stem + (program.target == "cuda" ? ".ptx" : ".so")).str();
-  llvm::SmallString<256> object(cacheDirectory), file(cacheDirectory);
-  llvm::sys::path::append(object, program.sharedObject);
+  const llvm::StringRef suffix = program.target == "cuda" ? ".ptx" : ".so";
+  llvm::SmallString<256> object(cacheDirectory), named(cacheDirectory), file(cacheDirectory);
+  llvm::sys::path::append(object, llvm::formatv("{0}.{1}{2}", stem, llvm::sys::Process::getProcessId(), suffix).str());
   llvm::sys::path::append(file, stem + ".program");
   if (failed(compileKernels(module, object)))
     return Failure{3, diagnostics};
+  // Its name tells its bytes, so that who finds it knows whether it is whole.
+  program.sharedObject = objectName(stem, object, suffix);
+  llvm::sys::path::append(named, program.sharedObject);
+  if (std::error_code error = llvm::sys::fs::rename(object, named))
+    return Failure{3, llvm::formatv("{0}: error: cannot write: {1}", named, error.message())};
   // The Program is written last: where it is, its shared object is too.
   runtime::Status status = runtime::writeProgram(program, file.str().str());
   if (status.failed())
@@ -262,7 +285,7 @@ std::optional<Failure> Compilation::run(llvm::StringRef optionsJson) {
   std::string stem = llvm::formatv("{0:x-16}", llvm::xxh3_64bits(key));
   llvm::SmallString<256> cached(cacheDirectory);
   llvm::sys::path::append(cached, stem + ".program");
-  if (savePlan.empty() && !runtime::readProgram(cached.str().str()).failed()) {
+  if (savePlan.empty() && isWhole(cached, stem)) {
     programPath = cached.str().str();
     return std::nullopt;
   }

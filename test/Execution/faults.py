@@ -257,3 +257,21 @@ add("worlds/a final plan on another world size, mpi", wrong_world, "mpi")
 def indivisible():
     done = execute(["zrun", compile_plan("gpt2-tiny", "--global-batch=8"), "--nproc", 3, "--comm=local", "--steps", 1], timeout=30)
     expect_refusal(done, 1, r"8.*3.*\b2\b.*\b4\b")
+
+
+def damaged_cache(suffix, damage):
+    """A machine that lost its power may have kept half of a compiled program: it is made anew."""
+    folder, cache, plan = scratch("cache"), scratch("cache"), compile_plan("mlp-tiny")
+    command = ["zrun", plan, "--comm=local", "--threads=1", "--data", MODELS / "mlp-tiny/batch.safetensors", "--steps=2", "--cache-dir", cache, "--weights-out"]
+    succeed([*command, folder / "first"])
+    file, = cache.glob("*" + suffix)
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    succeed([*command, folder / "second"])
+    assert (folder / "first").read_bytes() == (folder / "second").read_bytes()
+    assert file.read_bytes() == whole, "the damaged file stays"
+
+
+for suffix in (".program", ".so"):
+    for how, damage in (("empty", lambda whole: b""), ("cut", lambda whole: whole[:-8]), ("changed", lambda whole: whole[:len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1:])):
+        add(f"faults/a compiled program in the cache is {how}: {suffix}", damaged_cache, suffix, damage)
