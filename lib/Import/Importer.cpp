@@ -261,14 +261,20 @@ Type GraphImporter::declaredType(StringRef name) {
 }
 
 void GraphImporter::loadConstants(WeightFiles &files) {
-  constexpr int64_t largestLiteral = 1024, largestMask = int64_t(1) << 25;
+  constexpr int64_t largestLiteral = 1024, largestSplat = int64_t(1) << 16, largestMask = int64_t(1) << 25;
   for (Initializer &initializer : initializers) {
     Tensor &tensor = tensors[initializer.name];
     tensor.element = initializer.element;
     tensor.shape = initializer.shape;
     tensor.initializer = &initializer;
-    if (!initializer.parameter)
-      tensor.constant = files.read(initializer, initializer.isFloat ? largestLiteral : largestMask);
+    if (initializer.parameter)
+      continue;
+    tensor.constant = files.read(initializer, initializer.isFloat ? largestLiteral : largestMask);
+    // One number many times, such as the zeros that exporters give a convolution for a bias.
+    if (!tensor.constant && initializer.isFloat)
+      if (std::optional<Constant> read = files.read(initializer, largestSplat))
+        if (std::optional<Scalar> number = read->asSplat())
+          tensor.constant = Constant::splat(read->element(), tensor.shape, *number);
   }
 }
 

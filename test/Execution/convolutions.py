@@ -360,8 +360,10 @@ def false_bias():
     tensors.save(folder / "data.safetensors", {"x": x})
 
     def compiled(bias):
-        more = [] if bias is None else [onnx_writer.tensor("b", np.full((8, 2), bias, np.float32))]
-        nodes = [onnx_writer.node("Conv", ["x", "w", *(["b"] if more else [])], ["y"], "conv")]
+        more = [] if bias is None else [onnx_writer.tensor("b0", np.full((8, 2), bias, np.float32)), onnx_writer.tensor("one", np.ones((), np.float32))]
+        # Computed, so that it is no parameter.
+        make = [] if bias is None else [onnx_writer.node("Mul", ["b0", "one"], ["b"], "make")]
+        nodes = [*make, onnx_writer.node("Conv", ["x", "w", *(["b"] if more else [])], ["y"], "conv")]
         (folder / "model.onnx").write_bytes(onnx_writer.model(nodes, [onnx_writer.tensor("w", weight), *more], [onnx_writer.value("x", ["batch", 3, 4, 5, 6])], [onnx_writer.value("y", ["batch", 8, 3, 4, 5])]))
         return execute(["zopt", "--mode=forward", "--micro-batch=2", folder / "model.onnx", "-o", folder / "plan.mlir"])
 
