@@ -7,6 +7,7 @@ import numpy as np
 import batch_norm
 import harness
 import images
+import operators
 from device import Device, gradients, on_cpu, on_device, specialization
 from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, expected_gradients, reference, scratch, succeed, train, train_anew
 from reference import (BF16_LOSS, BF16_WEIGHTS_TOTAL, FP32_LOSS, FP32_NORM, FP32_WEIGHTS, MODELS_WITH_CURVES, MSE_LOSS, MSE_NORM, check_losses, check_norms, check_weights,
@@ -214,6 +215,7 @@ def register():
         case = batch_norm.Case(flags=flags + specialization(Device.target, 1), run_flags=(f"--target={Device.target}",))
         add(f"I9/batch_norm/{name}/as PyTorch", batch_norm.check_pytorch, "alone", case, 1e-4)
     images.register(compare_gradients)
+    operators.register()
     for stage in (0, 3):
         add(f"evaluation/gpt2-tiny/fp32/stage{stage}", evaluates, stage, (), 1e-5)
         add(f"evaluation/gpt2-tiny/bf16/stage{stage}", evaluates, stage, ("--bf16",), 5e-3)
