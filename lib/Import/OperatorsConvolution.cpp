@@ -198,6 +198,7 @@ LogicalResult lowerDeformConv(NodeImporter &node) {
   offset = emit.reshape(offset, {images, elements, axes, places});
   SmallVector<SmallVector<Neighbour>> sampled;
   for (int64_t axis = 0; axis < axes; ++axis) {
+    FullPrecision keep(emit);
     // Where a window element lies without its offset: [elements, places].
     Shape grid(window.size.begin(), window.size.end());
     grid.append(out.begin(), out.end());

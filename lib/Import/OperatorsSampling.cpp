@@ -58,6 +58,7 @@ static Neighbour elementAt(Emit &emit, Value whole, const SampledAxis &axis, Str
 }
 
 SmallVector<Neighbour> neighbours(Emit &emit, Value x, const SampledAxis &axis, StringRef mode, StringRef padding) {
+  FullPrecision keep(emit);
   // Nearest and linear sampling move the coordinate itself, cubic sampling each neighbour.
   if (mode != "cubic") {
     if (padding == "reflection")
@@ -153,6 +154,7 @@ LogicalResult lowerGridSample(NodeImporter &node) {
   grid = emit.reshape(grid, {batch, count, spatial});
   SmallVector<SmallVector<Neighbour>> axes;
   for (int64_t axis = 0; axis < spatial; ++axis) {
+    FullPrecision keep(emit);
     const double size = sizes[axis];
     Value x = emit.add(emit.pick(grid, 2, spatial - 1 - axis), 1.0); // the grid names axes from the last one on
     x = corners ? emit.mul(x, (size - 1) / 2) : emit.mul(emit.sub(emit.mul(x, size), 1.0), 0.5);
@@ -241,6 +243,7 @@ LogicalResult lowerRoiAlign(NodeImporter &node) {
   SmallVector<SmallVector<Neighbour>> axes;
   Value visible;
   for (int64_t axis = 0; axis < 2; ++axis) {
+    FullPrecision keep(emit);
     const int64_t cells = axis == 0 ? height : width;
     auto edge = [&](int64_t column) {
       Value x = emit.reshape(emit.mul(emit.pick(regions, 1, column), scale), {count, 1});
@@ -321,12 +324,17 @@ LogicalResult lowerMaxRoiPool(NodeImporter &node) {
   Emit emit(node);
   const Type element = node.element(0);
   const int64_t count = node.shape(1)[0];
-  Value number = emit.normalize(emit.pick(regions, 1, 0), node.shape(0)[0]);
+  Value number;
+  {
+    FullPrecision keep(emit);
+    number = emit.normalize(emit.pick(regions, 1, 0), node.shape(0)[0]);
+  }
   Value whole = emit.gather(images, number); // [R, C, H, W]
   // The columns of each cell first, then the rows: of each axis [R, cells] bounds.
   Value result = whole, empty;
   for (int64_t axis : {3, 2}) {
     const int64_t cells = (*pooled)[axis - 2], size = node.shape(0)[axis];
+    std::optional<FullPrecision> keep(std::in_place, emit);
     auto edge = [&](int64_t column) {
       Value x = emit.mul(emit.pick(regions, 1, column), node.attribute("spatial_scale", 1.0));
       return floorOf(emit, emit.add(emit.reshape(x, {count, 1}), 0.5));
@@ -338,17 +346,19 @@ LogicalResult lowerMaxRoiPool(NodeImporter &node) {
     Value low = bound(floorOf(emit, emit.mul(cell, step))),
           high = bound(emit.unary<train::CeilOp>(emit.mul(emit.add(cell, 1.0), step)));
     Value place = emit.cast(emit.iota(4, axis, size), element);
-    SmallVector<Value> parts;
+    SmallVector<Value> insides, parts;
     for (int64_t i = 0; i < cells; ++i) {
       auto of = [&](Value bounds) { return emit.reshape(emit.pick(bounds, 1, i), {count, 1, 1, 1}); };
-      Value inside = emit.logicalAnd(emit.compare(ComparePredicate::ge, place, of(low)),
-                                     emit.compare(ComparePredicate::lt, place, of(high)));
-      parts.push_back(emit.largest(emit.select(inside, result, emit.number(element, -INFINITY)), {axis}));
+      insides.push_back(emit.logicalAnd(emit.compare(ComparePredicate::ge, place, of(low)),
+                                        emit.compare(ComparePredicate::lt, place, of(high))));
     }
-    result = emit.concat(parts, axis);
     Shape grid = {count, 1, 1, 1};
     grid[axis] = cells;
     Value none = emit.reshape(emit.compare(ComparePredicate::ge, low, high), grid);
+    keep.reset();
+    for (Value inside : insides)
+      parts.push_back(emit.largest(emit.select(inside, result, emit.number(element, -INFINITY)), {axis}));
+    result = emit.concat(parts, axis);
     empty = empty ? emit.logicalOr(empty, none) : none;
   }
   node.result(0, emit.select(empty, emit.number(element, 0), result));

@@ -153,3 +153,31 @@ for name, nodes, pattern, initializers in (
         ("RandomNormal without a shape", [onnx.node("RandomNormal", [], ["y"], "noise")], r"noise.*has no shape", ()),
         ("MaxRoiPool's regions", [onnx.node("MaxRoiPool", ["x", "r"], ["y"], "roi", pooled_shape=[2, 2])], r"roi.*cannot pool regions \[1, 4\] of \[2, 3, 4, 4\]", [onnx.tensor("r", np.ones((1, 4), np.float32))])):
     add(f"operators refused/{name}", lambda nodes=nodes, pattern=pattern, initializers=initializers: refused(nodes, pattern, initializers=initializers))
+
+
+@memoize
+def sampled(*flags):
+    """An image of 2 x 200 elements, read at places between them: under bf16, places behind the 128th would be a multiple of 1."""
+    folder = scratch("sampled")
+    r = np.random.default_rng(8)
+    image, grid = np.cumsum(r.standard_normal((2, 3, 2, 200)), axis=3).astype(np.float32), np.stack([r.uniform(0.5, 0.95, (2, 1, 50)), r.uniform(-0.4, 0.4, (2, 1, 50))], -1).astype(np.float32)
+    moved = np.tile(np.asarray([0.25, -0.375], np.float32)[None, :, None, None], (2, 1, 2, 200))
+    nodes = [onnx.node("GridSample", ["x", "g"], ["grid"]), onnx.node("DeformConv", ["x", "w", "o"], ["deformed"]),
+             onnx.node("RoiAlign", ["x", "boxes", "of"], ["aligned"], output_height=1, output_width=9, sampling_ratio=1)]
+    constants = [onnx.tensor("w", np.ones((1, 3, 1, 1), np.float32)), onnx.tensor("boxes", np.asarray([[150.3, 0, 169.8, 2]] * 2, np.float32)), onnx.tensor("of", np.arange(2))]
+    V = onnx.value
+    (folder / "model.onnx").write_bytes(onnx.model(nodes, constants, [V("x", ["batch", 3, 2, 200]), V("g", ["batch", 1, 50, 2]), V("o", ["batch", 2, 2, 200])],
+                                                   [V("grid", ["batch", 3, 1, 50]), V("deformed", ["batch", 1, 2, 200]), V("aligned", [2, 3, 1, 9])], opset=20))
+    tensors.save(folder / "data.safetensors", {"x": image, "g": grid, "o": moved})
+    succeed(["zopt", "--mode=forward", "--micro-batch=2", *flags, folder / "model.onnx", "-o", folder / "plan.mlir"])
+    succeed(["zrun", folder / "plan.mlir", "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--outputs", folder / "out"])
+    return tensors.load(folder / "out")
+
+
+@test("sampling/places are fp32 under --bf16 and --fp16")
+def places():
+    exact = sampled()
+    for flag in ("--bf16", "--fp16"):
+        for name, values in sampled(flag).items():
+            error = np.linalg.norm(np.asarray(values, np.float64) - exact[name]) / np.linalg.norm(exact[name])
+            assert error < 2.0 ** -7, f"{flag}: '{name}' is off by {error} of its size"
