@@ -25,6 +25,11 @@ llvm::LogicalResult lowerIsNaN(NodeImporter &node);
 llvm::LogicalResult lowerIdentity(NodeImporter &node);
 
 // OperatorsMath.cpp
+/// The floats that hold what integers are scaled and interpolated in: f32 for up to 16 bits, else f64. Floats are their own.
+mlir::Type realType(mlir::Type element);
+class Emit;
+/// What was interpolated, as the element type: integers are rounded, halves to the even one, and limited to what the type holds.
+mlir::Value roundTo(Emit &emit, mlir::Value x, mlir::Type element);
 llvm::LogicalResult lowerActivation(NodeImporter &node);
 llvm::LogicalResult lowerPRelu(NodeImporter &node);
 llvm::LogicalResult lowerIsInf(NodeImporter &node);

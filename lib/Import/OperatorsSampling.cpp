@@ -138,16 +138,20 @@ LogicalResult lowerGridSample(NodeImporter &node) {
   const int64_t spatial = node.rank(0) - 2;
   bool fits = node.inputs() == 2 && spatial >= 1 && spatial <= 3 && node.rank(1) == node.rank(0) &&
               node.shape(1).back() == spatial && node.shape(1)[0] == node.shape(0)[0] &&
-              isa<FloatType>(node.element(0)) && node.element(1) == node.element(0);
+              isa<FloatType>(node.element(1));
   if (!fits || (mode != "linear" && mode != "nearest" && mode != "cubic") ||
       (padding != "zeros" && padding != "border" && padding != "reflection"))
     return node.error("cannot sample " + describe(node.shape(0)) + " at " + describe(node.shape(1)) + " with mode '" +
                       mode + "' and padding_mode '" + padding +
-                      "': images of one to three axes of floats are supported");
+                      "': images of one to three axes and floats as a grid are supported");
   Value images = node.operand(0), grid = images ? node.operand(1) : Value();
   if (!grid)
     return failure();
   Emit emit(node);
+  // The wider of both types.
+  const Type inside = node.element(1).isF64() ? node.element(1) : realType(node.element(0));
+  images = emit.cast(images, inside);
+  grid = emit.cast(grid, inside);
   const int64_t batch = node.shape(0)[0];
   ArrayRef<int64_t> sizes = node.shape(0).drop_front(2), out = node.shape(1).drop_front(1).drop_back(1);
   const int64_t count = countElements(out), places = countElements(sizes);
@@ -164,7 +168,7 @@ LogicalResult lowerGridSample(NodeImporter &node) {
   Value sampled = sampleRows(emit, channelRows(emit, images), emit.iota(2, 0, batch, 0, places), axes, sizes);
   Shape shape = {batch, node.shape(0)[1]};
   shape.append(out.begin(), out.end());
-  node.result(0, emit.reshape(emit.transpose(sampled, {0, 2, 1}), shape));
+  node.result(0, roundTo(emit, emit.reshape(emit.transpose(sampled, {0, 2, 1}), shape), node.element(0)));
   return success();
 }
 
