@@ -85,8 +85,8 @@ LogicalResult AttentionImporter::readOperands() {
     if (!cache)
       return failure();
     const Shape a(node.shape(i)), b(Emit::shapeOf(present));
-    if (a.size() != 4 || node.element(i) != node.element(i == 4 ? 1 : 2) || a[0] != b[0] || a[1] != b[1] || a[3] != b[3] ||
-        a[2] != node.shape(4)[2])
+    if (a.size() != 4 || node.element(i) != node.element(i == 4 ? 1 : 2) || a[0] != b[0] || a[1] != b[1] ||
+        a[3] != b[3] || a[2] != node.shape(4)[2])
       return node.error(Twine(i == 4 ? "past keys " : "past values ") + describe(a) + " do not fit " + describe(b));
     past = a[2];
     present = emit.concat({emit.cast(cache, element), present}, 2);

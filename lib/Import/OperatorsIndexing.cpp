@@ -132,7 +132,9 @@ static Value scatterRows(Emit &emit, train::ScatterReduction reduction, Value da
     reduction = reduction == ScatterReduction::add || reduction == ScatterReduction::max ? ScatterReduction::max
                                                                                          : ScatterReduction::min;
     Type byte = emit.b.getIntegerType(8);
-    return emit.cast(train::ScatterOp::create(emit.b, emit.loc, reduction, emit.cast(data, byte), indices(), emit.cast(updates, byte)), element);
+    return emit.cast(train::ScatterOp::create(emit.b, emit.loc, reduction, emit.cast(data, byte), indices(),
+                                              emit.cast(updates, byte)),
+                     element);
   }
   if (known && reduction == train::ScatterReduction::none) {
     // Row v of the result is row v of the data, or the last update that goes there.

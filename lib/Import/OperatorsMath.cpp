@@ -58,7 +58,8 @@ Value roundTo(Emit &emit, Value x, Type element) {
   const int64_t bits = integer.getWidth();
   x = emit.unary<train::RoundOp>(x);
   if (bits <= 32)
-    x = integer.isUnsigned() ? emit.min(emit.max(x, 0.0), std::ldexp(1.0, bits) - 1) : emit.min(emit.max(x, -std::ldexp(1.0, bits - 1)), std::ldexp(1.0, bits - 1) - 1);
+    x = integer.isUnsigned() ? emit.min(emit.max(x, 0.0), std::ldexp(1.0, bits) - 1)
+                             : emit.min(emit.max(x, -std::ldexp(1.0, bits - 1)), std::ldexp(1.0, bits - 1) - 1);
   return emit.cast(x, element);
 }
 

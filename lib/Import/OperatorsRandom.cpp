@@ -97,8 +97,9 @@ LogicalResult lowerRandom(NodeImporter &node) {
     if (!probability)
       return failure();
     // 1 is certain, also where the compute precision rounds a number that is drawn up to 1.
-    Value hit = emit.logicalOr(emit.compare(ComparePredicate::lt, draw(emit, probability, node.element(0)), probability),
-                               emit.compare(ComparePredicate::ge, probability, 1.0));
+    Value hit =
+        emit.logicalOr(emit.compare(ComparePredicate::lt, draw(emit, probability, node.element(0)), probability),
+                       emit.compare(ComparePredicate::ge, probability, 1.0));
     node.result(0, emit.cast(hit, element));
     return success();
   }
@@ -114,8 +115,8 @@ LogicalResult lowerRandom(NodeImporter &node) {
     return success();
   }
   // Box and Muller: a radius, of a number in (0, 1], and an angle.
-  Value radius = emit.unary<train::SqrtOp>(
-      emit.mul(emit.unary<train::LogOp>(emit.sub(emit.number(element, 1), uniform)), -2.0));
+  Value radius =
+      emit.unary<train::SqrtOp>(emit.mul(emit.unary<train::LogOp>(emit.sub(emit.number(element, 1), uniform)), -2.0));
   Value normal = emit.mul(radius, emit.unary<train::CosOp>(emit.mul(draw(emit, like, element), 2 * M_PI)));
   node.result(0, emit.add(emit.mul(normal, node.attribute("scale", 1.0)), node.attribute("mean", 0.0)));
   return success();

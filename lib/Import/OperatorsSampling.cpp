@@ -309,8 +309,8 @@ LogicalResult lowerRoiAlign(NodeImporter &node) {
 // MaxRoiPool
 //===----------------------------------------------------------------------===//
 
-/// Regions [R, 5] are (image, x1, y1, x2, y2), rounded to elements and both ends included; cells of a region that is cut
-/// into a grid overlap where its size is no multiple. A cell without elements is 0.
+/// Regions [R, 5] are (image, x1, y1, x2, y2), rounded to elements and both ends included; cells of a region that is
+/// cut into a grid overlap where its size is no multiple. A cell without elements is 0.
 LogicalResult lowerMaxRoiPool(NodeImporter &node) {
   if (failed(Emit(node).checkNotEmpty({0, 1})))
     return failure();

@@ -132,8 +132,9 @@ LogicalResult lowerBatchNormalization(NodeImporter &node) {
                                       FlatSymbolRefAttr::get(node.graph.context, states[i]->name), average, exact);
       if (node.wants(1 + i)) {
         Value kept = node.binary<train::MulOp>(running[i], node.splat(momentum, node.element(3 + i)));
-        node.result(1 + i, node.binary<train::AddOp>(
-                               kept, node.binary<train::MulOp>(average, node.splat(1 - momentum, node.element(3 + i)))));
+        node.result(1 + i,
+                    node.binary<train::AddOp>(
+                        kept, node.binary<train::MulOp>(average, node.splat(1 - momentum, node.element(3 + i)))));
       }
       node.result(3 + i, value);
     }

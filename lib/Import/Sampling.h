@@ -18,8 +18,8 @@
 
 namespace zopt::importer {
 
-/// While it lives, ops that are built stay in fp32 under --bf16 and --fp16: places, which a half rounds to a quarter of an
-/// element where there are 64 of them.
+/// While it lives, ops that are built stay in fp32 under --bf16 and --fp16: places, which a half rounds to a quarter of
+/// an element where there are 64 of them.
 class FullPrecision : public mlir::OpBuilder::Listener {
 public:
   explicit FullPrecision(Emit &emit) : builder(emit.b), before(emit.b.getListener()) { builder.setListener(this); }

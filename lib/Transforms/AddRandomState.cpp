@@ -33,8 +33,9 @@ FailureOr<SmallVector<int64_t>> chooseLayout(Operation *op, Value input, const S
     return SmallVector<int64_t>{1, 1, count};
   if (place.kind == SamplePlace::Kind::Apart)
     return SmallVector<int64_t>{count / (place.inner * batch), batch, place.inner};
-  InFlightDiagnostic diagnostic = op->emitError() << (isa<UniformOp>(op) ? "random numbers for " : "dropout of ") << input.getType() << " cannot tell the " << batch
-                                                  << " samples of the micro-batch apart";
+  InFlightDiagnostic diagnostic = op->emitError()
+                                  << (isa<UniformOp>(op) ? "random numbers for " : "dropout of ") << input.getType()
+                                  << " cannot tell the " << batch << " samples of the micro-batch apart";
   if (!place.cause)
     return failure();
   diagnostic << ", which '" << place.cause->getName() << "' mixes";

@@ -184,7 +184,8 @@ Value kernels::emitRandomOp(KernelBuilder &k, Operation *op, ArrayRef<Value> ope
   OpBuilder &b = k.builder;
   if (isa<train::UniformOp>(op)) {
     Value word = emitWords(k, operands[1], operands[2], places);
-    Value drawn = arith::ShRUIOp::create(b, k.loc, word, k.splatInt(8, b.getI32Type())); // below 2^24: exact in f32, and not negative
+    Value drawn = arith::ShRUIOp::create(b, k.loc, word,
+                                         k.splatInt(8, b.getI32Type())); // below 2^24: exact in f32, and not negative
     Type type = getElementTypeOrSelf(op->getResult(0).getType());
     Value number = arith::SIToFPOp::create(b, k.loc, VectorType::get({k.lanes()}, type), drawn);
     return k.mulF(number, k.splat(0x1p-24, type));

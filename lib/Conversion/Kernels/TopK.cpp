@@ -57,8 +57,8 @@ LogicalResult kernels::generateTopK(Context &context, train::TopKOp op) {
                             : either(compare(CmpFPredicate::OGT, other, own), both(otherIsNaN, ownIsNumber));
           same = either(compare(CmpFPredicate::OEQ, other, own), both(otherIsNaN, ownIsNaN));
         } else {
-          const bool truth = getElementTypeOrSelf(op.getInput().getType()).isUnsignedInteger() ||
-                             input.elementType.isInteger(1);
+          const bool truth =
+              getElementTypeOrSelf(op.getInput().getType()).isUnsignedInteger() || input.elementType.isInteger(1);
           auto compare = [&](arith::CmpIPredicate predicate) -> Value {
             return arith::CmpIOp::create(b, loc, predicate, other, own);
           };

@@ -95,7 +95,8 @@ LogicalResult DropoutMaskOp::verify() {
 LogicalResult UniformOp::verify() {
   Type element = getTensorType(getResult()).getElementType();
   if (shapeOf(getResult()) != shapeOf(getInput()) || !(element.isF32() || element.isF64())) // (C4)
-    return emitOpError() << "result is " << getResult().getType() << ", expected f32 or f64 of the shape " << text(shapeOf(getInput()));
+    return emitOpError() << "result is " << getResult().getType() << ", expected f32 or f64 of the shape "
+                         << text(shapeOf(getInput()));
   return verifyRandom(*this);
 }
 

@@ -12,7 +12,8 @@
 
 namespace zopt::train {
 
-/// A unit attribute of ops that zopt-mixed-precision leaves in fp32, as PyTorch's autocast does: coordinates, which a half rounds to parts of an element.
+/// A unit attribute of ops that zopt-mixed-precision leaves in fp32, as PyTorch's autocast does: coordinates, which a
+/// half rounds to parts of an element.
 constexpr llvm::StringLiteral kFullPrecision = "train.full_precision";
 
 } // namespace zopt::train
