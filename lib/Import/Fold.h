@@ -17,7 +17,8 @@
 
 namespace zopt::importer {
 
-bool foldUnary(NodeImporter &node);    ///< Abs Ceil Cos Erf Exp Floor Log Neg Not Reciprocal Relu Sigmoid Sign Sin Sqrt Tanh IsNaN
+bool foldUnary(
+    NodeImporter &node); ///< Abs Ceil Cos Erf Exp Floor Log Neg Not Reciprocal Relu Sigmoid Sign Sin Sqrt Tanh IsNaN
 bool foldBinary(NodeImporter &node);   ///< Add Sub Mul Div Mod Pow Max Min And Or Xor and comparisons; Max and Min of any number
 bool foldWhere(NodeImporter &node);
 bool foldCast(NodeImporter &node);     ///< and CastLike

@@ -16,7 +16,25 @@ namespace zopt::importer {
 
 namespace {
 
-enum class Unary { Abs, Ceil, Cos, Erf, Exp, Floor, Log, Neg, Not, Reciprocal, Relu, Sigmoid, Sign, Sin, Sqrt, Tanh, IsNaN };
+enum class Unary {
+  Abs,
+  Ceil,
+  Cos,
+  Erf,
+  Exp,
+  Floor,
+  Log,
+  Neg,
+  Not,
+  Reciprocal,
+  Relu,
+  Sigmoid,
+  Sign,
+  Sin,
+  Sqrt,
+  Tanh,
+  IsNaN
+};
 
 int64_t wrap(uint64_t value) { return static_cast<int64_t>(value); }
 

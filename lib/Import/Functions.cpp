@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Functions are the model's own. The bodies that ONNX's schemas have are not expanded here: every operator with one (but
-// for those of quantization) is in the table of operators, which makes fewer ops of it, in any opset. The test
-// "nodes/every operator of ONNX" holds the table against the newest opset. libonnx's schemas end at opset 17, and a copy
-// of newer bodies would be dead.
+// Functions are the model's own. The bodies that ONNX's schemas have are not expanded here: every operator with one
+// (but for those of quantization) is in the table of operators, which makes fewer ops of it, in any opset. The test
+// "nodes/every operator of ONNX" holds the table against the newest opset. libonnx's schemas end at opset 17, and a
+// copy of newer bodies would be dead.
 //
 //===----------------------------------------------------------------------===//
 

@@ -202,7 +202,8 @@ public:
   Tensor *find(llvm::StringRef name);
   /// The value of that name, which a node makes.
   Tensor &make(llvm::StringRef name) { return tensors[name]; }
-  /// The element type of a value as the model declares it, where halves are what they are; null for one that is f32 here and of which the model says nothing.
+  /// The element type of a value as the model declares it, where halves are what they are; null for one that is f32
+  /// here and of which the model says nothing.
   mlir::Type declaredType(llvm::StringRef name);
   /// A value without a name of its own.
   Tensor *hide(Tensor tensor);

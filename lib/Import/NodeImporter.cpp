@@ -114,7 +114,9 @@ void NodeImporter::result(int i, Value value) {
     tensor.value = value;
 }
 
-void NodeImporter::empty(int i, ArrayRef<int64_t> shape, Type element) { result(i, Constant::splat(convertElement(element), shape, {}), element); }
+void NodeImporter::empty(int i, ArrayRef<int64_t> shape, Type element) {
+  result(i, Constant::splat(convertElement(element), shape, {}), element);
+}
 
 /// Integers as their type holds them: the folder computes in 64 bits.
 static Constant wrapped(Constant constant, Type element) {

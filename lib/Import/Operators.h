@@ -25,6 +25,13 @@ llvm::LogicalResult lowerIsNaN(NodeImporter &node);
 llvm::LogicalResult lowerIdentity(NodeImporter &node);
 
 // OperatorsMath.cpp
+/// The floats that hold what integers are scaled and interpolated in: f32 for up to 16 bits, else f64. Floats are their
+/// own.
+mlir::Type realType(mlir::Type element);
+class Emit;
+/// What was interpolated, as the element type: integers are rounded, halves to the even one, and limited to what the
+/// type holds.
+mlir::Value roundTo(Emit &emit, mlir::Value x, mlir::Type element);
 llvm::LogicalResult lowerActivation(NodeImporter &node);
 llvm::LogicalResult lowerPRelu(NodeImporter &node);
 llvm::LogicalResult lowerIsInf(NodeImporter &node);
@@ -146,7 +153,8 @@ llvm::LogicalResult lowerSTFT(NodeImporter &node);
 // OperatorsCompute.cpp
 llvm::LogicalResult lowerMatMul(NodeImporter &node);
 llvm::LogicalResult lowerGemm(NodeImporter &node);
-/// What a norm computes its statistics in, by its stash_type: f64 where it says so, else the operands' type (halves compute in fp32 here).
+/// What a norm computes its statistics in, by its stash_type: f64 where it says so, else the operands' type (halves
+/// compute in fp32 here).
 mlir::FailureOr<mlir::Type> statisticsType(NodeImporter &node);
 llvm::LogicalResult lowerLayerNormalization(NodeImporter &node);
 llvm::LogicalResult lowerRMSNormalization(NodeImporter &node);

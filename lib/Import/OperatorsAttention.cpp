@@ -61,13 +61,14 @@ LogicalResult AttentionImporter::readOperands() {
   if (failed(emit.checkNotEmpty({0, 1, 2, 4, 5})))
     return failure();
   for (int i = 0; i < 3; ++i)
-    if (!node.has(i) || !isa<FloatType>(node.element(i)) || node.element(i) != element ||
+    if (!node.has(i) || !isa<FloatType>(node.element(i)) || (i == 1 && node.element(i) != element) ||
         node.rank(i) != node.rank(0) || (node.rank(i) != 3 && node.rank(i) != 4))
-      return node.error("needs queries, keys and values of one element type with three or four axes each");
+      return node.error("needs queries and keys of one float type, and values, with three or four axes each");
   Value values[3];
   for (int i = 0; i < 3; ++i) {
     if (!(values[i] = node.operand(i)))
       return failure();
+    values[i] = emit.cast(values[i], element);
     if (node.rank(0) == 4)
       continue;
     const char *name = i == 0 ? "q_num_heads" : "kv_num_heads";
@@ -84,11 +85,11 @@ LogicalResult AttentionImporter::readOperands() {
     if (!cache)
       return failure();
     const Shape a(node.shape(i)), b(Emit::shapeOf(present));
-    if (a.size() != 4 || node.element(i) != element || a[0] != b[0] || a[1] != b[1] || a[3] != b[3] ||
-        a[2] != node.shape(4)[2])
+    if (a.size() != 4 || node.element(i) != node.element(i == 4 ? 1 : 2) || a[0] != b[0] || a[1] != b[1] ||
+        a[3] != b[3] || a[2] != node.shape(4)[2])
       return node.error(Twine(i == 4 ? "past keys " : "past values ") + describe(a) + " do not fit " + describe(b));
     past = a[2];
-    present = emit.concat({cache, present}, 2);
+    present = emit.concat({emit.cast(cache, element), present}, 2);
   }
   query = values[0];
   key = values[1];
@@ -100,7 +101,7 @@ LogicalResult AttentionImporter::readOperands() {
     return node.error("queries " + describe(q) + ", keys " + describe(k) + " and values " + describe(v) +
                       " do not fit");
   node.result(1, key);
-  node.result(2, value);
+  node.result(2, emit.cast(value, node.element(2)));
   return success();
 }
 
@@ -153,8 +154,6 @@ LogicalResult AttentionImporter::readMasks() {
   if (!node.has(3))
     return success();
   const bool truth = node.element(3).isInteger(1);
-  if (node.element(3) != element && !truth)
-    return node.error("the mask must be of bool or of the queries' element type");
   Shape shape(node.shape(3));
   const Shape scores = {q[0], q[1], q[2], k[2]};
   const int64_t lacks = shape.empty() ? 0 : k[2] - shape.back();
@@ -167,6 +166,8 @@ LogicalResult AttentionImporter::readMasks() {
   Value mask = padded ? node.operand(3) : node.broadcastingOperand(3);
   if (!mask)
     return failure();
+  if (!truth) // is added
+    mask = emit.cast(mask, element);
   if (padded) {
     Shape rest(node.shape(3));
     rest.back() = lacks;

@@ -150,7 +150,8 @@ FailureOr<Type> statisticsType(NodeImporter &node) {
   const int64_t stash = node.attribute("stash_type", int64_t(1));
   Type type = convertElementType(static_cast<int32_t>(stash), node.builder.getContext());
   if (!type || !isa<FloatType>(type))
-    return node.error("stash_type is " + elementTypeName(static_cast<int32_t>(stash)) + ", but it must be a float type");
+    return node.error("stash_type is " + elementTypeName(static_cast<int32_t>(stash)) +
+                      ", but it must be a float type");
   return type.isF64() ? type : node.element(0);
 }
 

@@ -41,7 +41,8 @@ LogicalResult readSizes(NodeImporter &node, StringRef name, size_t count, int64_
   return success();
 }
 
-/// The first operand must be floats (or bytes, where they are said to do) [batch, channels, space...] with 1 to 3 axes of space.
+/// The first operand must be floats (or bytes, where they are said to do) [batch, channels, space...] with 1 to 3 axes
+/// of space.
 LogicalResult checkImage(NodeImporter &node, bool bytes = false) {
   for (int i = 0; i < node.inputs(); ++i)
     if (node.has(i) && !isa<FloatType>(node.element(i)) && !(bytes && node.element(i).getIntOrFloatBitWidth() == 8))
@@ -79,7 +80,8 @@ FailureOr<Window> readWindow(NodeImporter &node, ArrayRef<int64_t> size, ArrayRe
   return window;
 }
 
-/// Whether there is a bias that adds anything. PyTorch 2.14's exporter gives a convolution that has none zeros, and a Conv3d those of the shape [channels, 2], which no runtime takes.
+/// Whether there is a bias that adds anything. PyTorch 2.14's exporter gives a convolution that has none zeros, and a
+/// Conv3d those of the shape [channels, 2], which no runtime takes.
 bool hasBias(NodeImporter &node, int bias) {
   if (!node.has(bias))
     return false;
@@ -88,8 +90,8 @@ bool hasBias(NodeImporter &node, int bias) {
   return !splat || splat->real != 0;
 }
 
-/// The weight [output channels, input channels of a group, window...] and the groups; operands are checked against each other. For a transposed convolution the weight's first axis goes with the input. `bias`: which
-/// operand it is.
+/// The weight [output channels, input channels of a group, window...] and the groups; operands are checked against each
+/// other. For a transposed convolution the weight's first axis goes with the input. `bias`: which operand it is.
 FailureOr<int64_t> checkWeight(NodeImporter &node, bool transposed, int bias) {
   if (node.inputs() < 2 || node.rank(1) != node.rank(0))
     return node.error("needs a weight with as many axes as the input " + describe(node.shape(0)));
@@ -140,7 +142,8 @@ FailureOr<Shape> convolvedShape(NodeImporter &node, const Window &window) {
   for (int64_t axis = 0; axis < window.axes(); ++axis) {
     const int64_t room = space[axis] + window.begin(axis) + window.end(axis) - window.span(axis);
     if (room < 0)
-      return node.error("a window " + describe(window.size) + " does not fit an input " + describe(node.shape(0)) + " with pads " + describe(window.pads));
+      return node.error("a window " + describe(window.size) + " does not fit an input " + describe(node.shape(0)) +
+                        " with pads " + describe(window.pads));
     shape.push_back(room / window.strides[axis] + 1);
   }
   return shape;
@@ -168,12 +171,14 @@ LogicalResult lowerConv(NodeImporter &node) {
   if (failed(operands))
     return failure();
   auto [input, weight, bias] = *operands;
-  node.result(0, train::ConvOp::create(node.builder, node.loc, node.type(*shape, node.element(0)), input, weight, bias, window->strides, window->dilations, window->pads, convolved->groups));
+  node.result(0, train::ConvOp::create(node.builder, node.loc, node.type(*shape, node.element(0)), input, weight, bias,
+                                       window->strides, window->dilations, window->pads, convolved->groups));
   return success();
 }
 
-/// A convolution whose window elements are samples at places that are moved by `offset` (and weighted by `mask`): samples of all windows, as columns, times the weight. The columns are as many numbers as the window has
-/// elements times the output's places times the input's channels.
+/// A convolution whose window elements are samples at places that are moved by `offset` (and weighted by `mask`):
+/// samples of all windows, as columns, times the weight. The columns are as many numbers as the window has elements
+/// times the output's places times the input's channels.
 LogicalResult lowerDeformConv(NodeImporter &node) {
   FailureOr<Convolved> convolved = readConvolved(node, /*transposed=*/false, /*bias=*/3);
   if (failed(convolved))
@@ -183,22 +188,27 @@ LogicalResult lowerDeformConv(NodeImporter &node) {
     return failure();
   const Window &window = convolved->window;
   ArrayRef<int64_t> space = node.shape(0).drop_front(2), out = ArrayRef(*shape).drop_front(2);
-  const int64_t batch = node.shape(0)[0], channels = node.shape(0)[1], axes = window.axes(), groups = convolved->groups, parts = node.attribute("offset_group", int64_t(1));
+  const int64_t batch = node.shape(0)[0], channels = node.shape(0)[1], axes = window.axes(), groups = convolved->groups,
+                parts = node.attribute("offset_group", int64_t(1));
   const int64_t elements = countElements(window.size), places = countElements(out), pixels = countElements(space);
   if (parts < 1 || parts > channels || channels % parts != 0)
-    return node.error("has the offset_group " + Twine(parts) + ", which does not divide " + Twine(channels) + " channels");
+    return node.error("has the offset_group " + Twine(parts) + ", which does not divide " + Twine(channels) +
+                      " channels");
   auto fits = [&](int i, int64_t each) {
     Shape expected = {batch, parts * elements * each};
     expected.append(out.begin(), out.end());
     return node.element(i) == node.element(0) && node.shape(i) == ArrayRef(expected);
   };
   if (!node.has(2) || !fits(2, axes) || (node.has(4) && !fits(4, 1)))
-    return node.error("offsets " + (node.has(2) ? describe(node.shape(2)) : std::string("that are missing")) + (node.has(4) ? " and a mask " + describe(node.shape(4)) : std::string()) + " do not fit " + Twine(parts) +
-                      " groups of a window " + describe(window.size) + " and an output " + describe(*shape));
+    return node.error("offsets " + (node.has(2) ? describe(node.shape(2)) : std::string("that are missing")) +
+                      (node.has(4) ? " and a mask " + describe(node.shape(4)) : std::string()) + " do not fit " +
+                      Twine(parts) + " groups of a window " + describe(window.size) + " and an output " +
+                      describe(*shape));
   Emit emit(node);
   if (failed(emit.checkSize({batch, channels, elements, places})))
     return failure();
-  Value input = node.operand(0), weight = input ? node.operand(1) : Value(), offset = weight ? node.operand(2) : Value(), bias = offset && node.has(3) ? node.operand(3) : Value(),
+  Value input = node.operand(0), weight = input ? node.operand(1) : Value(),
+        offset = weight ? node.operand(2) : Value(), bias = offset && node.has(3) ? node.operand(3) : Value(),
         mask = offset && node.has(4) ? node.operand(4) : Value();
   if (!offset || (node.has(3) && !bias) || (node.has(4) && !mask))
     return failure();
@@ -207,17 +217,20 @@ LogicalResult lowerDeformConv(NodeImporter &node) {
   offset = emit.reshape(offset, {images, elements, axes, places});
   SmallVector<SmallVector<Neighbour>> sampled;
   for (int64_t axis = 0; axis < axes; ++axis) {
+    FullPrecision keep(emit);
     // Where a window element lies without its offset: [elements, places].
     Shape grid(window.size.begin(), window.size.end());
     grid.append(out.begin(), out.end());
-    Value fixed = emit.add(emit.iota(2 * axes, axis, window.size[axis], 0, window.dilations[axis]), emit.iota(2 * axes, axes + axis, out[axis], -window.begin(axis), window.strides[axis]));
+    Value fixed = emit.add(emit.iota(2 * axes, axis, window.size[axis], 0, window.dilations[axis]),
+                           emit.iota(2 * axes, axes + axis, out[axis], -window.begin(axis), window.strides[axis]));
     fixed = emit.cast(emit.reshape(emit.broadcast(fixed, grid), {elements, places}), element);
     Value x = emit.reshape(emit.add(emit.pick(offset, 2, axis), fixed), {images, elements * places});
     sampled.push_back(neighbours(emit, x, {space[axis], 0, static_cast<double>(space[axis] - 1)}, "linear", "zeros"));
   }
   Shape apart = {images, channels / parts};
   apart.append(space.begin(), space.end());
-  Value columns = sampleRows(emit, channelRows(emit, emit.reshape(input, apart)), emit.iota(2, 0, images, 0, pixels), sampled, space);
+  Value columns = sampleRows(emit, channelRows(emit, emit.reshape(input, apart)), emit.iota(2, 0, images, 0, pixels),
+                             sampled, space);
   if (mask)
     columns = emit.mul(columns, emit.reshape(mask, {images, elements * places, 1}));
   // [batch, groups, channels of a group * elements, places], as the weight has them.
@@ -225,11 +238,14 @@ LogicalResult lowerDeformConv(NodeImporter &node) {
   const int64_t inner = channels / groups * elements, outputs = (*shape)[1];
   Value result;
   if (groups == 1)
-    result = train::MatmulOp::create(node.builder, node.loc, node.type({batch, outputs, places}, element), emit.reshape(weight, {outputs, inner}), emit.reshape(columns, {batch, inner, places}), /*bias=*/Value(), false, false,
-                                     APFloat(1.0));
+    result = train::MatmulOp::create(
+        node.builder, node.loc, node.type({batch, outputs, places}, element), emit.reshape(weight, {outputs, inner}),
+        emit.reshape(columns, {batch, inner, places}), /*bias=*/Value(), false, false, APFloat(1.0));
   else
-    result = train::MatmulOp::create(node.builder, node.loc, node.type({batch, groups, outputs / groups, places}, element), emit.reshape(weight, {groups, outputs / groups, inner}),
-                                     emit.reshape(columns, {batch, groups, inner, places}), /*bias=*/Value(), false, false, APFloat(1.0));
+    result = train::MatmulOp::create(
+        node.builder, node.loc, node.type({batch, groups, outputs / groups, places}, element),
+        emit.reshape(weight, {groups, outputs / groups, inner}), emit.reshape(columns, {batch, groups, inner, places}),
+        /*bias=*/Value(), false, false, APFloat(1.0));
   result = emit.reshape(result, *shape);
   node.result(0, bias ? emit.add(result, overSpace(node, bias, shape->size())) : result);
   return success();
@@ -278,7 +294,8 @@ LogicalResult lowerConvTranspose(NodeImporter &node) {
   return success();
 }
 
-/// Where the element at a place `k` of each window lies in the whole input, flat: in row-major order, or with the first axis of space fastest.
+/// Where the element at a place `k` of each window lies in the whole input, flat: in row-major order, or with the first
+/// axis of space fastest.
 static Value flatIndices(Emit &emit, Value k, const Window &window, ArrayRef<int64_t> input, bool columnMajor) {
   const int64_t axes = window.axes(), rank = axes + 2;
   ArrayRef<int64_t> space = input.drop_front(2), shape = Emit::shapeOf(k);
@@ -294,7 +311,8 @@ static Value flatIndices(Emit &emit, Value k, const Window &window, ArrayRef<int
   for (int64_t axis = axes - 1; axis >= 0; --axis) {
     Value size = emit.number(window.size[axis]), within = axis ? emit.binary<train::RemOp>(k, size) : k;
     Value begin = emit.iota(rank, 2 + axis, shape[2 + axis], -window.begin(axis), window.strides[axis]);
-    flat = emit.add(flat, emit.mul(emit.add(begin, emit.mul(within, emit.number(window.dilations[axis]))), emit.number(strides[axis])));
+    flat = emit.add(flat, emit.mul(emit.add(begin, emit.mul(within, emit.number(window.dilations[axis]))),
+                                   emit.number(strides[axis])));
     k = axis ? emit.div(k, size) : k;
   }
   return flat;
@@ -343,10 +361,12 @@ LogicalResult lowerPool(NodeImporter &node) {
   if (op == "MaxPool") {
     const int64_t elements = countElements(window->size);
     Type place = node.builder.getIntegerType(elements < 128 ? 8 : elements < kLargestAttribute ? 32 : 64);
-    auto pool = train::MaxPoolOp::create(node.builder, node.loc, type, node.type(shape, place), input, window->size, window->strides, window->dilations, window->pads);
+    auto pool = train::MaxPoolOp::create(node.builder, node.loc, type, node.type(shape, place), input, window->size,
+                                         window->strides, window->dilations, window->pads);
     node.result(0, bytes ? emit.cast(pool.getResult(), node.element(0)) : pool.getResult());
     if (node.wants(1))
-      node.result(1, flatIndices(emit, emit.cast(pool.getIndices(), emit.i64), *window, node.shape(0), node.attribute("storage_order", int64_t(0)) != 0));
+      node.result(1, flatIndices(emit, emit.cast(pool.getIndices(), emit.i64), *window, node.shape(0),
+                                 node.attribute("storage_order", int64_t(0)) != 0));
     return success();
   }
   if (op == "AveragePool") {

@@ -246,10 +246,13 @@ LogicalResult lowerBitCast(NodeImporter &node) {
   Emit emit(node);
   if (isa<FloatType>(from)) {
     Type integer = isa<FloatType>(to) ? Type(node.builder.getIntegerType(bits(from))) : to;
-    value = train::BitcastOp::create(node.builder, node.loc, node.type(node.shape(0), integer), value, TypeAttr::get(from));
+    value =
+        train::BitcastOp::create(node.builder, node.loc, node.type(node.shape(0), integer), value, TypeAttr::get(from));
   }
   if (isa<FloatType>(to))
-    value = train::BitcastOp::create(node.builder, node.loc, node.type(node.shape(0), convertElementType(target, context)), value, TypeAttr::get(to));
+    value =
+        train::BitcastOp::create(node.builder, node.loc, node.type(node.shape(0), convertElementType(target, context)),
+                                 value, TypeAttr::get(to));
   node.result(0, emit.cast(value, convertElementType(target, context)));
   return success();
 }

@@ -126,6 +126,16 @@ static Value scatterRows(Emit &emit, train::ScatterReduction reduction, Value da
                          const std::optional<SmallVector<int64_t>> &known, llvm::function_ref<Value()> indices,
                          Value updates) {
   const int64_t rows = Emit::shapeOf(data)[0];
+  // A sum of bools is whether one holds, their product whether all do.
+  if (Type element = Emit::elementOf(data); element.isInteger(1) && reduction != train::ScatterReduction::none) {
+    using train::ScatterReduction;
+    reduction = reduction == ScatterReduction::add || reduction == ScatterReduction::max ? ScatterReduction::max
+                                                                                         : ScatterReduction::min;
+    Type byte = emit.b.getIntegerType(8);
+    return emit.cast(train::ScatterOp::create(emit.b, emit.loc, reduction, emit.cast(data, byte), indices(),
+                                              emit.cast(updates, byte)),
+                     element);
+  }
   if (known && reduction == train::ScatterReduction::none) {
     // Row v of the result is row v of the data, or the last update that goes there.
     constexpr int64_t mostRows = int64_t(1) << 20;

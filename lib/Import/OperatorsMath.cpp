@@ -44,12 +44,33 @@ static Value exponentialUnit(Emit &k, Value x, double scale, double width) {
   return k.select(positive, x, k.mul(k.unary<train::Expm1Op>(tail), scale));
 }
 
+Type realType(Type element) {
+  if (isa<FloatType>(element))
+    return element;
+  Builder builder(element.getContext());
+  return element.getIntOrFloatBitWidth() <= 16 ? builder.getF32Type() : builder.getF64Type();
+}
+
+Value roundTo(Emit &emit, Value x, Type element) {
+  auto integer = dyn_cast<IntegerType>(element);
+  if (!integer || integer.getWidth() == 1)
+    return emit.cast(x, element);
+  const int64_t bits = integer.getWidth();
+  x = emit.unary<train::RoundOp>(x);
+  if (bits <= 32)
+    x = integer.isUnsigned() ? emit.min(emit.max(x, 0.0), std::ldexp(1.0, bits) - 1)
+                             : emit.min(emit.max(x, -std::ldexp(1.0, bits - 1)), std::ldexp(1.0, bits - 1) - 1);
+  return emit.cast(x, element);
+}
+
 LogicalResult lowerActivation(NodeImporter &node) {
-  Value x = floatOperand(node);
+  StringRef op = node.proto.op_type();
+  const bool integers = op == "Shrink" && isa<IntegerType>(node.element(0)) && !node.element(0).isInteger(1);
+  Value x = integers ? node.operand(0) : floatOperand(node);
   if (!x)
     return failure();
   Emit k(node);
-  StringRef op = node.proto.op_type();
+  x = k.cast(x, realType(node.element(0)));
   auto alpha = [&](double otherwise) { return node.attribute("alpha", otherwise); };
   Value result;
   if (op == "Elu") {
@@ -81,7 +102,7 @@ LogicalResult lowerActivation(NodeImporter &node) {
     const double slope = alpha(op == "QuickGelu" ? double(1.702f) : 1.0);
     result = slope == 1 ? k.unary<train::SiluOp>(x) : k.mul(x, k.unary<train::SigmoidOp>(k.mul(x, slope)));
   }
-  node.result(0, result);
+  node.result(0, k.cast(result, node.element(0)));
   return success();
 }
 

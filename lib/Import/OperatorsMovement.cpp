@@ -183,7 +183,8 @@ LogicalResult lowerSplit(NodeImporter &node) {
     if (size == 0)
       node.empty(i, shape, node.element(0));
     else
-      node.result(i, train::SliceOp::create(node.builder, node.loc, node.type(shape, node.element(0)), input, starts, steps));
+      node.result(
+          i, train::SliceOp::create(node.builder, node.loc, node.type(shape, node.element(0)), input, starts, steps));
     starts[*axis] += size;
   }
   return success();

@@ -57,7 +57,8 @@ LogicalResult lowerGroupNormalization(NodeImporter &node) {
     return failure();
   Emit k(node);
   Value norm = normalizeGroups(node, k, k.cast(x, *inside), groups, node.attribute("epsilon", double(1e-5f)));
-  norm = k.add(k.mul(norm, perChannel(node, k, k.cast(scale, *inside), groups)), perChannel(node, k, k.cast(bias, *inside), groups));
+  norm = k.add(k.mul(norm, perChannel(node, k, k.cast(scale, *inside), groups)),
+               perChannel(node, k, k.cast(bias, *inside), groups));
   node.result(0, k.cast(norm, node.element(0)));
   return success();
 }

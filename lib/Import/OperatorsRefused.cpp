@@ -11,7 +11,8 @@ namespace zopt::importer {
 
 llvm::ArrayRef<Refusal> refusals() {
   static constexpr const char *strings = "it works on strings", *quantized = "it works on quantized types",
-                              *shapes = "the shape of its result depends on the data", *optimizer = "it is an optimizer, which --optimizer chooses";
+                              *shapes = "the shape of its result depends on the data",
+                              *optimizer = "it is an optimizer, which --optimizer chooses";
   static const Refusal table[] = {
       {"ConvInteger", quantized},
       {"DequantizeLinear", quantized},

@@ -207,8 +207,7 @@ LogicalResult lowerResize(NodeImporter &node) {
                              "tf_half_pixel_for_nn", "tf_crop_and_resize"}))
     return node.error("has mode '" + a.mode + "', nearest_mode '" + a.nearest +
                       "' and coordinate_transformation_mode '" + a.coordinates + "', of which one is not supported");
-  if (a.mode != "nearest" && !isa<FloatType>(node.element(0)))
-    return node.error("interpolates integers; mode nearest alone is supported for them");
+  const Type inside = a.mode == "nearest" ? node.element(0) : realType(node.element(0));
 
   SmallVector<int64_t, 8> axes = llvm::to_vector<8>(llvm::seq<int64_t>(0, rank));
   if (auto named = node.attributeInts("axes")) {
@@ -283,6 +282,8 @@ LogicalResult lowerResize(NodeImporter &node) {
   if (failed(emit.checkSize(shape)))
     return failure();
   Value value = node.operand(0);
+  if (value)
+    value = emit.cast(value, inside);
   for (const ResizedAxis &r : resized) {
     if (!value)
       return failure();
@@ -293,7 +294,7 @@ LogicalResult lowerResize(NodeImporter &node) {
   }
   if (!value)
     return failure();
-  node.result(0, value);
+  node.result(0, roundTo(emit, value, node.element(0)));
   return success();
 }
 

@@ -58,6 +58,7 @@ static Neighbour elementAt(Emit &emit, Value whole, const SampledAxis &axis, Str
 }
 
 SmallVector<Neighbour> neighbours(Emit &emit, Value x, const SampledAxis &axis, StringRef mode, StringRef padding) {
+  FullPrecision keep(emit);
   // Nearest and linear sampling move the coordinate itself, cubic sampling each neighbour.
   if (mode != "cubic") {
     if (padding == "reflection")
@@ -137,22 +138,27 @@ LogicalResult lowerGridSample(NodeImporter &node) {
   const int64_t spatial = node.rank(0) - 2;
   bool fits = node.inputs() == 2 && spatial >= 1 && spatial <= 3 && node.rank(1) == node.rank(0) &&
               node.shape(1).back() == spatial && node.shape(1)[0] == node.shape(0)[0] &&
-              isa<FloatType>(node.element(0)) && node.element(1) == node.element(0);
+              isa<FloatType>(node.element(1));
   if (!fits || (mode != "linear" && mode != "nearest" && mode != "cubic") ||
       (padding != "zeros" && padding != "border" && padding != "reflection"))
     return node.error("cannot sample " + describe(node.shape(0)) + " at " + describe(node.shape(1)) + " with mode '" +
                       mode + "' and padding_mode '" + padding +
-                      "': images of one to three axes of floats are supported");
+                      "': images of one to three axes and floats as a grid are supported");
   Value images = node.operand(0), grid = images ? node.operand(1) : Value();
   if (!grid)
     return failure();
   Emit emit(node);
+  // The wider of both types.
+  const Type inside = node.element(1).isF64() ? node.element(1) : realType(node.element(0));
+  images = emit.cast(images, inside);
+  grid = emit.cast(grid, inside);
   const int64_t batch = node.shape(0)[0];
   ArrayRef<int64_t> sizes = node.shape(0).drop_front(2), out = node.shape(1).drop_front(1).drop_back(1);
   const int64_t count = countElements(out), places = countElements(sizes);
   grid = emit.reshape(grid, {batch, count, spatial});
   SmallVector<SmallVector<Neighbour>> axes;
   for (int64_t axis = 0; axis < spatial; ++axis) {
+    FullPrecision keep(emit);
     const double size = sizes[axis];
     Value x = emit.add(emit.pick(grid, 2, spatial - 1 - axis), 1.0); // the grid names axes from the last one on
     x = corners ? emit.mul(x, (size - 1) / 2) : emit.mul(emit.sub(emit.mul(x, size), 1.0), 0.5);
@@ -162,7 +168,7 @@ LogicalResult lowerGridSample(NodeImporter &node) {
   Value sampled = sampleRows(emit, channelRows(emit, images), emit.iota(2, 0, batch, 0, places), axes, sizes);
   Shape shape = {batch, node.shape(0)[1]};
   shape.append(out.begin(), out.end());
-  node.result(0, emit.reshape(emit.transpose(sampled, {0, 2, 1}), shape));
+  node.result(0, roundTo(emit, emit.reshape(emit.transpose(sampled, {0, 2, 1}), shape), node.element(0)));
   return success();
 }
 
@@ -241,6 +247,7 @@ LogicalResult lowerRoiAlign(NodeImporter &node) {
   SmallVector<SmallVector<Neighbour>> axes;
   Value visible;
   for (int64_t axis = 0; axis < 2; ++axis) {
+    FullPrecision keep(emit);
     const int64_t cells = axis == 0 ? height : width;
     auto edge = [&](int64_t column) {
       Value x = emit.reshape(emit.mul(emit.pick(regions, 1, column), scale), {count, 1});
@@ -302,8 +309,8 @@ LogicalResult lowerRoiAlign(NodeImporter &node) {
 // MaxRoiPool
 //===----------------------------------------------------------------------===//
 
-/// Regions [R, 5] are (image, x1, y1, x2, y2), rounded to elements and both ends included; cells of a region that is cut
-/// into a grid overlap where its size is no multiple. A cell without elements is 0.
+/// Regions [R, 5] are (image, x1, y1, x2, y2), rounded to elements and both ends included; cells of a region that is
+/// cut into a grid overlap where its size is no multiple. A cell without elements is 0.
 LogicalResult lowerMaxRoiPool(NodeImporter &node) {
   if (failed(Emit(node).checkNotEmpty({0, 1})))
     return failure();
@@ -321,12 +328,17 @@ LogicalResult lowerMaxRoiPool(NodeImporter &node) {
   Emit emit(node);
   const Type element = node.element(0);
   const int64_t count = node.shape(1)[0];
-  Value number = emit.normalize(emit.pick(regions, 1, 0), node.shape(0)[0]);
+  Value number;
+  {
+    FullPrecision keep(emit);
+    number = emit.normalize(emit.pick(regions, 1, 0), node.shape(0)[0]);
+  }
   Value whole = emit.gather(images, number); // [R, C, H, W]
   // The columns of each cell first, then the rows: of each axis [R, cells] bounds.
   Value result = whole, empty;
   for (int64_t axis : {3, 2}) {
     const int64_t cells = (*pooled)[axis - 2], size = node.shape(0)[axis];
+    std::optional<FullPrecision> keep(std::in_place, emit);
     auto edge = [&](int64_t column) {
       Value x = emit.mul(emit.pick(regions, 1, column), node.attribute("spatial_scale", 1.0));
       return floorOf(emit, emit.add(emit.reshape(x, {count, 1}), 0.5));
@@ -338,17 +350,19 @@ LogicalResult lowerMaxRoiPool(NodeImporter &node) {
     Value low = bound(floorOf(emit, emit.mul(cell, step))),
           high = bound(emit.unary<train::CeilOp>(emit.mul(emit.add(cell, 1.0), step)));
     Value place = emit.cast(emit.iota(4, axis, size), element);
-    SmallVector<Value> parts;
+    SmallVector<Value> insides, parts;
     for (int64_t i = 0; i < cells; ++i) {
       auto of = [&](Value bounds) { return emit.reshape(emit.pick(bounds, 1, i), {count, 1, 1, 1}); };
-      Value inside = emit.logicalAnd(emit.compare(ComparePredicate::ge, place, of(low)),
-                                     emit.compare(ComparePredicate::lt, place, of(high)));
-      parts.push_back(emit.largest(emit.select(inside, result, emit.number(element, -INFINITY)), {axis}));
+      insides.push_back(emit.logicalAnd(emit.compare(ComparePredicate::ge, place, of(low)),
+                                        emit.compare(ComparePredicate::lt, place, of(high))));
     }
-    result = emit.concat(parts, axis);
     Shape grid = {count, 1, 1, 1};
     grid[axis] = cells;
     Value none = emit.reshape(emit.compare(ComparePredicate::ge, low, high), grid);
+    keep.reset();
+    for (Value inside : insides)
+      parts.push_back(emit.largest(emit.select(inside, result, emit.number(element, -INFINITY)), {axis}));
+    result = emit.concat(parts, axis);
     empty = empty ? emit.logicalOr(empty, none) : none;
   }
   node.result(0, emit.select(empty, emit.number(element, 0), result));

@@ -45,10 +45,13 @@ static FailureOr<MelBands> readBands(NodeImporter &node) {
   auto [bands, length, rate, low, high] = numbers;
   constexpr double mostBands = 4096, longest = 1 << 20;
   const int32_t type = static_cast<int32_t>(node.attribute("output_datatype", int64_t(onnx::TensorProto::FLOAT)));
-  MelBands mel{static_cast<int64_t>(length) / 2 + 1, static_cast<int64_t>(bands), {},
+  MelBands mel{static_cast<int64_t>(length) / 2 + 1,
+               static_cast<int64_t>(bands),
+               {},
                convertElementType(type, node.builder.getContext())};
   if (!(bands >= 1 && bands <= mostBands && length >= 1 && length <= longest && rate >= 1 && low >= 0 && high >= low &&
-        std::isfinite(high)) || !mel.element || mel.element.isInteger(1))
+        std::isfinite(high)) ||
+      !mel.element || mel.element.isInteger(1))
     return node.error("cannot make " + Twine(mel.bands) + " bands over a transform of " +
                       Twine(static_cast<int64_t>(length)) + " elements, as " + elementTypeName(type) + ": up to " +
                       Twine(static_cast<int64_t>(mostBands)) + " bands between two frequencies are supported");
@@ -83,8 +86,9 @@ bool foldMelWeightMatrix(NodeImporter &node) {
   for (int64_t place = 0; place < mel->places; ++place)
     for (int64_t band = 0; band < mel->bands; ++band) {
       const double weight = weightOf(*mel, place, band);
-      values.push_back(isa<FloatType>(mel->element) ? Scalar{0, mel->element.isF32() ? static_cast<float>(weight) : weight}
-                                                    : Scalar{static_cast<int64_t>(weight), 0});
+      values.push_back(isa<FloatType>(mel->element)
+                           ? Scalar{0, mel->element.isF32() ? static_cast<float>(weight) : weight}
+                           : Scalar{static_cast<int64_t>(weight), 0});
     }
   const Shape shape = {mel->places, mel->bands};
   node.result(0, Constant(element, shape, shape, std::move(values)), mel->element);
@@ -106,7 +110,9 @@ LogicalResult lowerMelWeightMatrix(NodeImporter &node) {
   // No division by zero where two edges are one place: the other branch is taken there.
   for (int64_t i = 0; i < 2; ++i)
     distances[i] = emit.cast(emit.max(emit.sub(edges[i + 1], edges[i]), emit.number(1)), real);
-  auto share = [&](Value from, Value to, Value distance) { return emit.div(emit.cast(emit.sub(from, to), real), distance); };
+  auto share = [&](Value from, Value to, Value distance) {
+    return emit.div(emit.cast(emit.sub(from, to), real), distance);
+  };
   Value zero = emit.number(real, 0), one = emit.number(real, 1);
   Value rise = emit.select(emit.compare(ComparePredicate::ge, place, left), share(place, left, distances[0]), zero);
   Value fall = emit.select(emit.compare(ComparePredicate::lt, place, right), share(right, place, distances[1]), zero);

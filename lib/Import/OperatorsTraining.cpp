@@ -11,6 +11,7 @@
 
 #include "Operators.h"
 #include "Weights.h"
+#include "zopt/Dialect/Train/TrainBuilders.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -115,7 +116,9 @@ LogicalResult lowerBatchNormalization(NodeImporter &node) {
   }
   Shape spread(node.rank(0) - 1, 1);
   spread[0] = channels;
-  auto toChannels = [&](Value value) { return node.reshape(value, spread); };
+  // Parameters and averages may be of other float types than the input, in which it is computed.
+  auto as = [&](Value value, Type element) { return train::cast(node.builder, node.loc, value, element); };
+  auto toChannels = [&](Value value) { return node.reshape(as(value, node.element(0)), spread); };
   Value mean = running[0], variance = running[1];
   if (training) {
     auto type = node.type({channels}, train::getComputeType(node.element(0)));
@@ -124,12 +127,14 @@ LogicalResult lowerBatchNormalization(NodeImporter &node) {
     variance = statistics.getVariance();
     auto exact = node.builder.getF64FloatAttr(momentum);
     for (auto [i, value] : llvm::enumerate(ArrayRef<Value>{mean, variance})) {
+      Value average = as(value, node.element(3 + i));
       train::RunningAverageOp::create(node.builder, node.loc,
-                                      FlatSymbolRefAttr::get(node.graph.context, states[i]->name), value, exact);
+                                      FlatSymbolRefAttr::get(node.graph.context, states[i]->name), average, exact);
       if (node.wants(1 + i)) {
         Value kept = node.binary<train::MulOp>(running[i], node.splat(momentum, node.element(3 + i)));
-        node.result(1 + i, node.binary<train::AddOp>(
-                               kept, node.binary<train::MulOp>(value, node.splat(1 - momentum, node.element(3 + i)))));
+        node.result(1 + i,
+                    node.binary<train::AddOp>(
+                        kept, node.binary<train::MulOp>(average, node.splat(1 - momentum, node.element(3 + i)))));
       }
       node.result(3 + i, value);
     }

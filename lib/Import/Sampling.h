@@ -14,8 +14,24 @@
 #define ZOPT_LIB_IMPORT_SAMPLING_H
 
 #include "Emit.h"
+#include "zopt/Dialect/Train/Marks.h"
 
 namespace zopt::importer {
+
+/// While it lives, ops that are built stay in fp32 under --bf16 and --fp16: places, which a half rounds to a quarter of
+/// an element where there are 64 of them.
+class FullPrecision : public mlir::OpBuilder::Listener {
+public:
+  explicit FullPrecision(Emit &emit) : builder(emit.b), before(emit.b.getListener()) { builder.setListener(this); }
+  ~FullPrecision() override { builder.setListener(before); }
+  void notifyOperationInserted(mlir::Operation *op, mlir::OpBuilder::InsertPoint) override {
+    op->setAttr(train::kFullPrecision, builder.getUnitAttr());
+  }
+
+private:
+  mlir::OpBuilder &builder;
+  mlir::OpBuilder::Listener *before;
+};
 
 /// Neighbours along one axis: which element (in range), how much of it (null: all), and whether it lies inside (null:
 /// always).

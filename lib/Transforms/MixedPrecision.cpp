@@ -7,9 +7,10 @@
 
 #include "LossScale.h"
 #include "StepStates.h"
-#include "zopt/Transforms/PrecisionRules.h"
+#include "zopt/Dialect/Train/Marks.h"
 #include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Transforms/Passes.h"
+#include "zopt/Transforms/PrecisionRules.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Regex.h"
 #include <cmath>
@@ -39,6 +40,8 @@ public:
   bool anyMatched() const { return matched; }
 
   bool contains(Operation *op) {
+    if (op->hasAttr(kFullPrecision))
+      return true;
     if (empty || !isa_and_nonnull<TrainDialect>(op->getDialect()) || isa<ReadStateOp, ConstantOp, AccumulateOp, WriteStateOp, BackwardOp>(op))
       return false;
     bool hit = regex.match(op->getName().getStringRef()) || regex.match(op->getName().stripDialect());
@@ -89,7 +92,12 @@ private:
       return;
     for (Operation &op : llvm::reverse(block.without_terminator())) {
       const bool allKept = !op.use_empty() && llvm::all_of(op.getUsers(), [&](Operation *user) { return kept.contains(user); });
-      if (allKept && isa<ReshapeOp, TransposeOp, BroadcastOp, SliceOp, CastOp>(op) && movesParameter(op.getOperand(0)))
+      const bool allMarked =
+          allKept && llvm::all_of(op.getUsers(), [](Operation *user) { return user->hasAttr(kFullPrecision); });
+      if (allMarked && isa<ReshapeOp, TransposeOp, BroadcastOp, SliceOp>(op))
+        op.setAttr(kFullPrecision, UnitAttr::get(op.getContext()));
+      if (allKept && isa<ReshapeOp, TransposeOp, BroadcastOp, SliceOp, CastOp>(op) &&
+          (op.hasAttr(kFullPrecision) || movesParameter(op.getOperand(0))))
         kept[&op] = llvm::to_vector(op.getOperandTypes());
       // A parameter is read in one type: that of whoever needs more of it.
       if (isa<ReadStateOp>(op) && llvm::any_of(op.getUsers(), [&](Operation *user) { return kept.contains(user); }))
@@ -331,7 +339,10 @@ public:
       return signalPassFailure();
     }
     // The loss is marked for this pass alone.
-    module.walk([](Operation *op) { op->removeAttr(kLossMark); });
+    module.walk([](Operation *op) {
+      op->removeAttr(kLossMark);
+      op->removeAttr(kFullPrecision);
+    });
   }
 
 private:

@@ -109,3 +109,31 @@ module @outputs {
     return %y : tensor<2xf32>
   }
 }
+
+// -----
+
+// What is marked stays in fp32, and so does what moves its operands; bits are those of the format that the op names, and drawn numbers fp32.
+// CHECK-LABEL: module @marked
+// CHECK: %[[X16:.*]] = train.cast %{{.*}} : tensor<2x2xf32> -> tensor<2x2xbf16>
+// CHECK: %[[E:.*]] = train.exp %[[X16]] : tensor<2x2xbf16>
+// CHECK: %[[E32:.*]] = train.cast %[[E]] : tensor<2x2xbf16> -> tensor<2x2xf32>
+// CHECK: %[[R:.*]] = train.reshape %[[E32]] : tensor<2x2xf32> -> tensor<4xf32>
+// CHECK: %[[F:.*]] = train.floor %[[R]] : tensor<4xf32>
+// CHECK: %[[F16:.*]] = train.cast %[[F]] : tensor<4xf32> -> tensor<4xbf16>
+// CHECK: train.exp %[[F16]] : tensor<4xbf16>
+// CHECK: train.bitcast %{{.*}} as f32 : tensor<4xbf16> -> tensor<4xi32>
+// CHECK: train.uniform %{{.*}} {id = 0 : i64} : tensor<4xbf16> -> tensor<4xf32>
+// F64-LABEL: module @marked
+// F64: train.floor %{{.*}} : tensor<4xf64>
+// F64: train.bitcast %{{.*}} as f32 : tensor<4xf64> -> tensor<4xi32>
+module @marked {
+  func.func @forward(%x: tensor<2x2xf32> {train.name = "x"}) -> (tensor<4xi32> {train.name = "y"}, tensor<4xf32> {train.name = "u"}) {
+    %e = train.exp %x : tensor<2x2xf32>
+    %r = train.reshape %e : tensor<2x2xf32> -> tensor<4xf32>
+    %f = train.floor %r {train.full_precision} : tensor<4xf32>
+    %g = train.exp %f : tensor<4xf32>
+    %y = train.bitcast %g as f32 : tensor<4xf32> -> tensor<4xi32>
+    %u = train.uniform %g {id = 0 : i64} : tensor<4xf32> -> tensor<4xf32>
+    return %y, %u : tensor<4xi32>, tensor<4xf32>
+  }
+}

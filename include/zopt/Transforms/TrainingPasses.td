@@ -119,7 +119,8 @@ def MixedPrecisionPass : Pass<"zopt-mixed-precision", "::mlir::ModuleOp"> {
     additive mask stays finite. Logits enter the loss in the compute type; cross_entropy computes in fp32 inside.
 
     Ops that `keep-fp32` names, by the name of their node or by their own (`softmax`), compute in the type that they came with: operands are cast to it and results stay in it; a parameter that
-    one of them reads, itself or moved (transposed, say), is read in its own type by all. One that names no op is an error. What each op reads, computes and gives is in docs/Precision.md.
+    one of them reads, itself or moved (transposed, say), is read in its own type by all. One that names no op is an error. Ops marked `train.full_precision`, the places
+    of samples, are kept likewise, with what moves operands to them alone. What each op reads, computes and gives is in docs/Precision.md.
 
     `compute=f16` also scales the loss: the seed of train.backward is multiplied by the state `@zopt.loss_scale`, and `train.loss_scale` on the module says how it changes. zopt-add-optimizer takes it out
     again.

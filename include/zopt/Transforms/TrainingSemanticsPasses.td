@@ -15,10 +15,10 @@
 include "mlir/Pass/PassBase.td"
 
 def AddRandomStatePass : Pass<"zopt-add-random-state", "::mlir::ModuleOp"> {
-  let summary = "gives dropouts their place in the batch, and keys and counters as states";
+  let summary = "gives dropouts and uniforms their place in the batch, and keys and counters as states";
   let description = [{
-    Expects a forward graph. Finds the axis of the samples in the input of every `train.dropout`, through movement, elementwise ops, rows, products and gathers, and writes it down as the
-    op's layout; a dropout whose samples cannot be told apart is an error that names it. Then adds the states that random numbers depend on:
+    Expects a forward graph. Finds the axis of the samples in the input of every `train.dropout` and `train.uniform`, through movement, elementwise ops, rows, products and gathers, and writes it down as the
+    op's layout; one whose samples cannot be told apart is an error that names it. Then adds the states that random numbers depend on:
 
     | state | set by |
     |---|---|
@@ -26,7 +26,7 @@ def AddRandomStatePass : Pass<"zopt-add-random-state", "::mlir::ModuleOp"> {
     | `@zopt.random_step` | the runtime, before every step: steps of the run so far, skipped ones too |
     | `@zopt.first_sample` | the runtime, before every micro-step: the position of the micro-batch's first sample in the global batch |
 
-    Never touches anything else. Numerics: defines the masks.
+    Never touches anything else. Numerics: defines the masks and numbers.
   }];
 }
 

@@ -5,14 +5,16 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// An embedding's gradient: every row of the table gets the sum of its positions' cotangents, in order of position within chunks of 32 positions and then in order of chunks, whatever the threads do.
+// An embedding's gradient: every row of the table gets the sum of its positions' cotangents, in order of position
+// within chunks of 32 positions and then in order of chunks, whatever the threads do.
 //
 //   sort_indices      positions by row (SortIndicesGpu.cpp)
-//   sum               chunks of the sorted positions: rows that lie inside are done; what crosses the chunk's ends is a partial sum in fp32
-//   finish            adds partial sums in order, and zeroes rows without positions
+//   sum               chunks of the sorted positions: rows that lie inside are done; what crosses the chunk's ends is a
+//   partial sum in fp32 finish            adds partial sums in order, and zeroes rows without positions
 //
-// A row that has a sixth of all positions is spread over as many blocks as it has chunks. Bytes moved: cotangent and table's gradient once; a position about 40 bytes, a row 16; partial sums at most
-// a 16th of the cotangent's elements, in fp32.
+// A row that has a sixth of all positions is spread over as many blocks as it has chunks. Bytes moved: cotangent and
+// table's gradient once; a position about 40 bytes, a row 16; partial sums at most a 16th of the cotangent's elements,
+// in fp32.
 //
 //===----------------------------------------------------------------------===//
 
@@ -36,7 +38,8 @@ struct GatherGrad : GpuSort {
 
   GatherGrad(Context &context, train::GatherGradOp op)
       : GpuSort(context, 1, context.operand(1), context.result(0).shape[op.getAxis()]),
-        space(makeGatherSpace(context.resultArgument(0), context.result(0), 1, context.operand(1), 0, context.operand(0), op.getAxis())) {
+        space(makeGatherSpace(context.resultArgument(0), context.result(0), 1, context.operand(1), 0,
+                              context.operand(0), op.getAxis())) {
     space.table.write = true;
   }
 

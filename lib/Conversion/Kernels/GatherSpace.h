@@ -37,7 +37,8 @@ struct SortedPositions {
 };
 SortedPositions sortPositions(Context &context, unsigned indexArgument, const TensorLayout &indices, int64_t size);
 
-/// GPU (SortIndicesGpu.cpp): the same order, by five kernels. Positions sorted[starts[v]] .. sorted[starts[v + 1] - 1] select row v, in order; rowsOfSorted tells the row of each.
+/// GPU (SortIndicesGpu.cpp): the same order, by five kernels. Positions sorted[starts[v]] .. sorted[starts[v + 1] - 1]
+/// select row v, in order; rowsOfSorted tells the row of each.
 struct GpuSort {
   GpuSort(Context &context, unsigned indexArgument, const TensorLayout &indices, int64_t size);
   /// Adds the kernels.

@@ -102,7 +102,8 @@ LogicalResult kernels::generateScatter(Context &context, train::ScatterOp op) {
       source[0] =
           arith::IndexCastOp::create(b, kernel.loc, indexType, kernel.loadScalar(order, loop.getInductionVar()));
       Value update = computes ? kernel.loadCompute(updates, source, lanes) : kernel.load(updates, source, lanes);
-      scf::YieldOp::create(b, kernel.loc, combineRows(kernel, op.getReduction(), loop.getRegionIterArg(0), update, isUnsigned));
+      scf::YieldOp::create(b, kernel.loc,
+                           combineRows(kernel, op.getReduction(), loop.getRegionIterArg(0), update, isUnsigned));
     }
     if (computes)
       kernel.storeRounded(loop.getResult(0), result, at, lanes);

@@ -27,7 +27,8 @@ using namespace zopt::kernels;
 static constexpr int64_t kScanThreads = 1024, kScanLanes = 4, kScanTile = kScanThreads * kScanLanes;
 
 GpuSort::GpuSort(Context &context, unsigned indexArgument, const TensorLayout &indices, int64_t size)
-    : context(context), indexArgument(indexArgument), indexLayout(indices), size(size), positions(countElements(indices.shape)), paddedSize(llvm::alignTo(size + 1, kScanTile)),
+    : context(context), indexArgument(indexArgument), indexLayout(indices), size(size),
+      positions(countElements(indices.shape)), paddedSize(llvm::alignTo(size + 1, kScanTile)),
       i32(IntegerType::get(context.context(), 32)), indexType(IndexType::get(context.context())) {
   for (unsigned *workspace : {&counts, &starts, &cursors})
     *workspace = context.addWorkspace(paddedSize * 4);
@@ -39,16 +40,22 @@ View GpuSort::integers(KernelBuilder &kernel, unsigned workspace, int64_t count,
   return kernel.argument(Access{workspace, i32, {1}, 0, write, /*alignment=*/16}, {count});
 }
 
-Value GpuSort::load(KernelBuilder &kernel, const View &view, Value at) { return arith::IndexCastOp::create(kernel.builder, kernel.loc, indexType, kernel.loadScalar(view, at)); }
+Value GpuSort::load(KernelBuilder &kernel, const View &view, Value at) {
+  return arith::IndexCastOp::create(kernel.builder, kernel.loc, indexType, kernel.loadScalar(view, at));
+}
 
-Value GpuSort::narrow(KernelBuilder &kernel, Value value) { return arith::IndexCastOp::create(kernel.builder, kernel.loc, i32, value); }
+Value GpuSort::narrow(KernelBuilder &kernel, Value value) {
+  return arith::IndexCastOp::create(kernel.builder, kernel.loc, i32, value);
+}
 
 std::function<Value(Value)> GpuSort::declareRowOf(KernelBuilder &kernel) {
   SmallVector<int64_t> shape = indexLayout.shape;
   SmallVector<Access> access = {rowAccess(indexArgument, indexLayout)};
   collapseAxes(shape, access);
   View view = kernel.argument(access[0], shape);
-  return [this, &kernel, shape, view](Value position) { return normalizeIndex(kernel, kernel.loadScalar(view, kernel.delinearize(position, shape)), size); };
+  return [this, &kernel, shape, view](Value position) {
+    return normalizeIndex(kernel, kernel.loadScalar(view, kernel.delinearize(position, shape)), size);
+  };
 }
 
 void GpuSort::clear() {
@@ -56,7 +63,8 @@ void GpuSort::clear() {
   View view = integers(kernel, counts, paddedSize, /*write=*/true);
   int64_t chunk = kernel.spreadElements(paddedSize);
   Value outer = kernel.begin(llvm::divideCeil(paddedSize, chunk), 1);
-  kernel.forLanesOfChunk(kernel.mul(outer, chunk), chunk, paddedSize, [&](Value i, Lanes lanes) { kernel.store(kernel.splatInt(0, i32), view, i, lanes); });
+  kernel.forLanesOfChunk(kernel.mul(outer, chunk), chunk, paddedSize,
+                         [&](Value i, Lanes lanes) { kernel.store(kernel.splatInt(0, i32), view, i, lanes); });
   context.add(kernel);
 }
 
@@ -67,7 +75,8 @@ void GpuSort::count() {
   kernel.setSpread({/*lanes=*/1, /*threads=*/1, /*groups=*/256});
   Value position = kernel.begin(positions, 1);
   Value one = kernel.constant(kernel.builder.getI32IntegerAttr(1));
-  memref::AtomicRMWOp::create(kernel.builder, kernel.loc, arith::AtomicRMWKind::addi, one, view.memref, rowOf(position));
+  memref::AtomicRMWOp::create(kernel.builder, kernel.loc, arith::AtomicRMWKind::addi, one, view.memref,
+                              rowOf(position));
   context.add(kernel);
 }
 
@@ -76,7 +85,8 @@ void GpuSort::start() {
   KernelBuilder kernel(context.context(), "sort_indices_start", context.target);
   OpBuilder &b = kernel.builder;
   Location loc = kernel.loc;
-  View countView = integers(kernel, counts, paddedSize), startView = integers(kernel, starts, paddedSize, true), cursorView = integers(kernel, cursors, paddedSize, true);
+  View countView = integers(kernel, counts, paddedSize), startView = integers(kernel, starts, paddedSize, true),
+       cursorView = integers(kernel, cursors, paddedSize, true);
   kernel.setSpread({kScanLanes, kScanThreads});
   Value tile = kernel.begin(paddedSize / kScanTile, 1), thread = kernel.thread();
   auto add = [&](Value x, Value y) -> Value { return arith::AddIOp::create(b, loc, x, y); };
@@ -85,12 +95,14 @@ void GpuSort::start() {
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value earlier = kernel.load(countView, kernel.add(kernel.mul(loop.getInductionVar(), kScanTile), kernel.placeAt(0)));
+    Value earlier =
+        kernel.load(countView, kernel.add(kernel.mul(loop.getInductionVar(), kScanTile), kernel.placeAt(0)));
     scf::YieldOp::create(b, loc, add(loop.getRegionIterArg(0), earlier));
   }
   auto sumLanes = [&](Value vector) { return kernel.horizontal(KernelBuilder::Combine::Sum, vector); };
   Value base = kernel.groupReduce(KernelBuilder::Combine::Sum, sumLanes(loop.getResult(0)));
-  Value place = kernel.add(kernel.mul(tile, kScanTile), kernel.placeAt(0)), own = kernel.load(countView, place), ownSum = sumLanes(own);
+  Value place = kernel.add(kernel.mul(tile, kScanTile), kernel.placeAt(0)), own = kernel.load(countView, place),
+        ownSum = sumLanes(own);
   // Inclusive sums over the threads before, at doubling distances.
   Value memory = kernel.workgroupMemory({kScanThreads}, i32), sum = ownSum;
   memref::StoreOp::create(b, loc, sum, memory, thread);
@@ -98,7 +110,8 @@ void GpuSort::start() {
     kernel.barrier();
     Value reaches = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, thread, kernel.index(distance));
     Value from = arith::SelectOp::create(b, loc, reaches, kernel.add(thread, -distance), thread);
-    Value other = arith::SelectOp::create(b, loc, reaches, memref::LoadOp::create(b, loc, memory, ValueRange{from}), zero);
+    Value other =
+        arith::SelectOp::create(b, loc, reaches, memref::LoadOp::create(b, loc, memory, ValueRange{from}), zero);
     sum = add(sum, other);
     kernel.barrier();
     memref::StoreOp::create(b, loc, sum, memory, thread);
@@ -119,12 +132,15 @@ void GpuSort::place() {
   KernelBuilder kernel(context.context(), "sort_indices_place", context.target);
   OpBuilder &b = kernel.builder;
   auto rowOf = declareRowOf(kernel);
-  View cursorView = integers(kernel, cursors, paddedSize, true), unorderedView = integers(kernel, unordered, positions, true);
+  View cursorView = integers(kernel, cursors, paddedSize, true),
+       unorderedView = integers(kernel, unordered, positions, true);
   kernel.setSpread({/*lanes=*/1, /*threads=*/1, /*groups=*/256});
   Value position = kernel.begin(positions, 1);
   Value one = kernel.constant(b.getI32IntegerAttr(1));
-  Value slot = memref::AtomicRMWOp::create(b, kernel.loc, arith::AtomicRMWKind::addi, one, cursorView.memref, rowOf(position));
-  kernel.storeHere(narrow(kernel, position), unorderedView, Value(arith::IndexCastOp::create(b, kernel.loc, indexType, slot)));
+  Value slot =
+      memref::AtomicRMWOp::create(b, kernel.loc, arith::AtomicRMWKind::addi, one, cursorView.memref, rowOf(position));
+  kernel.storeHere(narrow(kernel, position), unorderedView,
+                   Value(arith::IndexCastOp::create(b, kernel.loc, indexType, slot)));
   context.add(kernel);
 }
 
@@ -134,7 +150,8 @@ void GpuSort::rank() {
   Location loc = kernel.loc;
   auto rowOf = declareRowOf(kernel);
   View startView = integers(kernel, starts, paddedSize), unorderedView = integers(kernel, unordered, positions);
-  View sortedView = integers(kernel, sorted, positions, true), rowView = integers(kernel, rowsOfSorted, positions, true);
+  View sortedView = integers(kernel, sorted, positions, true),
+       rowView = integers(kernel, rowsOfSorted, positions, true);
   kernel.setSpread({/*lanes=*/1, /*threads=*/1, /*groups=*/256});
   Value slot = kernel.begin(positions, 1);
   Value position = kernel.loadScalar(unorderedView, slot);
@@ -144,8 +161,11 @@ void GpuSort::rank() {
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value smaller = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, kernel.loadScalar(unorderedView, loop.getInductionVar()), position);
-    scf::YieldOp::create(b, loc, Value(arith::AddIOp::create(b, loc, loop.getRegionIterArg(0), arith::ExtUIOp::create(b, loc, i32, smaller))));
+    Value smaller = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt,
+                                          kernel.loadScalar(unorderedView, loop.getInductionVar()), position);
+    scf::YieldOp::create(
+        b, loc,
+        Value(arith::AddIOp::create(b, loc, loop.getRegionIterArg(0), arith::ExtUIOp::create(b, loc, i32, smaller))));
   }
   Value rank = arith::IndexCastOp::create(b, loc, indexType, loop.getResult(0));
   kernel.storeHere(position, sortedView, rank);

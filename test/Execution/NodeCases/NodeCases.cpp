@@ -7,17 +7,20 @@
 //
 //   zopt-node-cases WORK < folders
 //
-// Each folder holds model.onnx and test_data_set_0/{input,output}_N.pb, and perhaps tolerance.txt ("relative absolute"). What `zopt --mode=forward` and `zrun` do to a case is done here in one
-// process, without their files: import, both pipelines, kernels, an executor of one rank. Every case runs in a child of its own, so that a crash or a hang is that case's failure and nothing is
-// shared but the loaded dialects. Prints one JSON object a case: {"case", "operator", "outcome", "known", "message",
-// "seconds"}; "operator" is that of the graph's only node, or empty.
+// Each folder holds model.onnx and test_data_set_0/{input,output}_N.pb, and perhaps tolerance.txt ("relative
+// absolute"). What `zopt --mode=forward` and `zrun` do to a case is done here in one process, without their files:
+// import, both pipelines, kernels, an executor of one rank. Every case runs in a child of its own, so that a crash or a
+// hang is that case's failure and nothing is shared but the loaded dialects. Prints one JSON object a case: {"case",
+// "operator", "outcome", "known", "message", "seconds"}; "operator" is that of the graph's only node, or empty.
 //
 //   pass      every output has the type, shape and values of the suite
 //   refused   the compiler said why not, by errors alone
 //   failed    anything else: other values, a crash, an error of the run
 //
-// A case that is refused is tried again with inputs that hold shapes, axes and the like as initializers, where the compiler sees their values: first all of at most one axis but the first input of
-// the graph, then the first one too, then those of more axes. "known" says how many inputs were made initializers. In a real model such values come from initializers or from shapes.
+// A case that is refused is tried again with inputs that hold shapes, axes and the like as initializers, where the
+// compiler sees their values: first all of at most one axis but the first input of the graph, then the first one too,
+// then those of more axes. "known" says how many inputs were made initializers. In a real model such values come from
+// initializers or from shapes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -99,7 +102,8 @@ private:
     std::vector<int> result;
     for (int i = first ? 0 : 1; i < model.graph().input_size(); ++i) {
       onnx::TensorProto proto;
-      if (parse(dataFile("input", i), proto) && proto.dims_size() <= axes && readTensor(proto) && elements(proto) <= kMostKnownElements)
+      if (parse(dataFile("input", i), proto) && proto.dims_size() <= axes && readTensor(proto) &&
+          elements(proto) <= kMostKnownElements)
         result.push_back(i);
     }
     return result;

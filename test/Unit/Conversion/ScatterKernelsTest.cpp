@@ -10,9 +10,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelHarness.h"
-#include <gtest/gtest.h>
 #include <algorithm>
 #include <cmath>
+#include <gtest/gtest.h>
 
 using namespace zopt::test;
 
@@ -38,7 +38,8 @@ double combine(const std::string &reduction, double a, double b) {
   return reduction == "max" ? std::max(a, b) : std::min(a, b);
 }
 
-void check(const std::string &reduction, Type type, std::vector<int64_t> shape, int64_t positions, bool special = false) {
+void check(const std::string &reduction, Type type, std::vector<int64_t> shape, int64_t positions,
+           bool special = false) {
   const bool real = type == Type::F32 || type == Type::BF16 || type == Type::F64;
   int64_t rows = shape[0], width = 1;
   std::vector<int64_t> updateShape = shape;
@@ -52,7 +53,9 @@ void check(const std::string &reduction, Type type, std::vector<int64_t> shape, 
     indices.values[p] = static_cast<double>(rows / 2);
   if (special)
     updates.values[0] = std::nan("");
-  Tensor result = run("%r = train.scatter " + reduction + " %0, %1, %2 : " + text(type, shape) + ", " + text(Type::I64, {positions}) + ", " + text(type, updateShape), {data, indices, updates}, {Tensor{type, shape, {}, {}}})[0];
+  Tensor result = run("%r = train.scatter " + reduction + " %0, %1, %2 : " + text(type, shape) + ", " +
+                          text(Type::I64, {positions}) + ", " + text(type, updateShape),
+                      {data, indices, updates}, {Tensor{type, shape, {}, {}}})[0];
   // Floats combine in fp32 (f64), and are rounded to their own type once.
   const Type compute = type == Type::BF16 ? Type::F32 : type;
   std::vector<double> expected = data.values;
@@ -60,12 +63,14 @@ void check(const std::string &reduction, Type type, std::vector<int64_t> shape, 
     int64_t row = static_cast<int64_t>(indices.values[p]);
     row = row < 0 ? row + rows : row;
     for (int64_t i = 0; i < width; ++i)
-      expected[row * width + i] = roundTo(compute, combine(reduction, expected[row * width + i], updates.values[p * width + i]));
+      expected[row * width + i] =
+          roundTo(compute, combine(reduction, expected[row * width + i], updates.values[p * width + i]));
   }
   for (size_t i = 0; i < expected.size(); ++i) {
     const double want = roundTo(type, expected[i]);
     ASSERT_TRUE(result.values[i] == want || (std::isnan(want) && std::isnan(result.values[i])))
-        << reduction << " " << text(type, shape) << " element " << i << " is " << result.values[i] << ", expected " << want;
+        << reduction << " " << text(type, shape) << " element " << i << " is " << result.values[i] << ", expected "
+        << want;
   }
 }
 
