@@ -345,6 +345,17 @@ static void warnOfMerged(const Initializer &initializer, ArrayRef<std::pair<Slot
                                            " nodes: the exporter merged parameters with equal values, which will train as one (zero biases may have been dropped altogether); perturb them before the export");
 }
 
+/// What each scalar was folded from, where that is one value which the exporter did not number itself: a parameter may have been behind it (a temperature's logarithm).
+static llvm::StringMap<std::string> findFoldedScalars(const onnx::ModelProto &model) {
+  llvm::StringMap<std::string> sources;
+  for (const onnx::ValueInfoProto &info : model.graph().value_info()) {
+    SmallVector<std::string> names = parseNames(ModelFile::metadata(info, "folded_from"));
+    if (names.size() == 1 && !llvm::isDigit(names[0].back()))
+      sources[info.name()] = names[0];
+  }
+  return sources;
+}
+
 //===----------------------------------------------------------------------===//
 // Ties
 //===----------------------------------------------------------------------===//
@@ -416,6 +427,7 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
   readProvenance(model, initializers);
   const bool tellsSources = llvm::any_of(initializers, [](const Initializer &initializer) { return initializer.source == Source::Parameter; });
   llvm::StringMap<bool> declared = readDeclared(model);
+  const llvm::StringMap<std::string> foldedScalars = findFoldedScalars(model);
 
   std::vector<SmallVector<std::pair<Slot, const onnx::NodeProto *>>> allSlots(initializers.size());
   for (auto [initializer, slots] : llvm::zip_equal(initializers, allSlots))
@@ -487,6 +499,8 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
       initializer.reason += "; in --train-only";
     if (initializer.parameter && initializer.file < 0)
       problems.error(initializer.name, "the parameter's values are not stored as raw or packed data, so that a plan cannot refer to them: save the model again with a current onnx");
+    if (auto folded = foldedScalars.find(initializer.name); count <= 1 && !initializer.parameter && isWeight(slot) && declared.empty() && folded != foldedScalars.end())
+      problems.warning(initializer.name, "the exporter folded '" + folded->second + "', perhaps a parameter, into this scalar, which does not train: zopt-export keeps it");
     if (initializer.trained && declared.empty())
       warnOfMerged(initializer, slots, problems);
   }
