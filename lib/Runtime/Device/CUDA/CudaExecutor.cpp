@@ -869,7 +869,8 @@ Status CudaExecutor::awaitResult(std::optional<StepResult> &result) {
   result->terms.resize(termStates.size());
   for (size_t i = 0; i < resultStates.size(); ++i)
     if (resultStates[i])
-      (i < std::size(kResults) ? *values[i] : result->terms[i - std::size(kResults)]) = loadAsDouble(resultStates[i]->type, slot.data + 8 * i, 0);
+      (i < std::size(kResults) ? *values[i] : result->terms[i - std::size(kResults)]) =
+          loadAsDouble(resultStates[i]->type, slot.data + 8 * i, 0);
   return success();
 }
 
