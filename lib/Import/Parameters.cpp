@@ -149,7 +149,8 @@ public:
         const bool beside = op == "Add" && llvm::any_of(use.node->input(), [&](const std::string &input) { return input != name && products.contains(input); });
         // A query that is learned is projected, shifted, and scaled by a constant.
         const bool scales = product && (op == "Mul" || (op == "Div" && use.operand == 0));
-        if (multiplies || scales || ((product || beside) && op == "Add") || (isReparametrization(op) && use.operand == 0)) {
+        if (multiplies || scales || ((product || beside) && op == "Add") ||
+            (isReparametrization(op) && use.operand == 0)) {
           collect(use.node->output(0), slots, depth + 1, product || multiplies || beside);
           continue;
         }
@@ -297,7 +298,8 @@ static bool isFill(const Initializer &initializer, double value, bool isInstance
 
 } // namespace
 
-/// A scalar that is a parameter all the same: one under an exponential (a temperature's logarithm), which exporters fold where it is a constant, or one that TorchScript's exporter, whose constants have no axes, gave a name of its
+/// A scalar that is a parameter all the same: one under an exponential (a temperature's logarithm), which exporters
+/// fold where it is a constant, or one that TorchScript's exporter, whose constants have no axes, gave a name of its
 /// own: `onnx::Add_864` of one axis. (A parameter without axes cannot be told from a constant.)
 static bool isLearnedScalar(const Initializer &initializer, Slot slot, const Uses &uses) {
   if (slot != Slot::Bias && slot != Slot::Scale)
@@ -308,7 +310,9 @@ static bool isLearnedScalar(const Initializer &initializer, Slot slot, const Use
 }
 
 /// Float buffers that transformers' models add, by the names that TorchScript's exporter keeps.
-static bool isKnownBuffer(StringRef name) { return name == "final_logits_bias" || name.ends_with(".final_logits_bias"); }
+static bool isKnownBuffer(StringRef name) {
+  return name == "final_logits_bias" || name.ends_with(".final_logits_bias");
+}
 
 /// The names that the exporter itself gives as parameters (zopt-export does, in the model's metadata), and whether they are frozen. Empty where it says nothing.
 static llvm::StringMap<bool> readDeclared(const onnx::ModelProto &model) {
@@ -343,6 +347,18 @@ static void warnOfMerged(const Initializer &initializer, ArrayRef<std::pair<Slot
   if (uses > 1 && initializer.shape.size() == 1)
     problems.warning(initializer.name, "this initializer is the scale or bias of " + Twine(uses) +
                                            " nodes: the exporter merged parameters with equal values, which will train as one (zero biases may have been dropped altogether); perturb them before the export");
+}
+
+/// What each scalar was folded from, where that is one value which the exporter did not number itself: a parameter may
+/// have been behind it (a temperature's logarithm).
+static llvm::StringMap<std::string> findFoldedScalars(const onnx::ModelProto &model) {
+  llvm::StringMap<std::string> sources;
+  for (const onnx::ValueInfoProto &info : model.graph().value_info()) {
+    SmallVector<std::string> names = parseNames(ModelFile::metadata(info, "folded_from"));
+    if (names.size() == 1 && !llvm::isDigit(names[0].back()))
+      sources[info.name()] = names[0];
+  }
+  return sources;
 }
 
 //===----------------------------------------------------------------------===//
@@ -416,6 +432,7 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
   readProvenance(model, initializers);
   const bool tellsSources = llvm::any_of(initializers, [](const Initializer &initializer) { return initializer.source == Source::Parameter; });
   llvm::StringMap<bool> declared = readDeclared(model);
+  const llvm::StringMap<std::string> foldedScalars = findFoldedScalars(model);
 
   std::vector<SmallVector<std::pair<Slot, const onnx::NodeProto *>>> allSlots(initializers.size());
   for (auto [initializer, slots] : llvm::zip_equal(initializers, allSlots))
@@ -444,7 +461,8 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
       byRule = false;
       initializer.reason = "a scalar";
     } else if ((slot == Slot::NormScale || slot == Slot::NormBias) &&
-               isFill(initializer, slot == Slot::NormScale ? 1 : 0, weight->second->op_type() == "InstanceNormalization", tellsSources, files)) {
+               isFill(initializer, slot == Slot::NormScale ? 1 : 0,
+                      weight->second->op_type() == "InstanceNormalization", tellsSources, files)) {
       byRule = false;
       initializer.reason = "ones or zeros that the exporter wrote a norm with that has no parameters";
     } else if (slot == Slot::Bias || slot == Slot::Join) {
@@ -487,6 +505,11 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
       initializer.reason += "; in --train-only";
     if (initializer.parameter && initializer.file < 0)
       problems.error(initializer.name, "the parameter's values are not stored as raw or packed data, so that a plan cannot refer to them: save the model again with a current onnx");
+    if (auto folded = foldedScalars.find(initializer.name);
+        count <= 1 && !initializer.parameter && isWeight(slot) && declared.empty() && folded != foldedScalars.end())
+      problems.warning(initializer.name,
+                       "the exporter folded '" + folded->second +
+                           "', perhaps a parameter, into this scalar, which does not train: zopt-export keeps it");
     if (initializer.trained && declared.empty())
       warnOfMerged(initializer, slots, problems);
   }

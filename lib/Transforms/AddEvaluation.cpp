@@ -70,7 +70,8 @@ private:
         sums[1].value = accumulate.getValue();
       if (std::optional<StringRef> term = accumulate ? getTermOf(kLossSum, accumulate.getState()) : std::nullopt) {
         // The sum itself, as that of the loss: what is averaged by micro-batch was divided by its count.
-        auto share = average && average.getValue() == "micro-batch" ? accumulate.getValue().getDefiningOp<DivOp>() : DivOp();
+        auto share =
+            average && average.getValue() == "micro-batch" ? accumulate.getValue().getDefiningOp<DivOp>() : DivOp();
         sums.push_back({getTermState(kEvaluationLossSum, *term), share ? share.getLhs() : accumulate.getValue()});
       }
       if (isa<AccumulateOp, BackwardOp, WriteStateOp>(op))

@@ -104,7 +104,8 @@ private:
   }
 
   /// Accumulates loss, count and terms, and seeds backward.
-  void finish(OpBuilder &builder, LossBuilder &losses, const Loss &result, ArrayRef<std::pair<std::string, Value>> terms) {
+  void finish(OpBuilder &builder, LossBuilder &losses, const Loss &result,
+              ArrayRef<std::pair<std::string, Value>> terms) {
     Location loc = result.sum.getLoc();
     Type type = getTensorType(result.sum).getElementType();
     createScalarState(getOperation(), kLossSum, type, 0.0);

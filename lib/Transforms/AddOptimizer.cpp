@@ -242,7 +242,8 @@ private:
     auto number = [&](double value) { return scalar(builder, loc, type, value); };
 
     Value lossSum = read(kLossSum), count = read(kCount);
-    SmallVector<Value> termSums = llvm::map_to_vector(terms, [&](StringRef term) { return read(getTermState(kLossSum, term)); });
+    SmallVector<Value> termSums =
+        llvm::map_to_vector(terms, [&](StringRef term) { return read(getTermState(kLossSum, term)); });
     // The runtime sets two rates where it does not know yet whether the step before was skipped: a skipped step moves no schedule.
     const bool updates = optimizer != "none";
     Value lr, cycled;

@@ -38,7 +38,8 @@ class Propagation {
 public:
   void visit(Operation *op) {
     llvm::TypeSwitch<Operation *>(op)
-        .Case<ConvOp, ConvInputGradOp, MaxPoolOp, MaxPoolGradOp, AveragePoolOp, AveragePoolGradOp>([&](Operation *op) { anchor(op); })
+        .Case<ConvOp, ConvInputGradOp, MaxPoolOp, MaxPoolGradOp, AveragePoolOp, AveragePoolGradOp>(
+            [&](Operation *op) { anchor(op); })
         .Case([&](TransposeOp op) { bring(op); })
         .Case<ReduceSumOp, ReduceMeanOp, ReduceMaxOp>([&](auto op) { reduce(op); })
         .Case([&](ConcatOp op) { concat(op); })
@@ -63,7 +64,8 @@ private:
       forms[result] = train::transpose(builder, op->getLoc(), result, getChannelsLastOrder(getTensorType(result).getRank()));
   }
 
-  /// The graph's own way from channels last to convolutions (ConvNeXt's, behind a norm over channels). Of three axes it may as well be the way back.
+  /// The graph's own way from channels last to convolutions (ConvNeXt's, behind a norm over channels). Of three axes it
+  /// may as well be the way back.
   void bring(TransposeOp op) {
     const int64_t rank = op.getType().getRank();
     if (rank > kLeastRank && rank <= kMostRank && op.getPermutation() == ArrayRef<int64_t>(getChannelsFirstOrder(rank)))
@@ -223,7 +225,12 @@ struct ChannelsLastPass : zopt::impl::ChannelsLastBase<ChannelsLastPass> {
     if (splitBias)
       getOperation().walk([](ConvOp op) { split(op); });
     Propagation propagation;
-    if (!getOperation().walk([](Operation *op) { return isa<ConvOp, ConvInputGradOp, MaxPoolOp, AveragePoolOp>(op) ? WalkResult::interrupt() : WalkResult::advance(); }).wasInterrupted())
+    if (!getOperation()
+             .walk([](Operation *op) {
+               return isa<ConvOp, ConvInputGradOp, MaxPoolOp, AveragePoolOp>(op) ? WalkResult::interrupt()
+                                                                                 : WalkResult::advance();
+             })
+             .wasInterrupted())
       return;
     for (Block &block : getOperation().getBody())
       for (Operation &op : llvm::make_early_inc_range(block))

@@ -12,9 +12,9 @@
 #ifndef ZOPT_LIB_TRANSFORMS_STEPSTATES_H
 #define ZOPT_LIB_TRANSFORMS_STEPSTATES_H
 
-#include "zopt/Dialect/Train/Train.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "zopt/Dialect/Train/Train.h"
 #include <optional>
 #include <string>
 

@@ -48,6 +48,9 @@
 // SHARED: %[[SUM:.*]] = train.add %[[A]], %[[PART]]
 // SHARED: train.accumulate @zopt.loss_sum, %[[SUM]]
 // SHARED: train.accumulate @zopt.count, %[[COUNT]]
+// The terms stand beside it, without their weights.
+// SHARED: train.accumulate @"zopt.loss_sum.cross_entropy:a", %[[A]]
+// SHARED: train.accumulate @"zopt.loss_sum.cross_entropy:b", %[[B]]
 
 // Otherwise means of this micro-batch.
 // MIXED: remark: terms of the loss count different labels: each is averaged over its own micro-batch
@@ -58,11 +61,15 @@
 // MIXED: %[[WHOLE:.*]] = train.cast %[[COUNT]] {train.loss} : tensor<f32> -> tensor<i64>
 // MIXED: %[[NUMBER:.*]] = train.cast %[[WHOLE]] {train.loss} : tensor<i64> -> tensor<f32>
 // MIXED: %[[OWN:.*]] = train.max %[[NUMBER]], %{{.*}}
-// MIXED: train.div %[[A]], %[[OWN]]
+// MIXED: %[[FIRST:.*]] = train.div %[[A]], %[[OWN]]
 // MIXED: %[[N:.*]] = train.constant dense<1.200000e+01>
-// MIXED: train.div %[[SQUARES]], %[[N]]
+// MIXED: %[[SECOND:.*]] = train.div %[[SQUARES]], %[[N]]
 // MIXED: %[[ONE:.*]] = train.constant dense<1.000000e+00>
 // MIXED: train.accumulate @zopt.count, %[[ONE]]
+// MIXED: %[[MEAN:.*]] = train.div %[[FIRST]], %{{.*}}
+// MIXED: train.accumulate @"zopt.loss_sum.cross_entropy:a", %[[MEAN]]
+// MIXED: %[[MEAN2:.*]] = train.div %[[SECOND]], %{{.*}}
+// MIXED: train.accumulate @"zopt.loss_sum.mse:b:target", %[[MEAN2]]
 
 // PLUS: error: loss is '2*onnx:a+b.onnx', expected cross_entropy, {{.*}}
 // The graph of a loss stands in @micro_step, on the model's outputs and inputs, and labels that neither has.

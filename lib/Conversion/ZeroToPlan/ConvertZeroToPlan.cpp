@@ -90,7 +90,9 @@ private:
     module.walk([&](plan::ConvolutionOp) { convolves = true; });
     if (changes.count == 0 && !convolves)
       return;
-    auto remark = module.emitRemark() << (changes.count ? std::to_string(changes.count) : "no") << (changes.count == 1 ? " copy is left that only changes a layout" : " copies are left that only change a layout");
+    auto remark = module.emitRemark() << (changes.count ? std::to_string(changes.count) : "no")
+                                      << (changes.count == 1 ? " copy is left that only changes a layout"
+                                                             : " copies are left that only change a layout");
     if (changes.count == 0)
       return;
     remark << ", " << changes.bytes << " bytes";

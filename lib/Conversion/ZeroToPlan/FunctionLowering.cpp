@@ -270,11 +270,14 @@ static SmallVector<int64_t> getAxesByStride(const View &view) {
   return axes;
 }
 
-/// Whether a walk through the one in memory's order leaps in the other. Axes of size 1 and broadcast ones have no place in it.
+/// Whether a walk through the one in memory's order leaps in the other. Axes of size 1 and broadcast ones have no place
+/// in it.
 static bool changesOrder(const View &a, const View &b) {
   auto walk = [&](const View &view) {
     SmallVector<int64_t> axes = getAxesByStride(view);
-    llvm::erase_if(axes, [&](int64_t axis) { return a.layout.shape[axis] == 1 || a.layout.strides[axis] == 0 || b.layout.strides[axis] == 0; });
+    llvm::erase_if(axes, [&](int64_t axis) {
+      return a.layout.shape[axis] == 1 || a.layout.strides[axis] == 0 || b.layout.strides[axis] == 0;
+    });
     return axes;
   };
   return walk(a) != walk(b);

@@ -60,7 +60,8 @@ private:
   llvm::DenseMap<size_t, llvm::SmallVector<Entry, 1>> entries; // by a hash of the op
 };
 
-/// Kernels that do nothing but write a tensor's elements in another order of axes: what is left of transposes once views have taken the others.
+/// Kernels that do nothing but write a tensor's elements in another order of axes: what is left of transposes once
+/// views have taken the others.
 struct LayoutChanges {
   void add(mlir::Location loc, int64_t elements, mlir::Type elementType);
   int64_t count = 0, bytes = 0;            // of one call of each function

@@ -543,7 +543,8 @@ private:
     lossScale = result.lossScale;
     skipsInARow = skipped ? skipsInARow + 1 : 0;
     if (root)
-      if (Status told = tell(step.step, run.dataset->globalBatch(), result,  used, usedScale, skipped, seconds); untold.succeeded())
+      if (Status told = tell(step.step, run.dataset->globalBatch(), result, used, usedScale, skipped, seconds);
+          untold.succeeded())
         untold = told;
     if (result.lossScaleExhausted != 0) {
       agreed = true;
@@ -585,7 +586,8 @@ private:
     return terms;
   }
 
-  Status tell(int64_t step, int64_t globalBatch, const StepResult &result, const Rates &used, double usedScale, bool skipped, double seconds) {
+  Status tell(int64_t step, int64_t globalBatch, const StepResult &result, const Rates &used, double usedScale,
+              bool skipped, double seconds) {
     StepEvent event;
     event.step = step + 1;
     const RunPosition &from = checkpoints.position();
@@ -613,7 +615,8 @@ private:
     progress->setTerms(event.terms);
     progress->update(step + 1, result.loss, skipped, seconds);
     if (skipped)
-      progress->note(concat("zrun: ", "step ", step + 1, " was skipped: its gradient norm is ", result.norm, ", its loss ", result.loss, "; every state is as it was"));
+      progress->note(concat("zrun: ", "step ", step + 1, " was skipped: its gradient norm is ", result.norm,
+                            ", its loss ", result.loss, "; every state is as it was"));
     return metrics ? metrics->write(event) : success();
   }
 

@@ -118,14 +118,22 @@ int terminalWidth(int descriptor) {
 } // namespace
 
 std::string progressLine(const ProgressState &state) {
-  return join({stepText(state), lossText(state), termsText(state), speedText(state, true), state.memoryBytes > 0 ? bytesText(state.memoryBytes) : "", flopsText(state), leftText(state)});
+  return join({stepText(state), lossText(state), termsText(state), speedText(state, true),
+               state.memoryBytes > 0 ? bytesText(state.memoryBytes) : "", flopsText(state), leftText(state)});
 }
 
 std::string progressBar(const ProgressState &state, int width) {
   constexpr int widest = 30, narrowest = 6;
   std::string step = stepText(state), loss = lossText(state), memory = state.memoryBytes > 0 ? bytesText(state.memoryBytes) : "", left = leftText(state);
   // From all fields to the two that matter.
-  const std::vector<std::string> choices[] = {{loss, termsText(state), speedText(state, true), memory, flopsText(state), left}, {loss, speedText(state, true), memory, flopsText(state), left}, {loss, speedText(state, true), memory, left}, {loss, speedText(state, false), memory, left}, {loss, speedText(state, false), left}, {loss, left}, {loss}};
+  const std::vector<std::string> choices[] = {
+      {loss, termsText(state), speedText(state, true), memory, flopsText(state), left},
+      {loss, speedText(state, true), memory, flopsText(state), left},
+      {loss, speedText(state, true), memory, left},
+      {loss, speedText(state, false), memory, left},
+      {loss, speedText(state, false), left},
+      {loss, left},
+      {loss}};
   for (const std::vector<std::string> &fields : choices) {
     std::string rest = join(fields);
     int room = width - int(step.size()) - int(rest.size()) - 4; // blanks and brackets

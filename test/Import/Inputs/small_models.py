@@ -140,6 +140,11 @@ write('script', [node('MatMul', ['probe', 'wq'], ['q']), node('Add', ['q', 'bq']
                                          tensor('onnx::Add_9', FLOAT, [1], [-10.0]), tensor('/Constant_1_output_0', FLOAT, [1], [1.0]), weight('head.final_logits_bias', [1, 4])],
       inputs=[value('x', FLOAT, ['n', 3, 4])])
 
+# A temperature whose exponential PyTorch's exporter folded, beside a scalar that it computed from numbers.
+write('temperature', [node('MatMul', ['x', 'w'], ['a']), node('Mul', ['a', 'exp'], ['b']), node('Mul', ['b', 'sqrt'], ['y'])], [value('y', FLOAT, ['n', 4])],
+      [weight('w', [4, 4]), tensor('exp', FLOAT, [], [14.25]), tensor('sqrt', FLOAT, [], [2.0])],
+      infos=[value('exp', FLOAT, [], folded_from="['logit_scale']"), value('sqrt', FLOAT, [], folded_from="['val_3']")])
+
 # A padding mask [B, S] looked up at (b, s) for every head, row and column, as transformers does; one whose second number goes backwards; one that stays.
 def tuples(rows, columns, dtype=INT64):
     return tensor('tuples', dtype, [len(rows), 1, 3, len(columns), 2], [i for r in rows for _ in range(3) for c in columns for i in (r, c)])
