@@ -349,6 +349,20 @@ static void warnOfMerged(const Initializer &initializer, ArrayRef<std::pair<Slot
                                            " nodes: the exporter merged parameters with equal values, which will train as one (zero biases may have been dropped altogether); perturb them before the export");
 }
 
+/// One minus a parameter, say, which the exporter folded although the parameter is there, too.
+static void warnOfComputed(ArrayRef<Initializer> initializers, Problems &problems) {
+  llvm::StringMap<const Initializer *> trained;
+  for (const Initializer &initializer : initializers)
+    if (initializer.trained)
+      trained[initializer.name] = &initializer;
+  for (const Initializer &initializer : initializers) {
+    const Initializer *source = initializer.trained ? trained.lookup(initializer.sourceName) : nullptr;
+    if (source && source != &initializer && source->shape == initializer.shape && initializer.sourcePermutation.empty())
+      problems.warning(initializer.name, "the exporter computed this initializer from '" + initializer.sourceName +
+                                             "', which trains too, and apart from it: zopt-export keeps the one");
+  }
+}
+
 /// What each scalar was folded from, where that is one value which the exporter did not number itself: a parameter may
 /// have been behind it (a temperature's logarithm).
 static llvm::StringMap<std::string> findFoldedScalars(const onnx::ModelProto &model) {
@@ -515,6 +529,8 @@ void classifyParameters(const onnx::ModelProto &model, const FlatGraph &flat, Mu
   }
   only.reportUnmatched(problems);
   freeze.reportUnmatched(problems);
+  if (declared.empty())
+    warnOfComputed(initializers, problems);
   if (declared.empty() || options.tieWeights)
     findTies(initializers, files, options, problems);
 }

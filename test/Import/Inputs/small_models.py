@@ -145,6 +145,10 @@ write('temperature', [node('MatMul', ['x', 'w'], ['a']), node('Mul', ['a', 'exp'
       [weight('w', [4, 4]), tensor('exp', FLOAT, [], [14.25]), tensor('sqrt', FLOAT, [], [2.0])],
       infos=[value('exp', FLOAT, [], folded_from="['logit_scale']"), value('sqrt', FLOAT, [], folded_from="['val_3']")])
 
+# A mixture of x and its square by a share and what is left of one, which the exporter folded.
+write('mixture', [node('Mul', ['x', 'mix.share'], ['a']), node('Mul', ['x', 'x'], ['b']), node('Mul', ['b', 'sub'], ['c']), node('Add', ['a', 'c'], ['y'])], [value('y', FLOAT, ['n', 4])],
+      [weight('mix.share', [1, 4], 0.25), tensor('sub', FLOAT, [1, 4], [0.75 - i / 64 for i in range(4)])], infos=[value('sub', FLOAT, [1, 4], folded_from="['mix.share', 'val_2']")])
+
 # A padding mask [B, S] looked up at (b, s) for every head, row and column, as transformers does; one whose second number goes backwards; one that stays.
 def tuples(rows, columns, dtype=INT64):
     return tensor('tuples', dtype, [len(rows), 1, 3, len(columns), 2], [i for r in rows for _ in range(3) for c in columns for i in (r, c)])
