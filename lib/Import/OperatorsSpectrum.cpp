@@ -45,21 +45,20 @@ static FailureOr<MelBands> readBands(NodeImporter &node) {
   auto [bands, length, rate, low, high] = numbers;
   constexpr double mostBands = 4096, longest = 1 << 20;
   const int32_t type = static_cast<int32_t>(node.attribute("output_datatype", int64_t(onnx::TensorProto::FLOAT)));
-  MelBands mel{static_cast<int64_t>(length) / 2 + 1,
-               static_cast<int64_t>(bands),
-               {},
-               convertElementType(type, node.builder.getContext())};
-  if (!(bands >= 1 && bands <= mostBands && length >= 1 && length <= longest && rate >= 1 && low >= 0 && high >= low &&
-        std::isfinite(high)) ||
-      !mel.element || mel.element.isInteger(1))
-    return node.error("cannot make " + Twine(mel.bands) + " bands over a transform of " +
-                      Twine(static_cast<int64_t>(length)) + " elements, as " + elementTypeName(type) + ": up to " +
-                      Twine(static_cast<int64_t>(mostBands)) + " bands between two frequencies are supported");
+  Type element = convertElementType(type, node.builder.getContext());
+  // NaN fails too.
+  const bool fits = bands >= 1 && bands <= mostBands && length >= 1 && length <= longest && rate >= 1 && low >= 0 &&
+                    high >= low && std::isfinite(high) && element && !element.isInteger(1);
+  if (!fits)
+    return node.error("cannot make " + std::to_string(bands) + " bands over a transform of " + std::to_string(length) +
+                      " elements, as " + elementTypeName(type) + ": up to " + Twine(static_cast<int64_t>(mostBands)) +
+                      " bands between two frequencies are supported");
+  MelBands mel{static_cast<int64_t>(length) / 2 + 1, static_cast<int64_t>(bands), {}, element};
   auto toMel = [](double hertz) { return 2595 * std::log1p(hertz / 700) / std::log(10.0); };
   const double begin = toMel(low), step = (toMel(high) - begin) / (bands + 2);
   for (int64_t i = 0; i < mel.bands + 2; ++i) {
     const double hertz = 700 * std::expm1((static_cast<double>(i) * step + begin) / 2595 * std::log(10.0));
-    mel.edges.push_back(static_cast<int64_t>(std::floor((length + 1) * hertz / rate)));
+    mel.edges.push_back(static_cast<int64_t>(std::min(std::floor((length + 1) * hertz / rate), 0x1p40)));
   }
   return mel;
 }

@@ -69,6 +69,37 @@ def several_types():
         assert np.abs(out[name].astype(np.float64) - values).max() < 1e-5, f"'{name}' is\n{out[name]}\nexpected\n{values}"
 
 
+def mel_matrix(bands, length, rate, low, high):
+    """As ONNX's reference has it."""
+    edges = 700 * np.expm1((np.arange(bands + 2) * (np.log1p(high / 700) - np.log1p(low / 700)) / (bands + 2) + np.log1p(low / 700)))
+    edges, places, matrix = ((length + 1) * edges // rate).astype(int), np.arange(length // 2 + 1), np.zeros((length // 2 + 1, bands))
+    for band, (left, peak, right) in enumerate(zip(edges, edges[1:], edges[2:])):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            matrix[:, band] = np.where(places == peak, 1, np.where((places >= left) & (places < peak), (places - left) / (peak - left), np.where((places > peak) & (places < right), (right - places) / (right - peak), 0)))
+    return matrix
+
+
+@test("types/mel bands that are literals, known and too large for one, and only computed")
+def mel_bands():
+    folder = scratch("mel")
+    nodes, constants, outputs, inputs, data, wanted = [], [], [], [], {}, {}
+    for bands, length in ((4, 32), (20, 128), (80, 400)):
+        spectrum = np.random.default_rng(bands).random((2, length // 2 + 1)).astype(np.float32)
+        arguments = [np.asarray(bands), np.asarray(length), np.asarray(16000), np.asarray(20, np.float32), np.asarray(7600, np.float32)]
+        constants += [onnx.tensor(f"{bands}.{i}", value) for i, value in enumerate(arguments)]
+        nodes += [onnx.node("MelWeightMatrix", [f"{bands}.{i}" for i in range(5)], [f"mel{bands}"]), onnx.node("MatMul", [f"x{bands}", f"mel{bands}"], [f"y{bands}"])]
+        inputs.append(onnx.value(f"x{bands}", ["batch", length // 2 + 1]))
+        outputs.append(onnx.value(f"y{bands}", ["batch", bands]))
+        data[f"x{bands}"], wanted[f"y{bands}"] = spectrum, spectrum @ mel_matrix(bands, length, 16000, 20, 7600)
+    (folder / "model.onnx").write_bytes(onnx.model(nodes, constants, inputs, outputs, opset=20))
+    tensors.save(folder / "data.safetensors", data)
+    succeed(["zopt", "--mode=forward", "--micro-batch=2", folder / "model.onnx", "-o", folder / "plan.mlir"])
+    succeed(["zrun", folder / "plan.mlir", "--comm=local", "--threads", 1, "--data", folder / "data.safetensors", "--outputs", folder / "out"])
+    for name, values in wanted.items():
+        error = np.abs(tensors.load(folder / "out")[name] - values).max()
+        assert error < 1e-5 * np.abs(values).max(), f"'{name}' is off by {error}"
+
+
 def refused(nodes, *patterns, initializers=(), opset=26):
     folder = scratch("refused")
     (folder / "model.onnx").write_bytes(onnx.model(nodes, list(initializers), [onnx.value("x", ["batch", 3, 4, 4]), onnx.value("n", [], onnx.INT64)], [onnx.value("y", ["batch"])], opset=opset))
