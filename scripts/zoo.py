@@ -15,6 +15,7 @@ the geometric mean of the steps; and, of zopt-export, if every parameter's gradi
 """
 import argparse
 import contextlib
+import copy
 import io
 import json
 import math
@@ -142,7 +143,7 @@ def write_model(row, exporter, file):
         return zopt_export.export(row.module, example, file, outputs=row.outputs).notes
     norms = has_batch_norms(row.module)
     row.module.train(norms)  # in evaluation mode, or optimized, the exporters fold batch norms into convolutions
-    state = {n: t.clone() for n, t in row.module.state_dict().items()}
+    state = copy.deepcopy(row.module.state_dict())  # with its versions, which MNASNet reads
     with torch.no_grad():
         names, pick = parts.choose_outputs(parts_result(row, example), row.outputs)
     with parts.forward_of(row.module, example, pick), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
