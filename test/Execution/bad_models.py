@@ -1,5 +1,6 @@
 """zopt on models that are wrong: exit code 1, one clear line a problem, no output file, no crash, quickly."""
 import os
+import resource
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def grows_linearly(small, large):
 add("large-model/5000 parameters compile in linear time", grows_linearly, 1000, 5000, alone=True)
 
 
-@test("large-model/a chain of 100,000 nodes compiles within 10 s", alone=True)
+@test("large-model/a chain of 100,000 nodes compiles within 15 s of processor time", alone=True)
 def long_chain():
     nodes, at = [node("MatMul", ["x", "w"], ["first"])], "first"
     for i in range(100000):
@@ -139,8 +140,10 @@ def long_chain():
         at = f"v{i}"
     folder = scratch("chain")
     (folder / "model.onnx").write_bytes(model(nodes, [tensor("w", np.ones((4, 4), np.float32))], [value("x", ["batch", 4])], [value(at, ["batch", 4])]))
-    done = succeed(["zopt", folder / "model.onnx", "--bind=batch=2", "--loss=mse", "--target=cpu", "--nproc=1", "-o", folder / "plan.mlir"], timeout=120)
-    assert done.seconds < 10 * Settings.patience, f"took {done.seconds:.1f} s"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    succeed(["zopt", folder / "model.onnx", "--bind=batch=2", "--loss=mse", "--target=cpu", "--nproc=1", "-o", folder / "plan.mlir"], timeout=120)
+    seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before  # 8 on an idle machine, twice that where something is quadratic
+    assert seconds < 15 * Settings.patience, f"took {seconds:.1f} s"
 
 
 # External data: weights must lie in the model's folder and be as long as the model says.
