@@ -134,7 +134,7 @@ def killed_and_resumed(case, seed, kills=1):
 
 
 for stage in (0, 1, 2, 3):
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16", "fp16"):
         add(f"I5/same world/stage{stage}/{precision}", killed_and_resumed, Case(stage=stage, precision=precision), stage, alone=True)
 add("I5/same world/stage3/bf16, mpi", killed_and_resumed, Case(stage=3, precision="bf16", comm="mpi"), 7, alone=True)
 add("I5/same world/small buckets, frozen norms", killed_and_resumed, Case(stage=3, precision="bf16", flags=("--bucket-bytes=32768", r"--freeze=.*\.ln_.*")), 8, alone=True)
