@@ -126,7 +126,8 @@ LogicalResult lowerBatchNormalization(NodeImporter &node) {
     mean = statistics.getMean();
     variance = statistics.getVariance();
     auto exact = node.builder.getF64FloatAttr(momentum);
-    for (auto [i, value] : llvm::enumerate(ArrayRef<Value>{mean, variance})) {
+    const Value computed[] = {mean, variance};
+    for (auto [i, value] : llvm::enumerate(computed)) {
       Value average = as(value, node.element(3 + i));
       train::RunningAverageOp::create(node.builder, node.loc,
                                       FlatSymbolRefAttr::get(node.graph.context, states[i]->name), average, exact);
