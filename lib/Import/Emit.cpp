@@ -110,6 +110,15 @@ Value Emit::moveAxis(Value x, int64_t from, int64_t to) {
   return transpose(x, permutation);
 }
 
+Value Emit::repeatHeads(Value x, int64_t heads) {
+  const Shape s(shapeOf(x));
+  if (s[1] == heads)
+    return x;
+  const int64_t group = heads / s[1];
+  return reshape(broadcast(reshape(x, {s[0], s[1], 1, s[2], s[3]}), {s[0], s[1], group, s[2], s[3]}),
+                 {s[0], heads, s[2], s[3]});
+}
+
 Value Emit::argMax(Value x, int64_t axis, bool last) {
   const int64_t size = shapeOf(x)[axis];
   Value isLargest = compare(Predicate::eq, x, largest(x, axis));

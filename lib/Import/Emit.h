@@ -136,6 +136,9 @@ public:
   /// counts as the largest.
   mlir::Value argMax(mlir::Value x, int64_t axis, bool last);
 
+  /// Keys or values [batch, heads, length, size] for as many query heads: neighbours share one.
+  mlir::Value repeatHeads(mlir::Value x, int64_t heads);
+
   //===--- indices and checks ---===//
   /// Indices of any integer type as i64 in [0, size): negative ones count from the end, others that are out of range
   /// are clamped, as the gather's kernel does it.

@@ -199,18 +199,11 @@ static bool dependsOnParameter(Value value) {
 }
 
 FailureOr<Value> AttentionImporter::writeOut() {
-  const int64_t group = q[1] / k[1], mode = node.attribute("qk_matmul_output_mode", int64_t(0));
+  const int64_t mode = node.attribute("qk_matmul_output_mode", int64_t(0));
   if (mode < 0 || mode > 3)
     return node.error("qk_matmul_output_mode is " + Twine(mode) + ", but it must be between 0 and 3");
-  auto spread = [&](Value x) {
-    const Shape s(Emit::shapeOf(x));
-    return group == 1 ? x
-                      : emit.reshape(emit.broadcast(emit.reshape(x, {s[0], s[1], 1, s[2], s[3]}),
-                                                    {s[0], s[1], group, s[2], s[3]}),
-                                     {s[0], q[1], s[2], s[3]});
-  };
   const Shape shape = {q[0], q[1], q[2], k[2]};
-  Value scores = train::MatmulOp::create(node.builder, node.loc, node.type(shape, element), query, spread(key),
+  Value scores = train::MatmulOp::create(node.builder, node.loc, node.type(shape, element), query, emit.repeatHeads(key, q[1]),
                                          /*bias=*/Value(), false, true, APFloat(scale));
   Value shown = scores;
   if (softcap > 0) {
@@ -246,7 +239,7 @@ FailureOr<Value> AttentionImporter::writeOut() {
     probabilities = emit.select(empty, zero, probabilities);
   node.result(3, mode == 3 ? probabilities : shown);
   return Value(train::MatmulOp::create(node.builder, node.loc, node.type({q[0], q[1], q[2], v[3]}, element),
-                                       probabilities, spread(value), /*bias=*/Value(), false, false, APFloat(1.0)));
+                                       probabilities, emit.repeatHeads(value, q[1]), /*bias=*/Value(), false, false, APFloat(1.0)));
 }
 
 LogicalResult AttentionImporter::run() {

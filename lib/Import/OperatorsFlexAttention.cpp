@@ -78,24 +78,15 @@ LogicalResult lowerFlexAttention(NodeImporter &node) {
     node.result(0, attention.getResult());
     return success();
   }
-  // Query heads that are neighbours share a key's and a value's.
-  const int64_t group = q[1] / k[1];
-  auto spread = [&](Value x) {
-    const Shape s(Emit::shapeOf(x));
-    return group == 1 ? x
-                      : emit.reshape(emit.broadcast(emit.reshape(x, {s[0], s[1], 1, s[2], s[3]}),
-                                                    {s[0], s[1], group, s[2], s[3]}),
-                                     {s[0], q[1], s[2], s[3]});
-  };
   Value scores = train::MatmulOp::create(node.builder, node.loc, node.type({q[0], q[1], q[2], k[2]}, element), query,
-                                         spread(key), /*bias=*/Value(), false, true, scale);
+                                         emit.repeatHeads(key, q[1]), /*bias=*/Value(), false, true, scale);
   FailureOr<Value> changed = modify(node, "score_mod", emit.cast(scores, inside));
   if (failed(changed))
     return failure();
   changed = modify(node, "prob_mod", emit.unary<train::SoftmaxOp>(*changed));
   if (failed(changed))
     return failure();
-  node.result(0, train::MatmulOp::create(node.builder, node.loc, result, emit.cast(*changed, element), spread(value),
+  node.result(0, train::MatmulOp::create(node.builder, node.loc, result, emit.cast(*changed, element), emit.repeatHeads(value, q[1]),
                                          /*bias=*/Value(), false, false, APFloat(1.0)));
   return success();
 }

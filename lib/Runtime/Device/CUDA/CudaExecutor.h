@@ -109,6 +109,11 @@ private:
   Status loadKernels();
   Status makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end, std::unique_ptr<DeviceCall> &made);
   Status makeSlot(Slot &slot, int64_t bytes);
+  /// Of `transfers`, the one whose turn it is; the wait for the copy that was last issued from or to it; and the mark
+  /// behind a copy that was issued now.
+  Slot &nextBlock();
+  Status awaitBlock(const Slot &slot);
+  Status markBlock(Slot &slot);
 
   /// With `waits`, every command is waited for, so that a failure is told of the command that it happened in.
   Status issue(PreparedSequence &sequence, size_t index, bool firstMicroStep, bool waits);

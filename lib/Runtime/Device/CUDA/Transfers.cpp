@@ -120,18 +120,29 @@ Status CudaExecutor::awaitResult(std::optional<StepResult> &result) {
   return success();
 }
 
+CudaExecutor::Slot &CudaExecutor::nextBlock() {
+  Slot &slot = transfers[nextTransfer];
+  nextTransfer = (nextTransfer + 1) % kTransferBlocks;
+  return slot;
+}
+
+Status CudaExecutor::awaitBlock(const Slot &slot) { return slot.used ? device->await(slot.event) : success(); }
+
+Status CudaExecutor::markBlock(Slot &slot) {
+  ZOPT_CUDA(device->driver, cuEventRecord, slot.event, device->compute);
+  slot.used = true;
+  return success();
+}
+
 Status CudaExecutor::upload(BufferId buffer, int64_t byteOffset, const void *source, int64_t bytes) {
   auto copy = [&]() -> Status {
     for (int64_t done = 0; done < bytes; done += kTransferBytes) {
       int64_t size = std::min(kTransferBytes, bytes - done);
-      Slot &slot = transfers[nextTransfer];
-      nextTransfer = (nextTransfer + 1) % kTransferBlocks;
-      if (slot.used)
-        ZOPT_RETURN_IF_FAILED(device->await(slot.event));
+      Slot &slot = nextBlock();
+      ZOPT_RETURN_IF_FAILED(awaitBlock(slot));
       std::memcpy(slot.data, static_cast<const char *>(source) + done, size_t(size));
       ZOPT_CUDA(device->driver, cuMemcpyHtoDAsync, address(buffer) + uint64_t(byteOffset + done), slot.data, size_t(size), device->compute);
-      ZOPT_CUDA(device->driver, cuEventRecord, slot.event, device->compute);
-      slot.used = true;
+      ZOPT_RETURN_IF_FAILED(markBlock(slot));
     }
     return success();
   };
@@ -156,14 +167,11 @@ Status CudaExecutor::download(BufferId buffer, int64_t byteOffset, void *destina
     };
     for (int64_t done = 0; done < bytes; done += kTransferBytes) {
       int64_t size = std::min(kTransferBytes, bytes - done);
-      Slot &slot = transfers[nextTransfer];
-      nextTransfer = (nextTransfer + 1) % kTransferBlocks;
+      Slot &slot = nextBlock();
       // An upload from this block may be under way; a download is not, because fewer than all blocks are.
-      if (slot.used)
-        ZOPT_RETURN_IF_FAILED(device->await(slot.event));
+      ZOPT_RETURN_IF_FAILED(awaitBlock(slot));
       ZOPT_CUDA(device->driver, cuMemcpyDtoHAsync, slot.data, address(buffer) + uint64_t(byteOffset + done), size_t(size), device->compute);
-      ZOPT_CUDA(device->driver, cuEventRecord, slot.event, device->compute);
-      slot.used = true;
+      ZOPT_RETURN_IF_FAILED(markBlock(slot));
       onTheWay.push_back({&slot, done, size});
       if (onTheWay.size() == 2)
         ZOPT_RETURN_IF_FAILED(take());
