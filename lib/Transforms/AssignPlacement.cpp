@@ -34,6 +34,7 @@ struct Parameter {
   FlatSymbolRefAttr optimizer; // null where there is no update
   int64_t firstUse = std::numeric_limits<int64_t>::max(); // indices in the sequence of all uses
   int64_t lastForwardUse = -1;
+  Value multiplies; // what the product of the first use has on the other side; null where that is no product
   size_t order = 0;        // of its state in the module
   int64_t bytesBefore = 0; // of the parameters that are used first before this one
 
@@ -114,7 +115,11 @@ private:
     for (auto [index, use] : llvm::enumerate(uses.getUses()))
       for (StringAttr name : use.names) {
         Parameter &parameter = found[name];
-        parameter.firstUse = std::min<int64_t>(parameter.firstUse, index);
+        if (parameter.firstUse > int64_t(index)) {
+          parameter.firstUse = index;
+          if (auto product = dyn_cast<train::MatmulOp>(use.operand->getOwner()))
+            parameter.multiplies = product.getLhs();
+        }
         if (use.position < uses.getBackwardPosition())
           parameter.lastForwardUse = index;
       }
@@ -164,12 +169,22 @@ private:
       return end - parameter.bytesBefore - parameter.getBytes();
     };
 
+    // Bytes that should have room where `parameter` goes: of all that multiply the same value, at the first of them, where one bucket takes them. As neighbours they are one matrix.
+    auto bytesTogether = [&](Parameter &parameter) {
+      int64_t bytes = parameter.getBytes();
+      if (!parameter.multiplies || (&parameter != parameters.begin() && (&parameter)[-1].multiplies == parameter.multiplies))
+        return bytes;
+      for (Parameter *next = &parameter + 1; next != parameters.end() && next->multiplies == parameter.multiplies && bytes <= limit; ++next)
+        bytes += next->getBytes();
+      return bytes <= limit ? bytes : parameter.getBytes();
+    };
+
     for (Parameter &parameter : parameters) {
       bool persistent = stage == 3 && parameter.getBytes() <= persistBytes;
       BucketKey key{parameter.computeType, parameter.gradientType, parameter.state.getTensorType().getElementType(), parameter.optimizer, persistent};
       Open &current = open[key];
       bool alone = parameter.getBytes() > limit || (parameter.lastForwardUse >= 0 && bytesBetweenUses(parameter) > limit);
-      if (alone || current.bucket < 0 || current.bytes + parameter.getBytes() > limit) {
+      if (alone || current.bucket < 0 || current.bytes + bytesTogether(parameter) > limit) {
         current = {static_cast<int64_t>(buckets.size()), 0};
         buckets.push_back({{}, persistent});
       }

@@ -8,7 +8,8 @@
 // Query, key and value read one activation y, so backward adds three products to the gradient of y. With grouped
 // queries key and value are narrow: for llama-1.1b a product of depth 256 writes 64 MiB, and the next one reads and
 // writes them again; and a weight's gradient of 256 rows does not fill the GPU. As one product over the joined depth
-// nothing is written in between.
+// nothing is written in between. So with the gate and the projection beside it: their weights are wide, but neighbours
+// in their bucket, and need no copy.
 //
 //===----------------------------------------------------------------------===//
 
@@ -72,6 +73,10 @@ struct Term {
 
 struct MergeProductsPass : zopt::impl::MergeProductsBase<MergeProductsPass> {
   void runOnOperation() override {
+    segments.clear();
+    for (auto bucket : getOperation()->getParentOfType<ModuleOp>().getOps<zero::BucketOp>())
+      for (auto segment : bucket.getSegments().getAsRange<zero::SegmentAttr>())
+        segments[segment.getParameter().getAttr()] = {bucket, segment};
     // From the end: a sum of sums is found at its root.
     SmallVector<AddOp> all = llvm::to_vector(getOperation().getBody().front().getOps<AddOp>());
     for (AddOp sum : llvm::reverse(all))
@@ -80,6 +85,21 @@ struct MergeProductsPass : zopt::impl::MergeProductsBase<MergeProductsPass> {
   }
 
 private:
+  /// Whether matrices lie one behind the other in a bucket, so that their rows are those of one matrix.
+  bool areNeighbours(ArrayRef<Value> weights) {
+    std::pair<zero::BucketOp, zero::SegmentAttr> previous;
+    for (Value weight : weights) {
+      auto view = weight.getDefiningOp<zero::ViewOp>();
+      auto found = segments.find(view ? view.getParameterAttr().getAttr() : weight.getDefiningOp<ReadStateOp>().getStateAttr().getAttr());
+      if (found == segments.end() ||
+          (previous.first && (found->second.first != previous.first || previous.second.getReserved() > 0 ||
+                              found->second.second.getOffset() != previous.second.getEnd())))
+        return false;
+      previous = found->second;
+    }
+    return true;
+  }
+
   /// The products of a sum, in the order in which they are added; false where anything else is added.
   bool collect(AddOp sum, SmallVectorImpl<Term> &terms, SmallVectorImpl<AddOp> &sums) {
     sums.push_back(sum);
@@ -128,7 +148,8 @@ private:
     llvm::sort(terms, [](const Term &a, const Term &b) { return b.product->isBeforeInBlock(a.product); });
     MatmulOp first = terms.back().product;
     RankedTensorType xType = getTensorType(first.getLhs());
-    int64_t weights = 0;
+    int64_t copied = 0;
+    SmallVector<Value> weights;
     for (Term &term : terms) {
       MatmulOp product = term.product;
       RankedTensorType type = getTensorType(product.getLhs());
@@ -141,14 +162,17 @@ private:
                                              ? skipMovement(product.getLhs()).getDefiningOp()->getDialect()
                                              : nullptr))
         return;
-      weights += bytesOf(product.getRhs());
+      weights.push_back(product.getRhs());
+      copied += 2 * bytesOf(product.getRhs());
     }
+    if (!first.getTransposeRhs() && areNeighbours(weights))
+      copied = 0;
     // Every term but the last writes a sum that the next one reads.
     const int64_t saved = 2 * (terms.size() - 1) * bytesOf(sum.getResult());
-    if (4 * 2 * weights > saved)
+    if (4 * copied > saved)
       return;
 
-    // x can be made where its parts are: before all that reads them.
+    // x can be made where its parts are: before all that reads them, if they are there by then.
     Operation *start = first;
     Operation *lastPart = nullptr;
     for (bool xFirst : {true, false}) {
@@ -173,8 +197,14 @@ private:
       if (!lastPart || lastPart->isBeforeInBlock(part))
         lastPart = part;
     }
+    // Or later, as far as nothing needs a weight's gradient before.
     if (!lastPart->isBeforeInBlock(start))
-      return;
+      start = lastPart->getNextNode();
+    for (Term &term : terms)
+      if (term.weightGradient && llvm::any_of(term.weightGradient->getUsers(), [&](Operation *user) {
+            return user->getBlock() != start->getBlock() || user->isBeforeInBlock(start);
+          }))
+        return;
     if (MatmulOp gradient = terms.front().weightGradient)
       if (Operation *y =
               skipMovement(weightGradientsHaveXFirst ? gradient.getRhs() : gradient.getLhs()).getDefiningOp();
@@ -263,6 +293,7 @@ private:
   }
 
   bool weightGradientsHaveXFirst = true;
+  DenseMap<StringAttr, std::pair<zero::BucketOp, zero::SegmentAttr>> segments; // where a parameter lies
   DenseSet<Operation *> erased;
 };
 

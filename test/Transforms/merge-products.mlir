@@ -90,3 +90,31 @@ module {
     return %dx, %dwv, %dwq : tensor<8192x8xbf16>, tensor<4x8xbf16>, tensor<8x8xbf16>
   }
 }
+
+// -----
+
+// Wide weights that are neighbours in a bucket are not copied; the first product waits for what the second multiplies.
+// CHECK-LABEL: func.func @neighbours
+// CHECK: %[[GATE:.*]] = train.exp %arg1
+// CHECK: train.concat 1, %[[GATE]], %{{.*}} : {{.*}} -> tensor<64x256xbf16>
+// CHECK-NEXT: train.matmul {{.*}} -> tensor<256x64xbf16>
+// CHECK: train.matmul %{{.*}} : tensor<64x256xbf16>, tensor<256x64xbf16> -> tensor<64x64xbf16>
+// CHECK-NOT: train.matmul
+module {
+  train.state @gate : tensor<128x64xbf16> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  train.state @up : tensor<128x64xbf16> {role = #train.role<parameter>, trained, init = 0.0 : f32}
+  zero.group @data
+  zero.bucket @bucket0 on @data parameters replicated gradients replicated optimizer replicated compute bf16 gradient bf16 {frozen, segments = [#zero.segment<@gate, 0, 8192>, #zero.segment<@up, 8192, 8192>]}
+  func.func @neighbours(%u: tensor<64x128xbf16>, %g: tensor<64x128xbf16>, %y: tensor<64x64xbf16>) -> (tensor<64x64xbf16>, tensor<128x64xbf16>, tensor<128x64xbf16>) {
+    %wg = train.read_state @gate : tensor<128x64xbf16>
+    %wu = train.read_state @up : tensor<128x64xbf16>
+    %du = train.neg %u : tensor<64x128xbf16>
+    %a = train.matmul %du, %wu : tensor<64x128xbf16>, tensor<128x64xbf16> -> tensor<64x64xbf16>
+    %dwu = train.matmul %du, %y {transpose_lhs} : tensor<64x128xbf16>, tensor<64x64xbf16> -> tensor<128x64xbf16>
+    %dg = train.exp %g : tensor<64x128xbf16>
+    %b = train.matmul %dg, %wg : tensor<64x128xbf16>, tensor<128x64xbf16> -> tensor<64x64xbf16>
+    %dwg = train.matmul %dg, %y {transpose_lhs} : tensor<64x128xbf16>, tensor<64x64xbf16> -> tensor<128x64xbf16>
+    %dx = train.add %a, %b : tensor<64x64xbf16>, tensor<64x64xbf16> -> tensor<64x64xbf16>
+    return %dx, %dwu, %dwg : tensor<64x64xbf16>, tensor<128x64xbf16>, tensor<128x64xbf16>
+  }
+}

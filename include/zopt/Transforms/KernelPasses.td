@@ -81,8 +81,9 @@ def MergeProducts : Pass<"zopt-merge-products", "mlir::func::FuncOp"> {
   let summary = "Make narrow products of one operand, and sums of narrow products, one product";
   let description = [{
     Expects the explicit level, specialized for a GPU, before zopt-fuse-matmul-epilogues; leaves the same. Where projections read the same value (query, key and value), backward has the sum of their input
-    gradients, x1 w1 + x2 w2 + ..., and weight gradients x1^T y, x2^T y, ...: with x = concat(x1, x2, ...), which is written in place by what makes the parts, and w = concat(w1, w2, ...), a copy, they are
-    x w and the slices of x^T y. A narrow product alone moves more bytes than it computes. Only where the sums that are no longer written and read are four times the bytes that are copied.
+    gradients, x1 w1 + x2 w2 + ..., and weight gradients x1^T y, x2^T y, ...: with x = concat(x1, x2, ...), which is written in place by what makes the parts, and w = concat(w1, w2, ...), they are
+    x w and the slices of x^T y. A narrow product alone moves more bytes than it computes. Only where the sums that are no longer written and read are four times the bytes that are copied for w, which are none
+    where the weights are neighbours in one bucket, as a gate and the projection beside it are.
 
     In 16-bit types only. Numerics: changed by less than a rounding; the products are added before they are rounded.
   }];

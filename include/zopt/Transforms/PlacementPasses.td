@@ -43,7 +43,7 @@ def AssignPlacement : Pass<"zopt-assign-placement", "mlir::ModuleOp"> {
     | 2 | replicated | sharded | sharded |
     | 3 | sharded | sharded | sharded |
 
-    Parameters go into buckets in the order of their first use in the forward pass, up to `bucket-bytes` (in the type that is gathered). A bucket of its own has a parameter that is larger than
+    Parameters go into buckets in the order of their first use in the forward pass, up to `bucket-bytes` (in the type that is gathered); those that multiply one value (query, key and value, or a gate and the projection beside it) are not split where one bucket takes them. A bucket of its own has a parameter that is larger than
     that, and one whose uses in forward have more than that between them (a tied embedding). Parameters of at most `persist-bytes` keep replicated parameters at stage 3, in buckets of their
     own. Frozen parameters are in frozen buckets. A bucket has one compute type, one gradient type and one optimizer.
 
