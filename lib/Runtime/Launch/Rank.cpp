@@ -354,7 +354,7 @@ private:
       }
       if (executor->has("apply_step"))
         ZOPT_RETURN_IF_FAILED(executor->run("apply_step"));
-      executor->traceInto(nullptr);
+      ZOPT_RETURN_IF_FAILED(executor->endTrace());
       if (logged) {
         commLog->add(executed);
         ++loggedSteps;
@@ -667,6 +667,7 @@ private:
         executor->traceInto(!options.trace.empty() && step == 0 && microStep == 0 ? &trace : nullptr);
         ZOPT_RETURN_IF_FAILED(random.beginMicroStep(*executor, microStep));
         ZOPT_RETURN_IF_FAILED(executor->run("forward"));
+        ZOPT_RETURN_IF_FAILED(executor->endTrace());
         Status failure;
         for (size_t i = 0; i < program.outputs.size() && !options.outputs.empty(); ++i) {
           const Output &output = program.outputs[i];

@@ -107,7 +107,7 @@ protected:
         ZOPT_RETURN_IF_FAILED(executor.run("micro_step", micro == 0));
       }
       ZOPT_RETURN_IF_FAILED(executor.run("apply_step"));
-      executor.traceInto(nullptr);
+      ZOPT_RETURN_IF_FAILED(executor.endTrace());
       ZOPT_RETURN_IF_FAILED(executor.finishStep(result));
       take(result);
       if (root)

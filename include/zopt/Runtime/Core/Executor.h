@@ -89,8 +89,12 @@ public:
 
   /// Called after every GradientNorm, where all reduced gradients are there and no parameter has been updated.
   void onGradients(std::function<Status()> observer) { gradientObserver = std::move(observer); }
-  /// Where given, every command that runs is appended; reserve room for them.
+  /// Where given, every command that runs until endTrace() is appended, by then at the latest; reserve room for them.
   void traceInto(std::vector<ExecutedCommand> *events) { trace = events; }
+  virtual Status endTrace() {
+    trace = nullptr;
+    return success();
+  }
 
   const PeakMeter &peak() const { return meter; }
   /// Bytes of the device that are neither arenas nor planned, by name ("context", "libraries", ...), and the pinned memory of the host ("pinned"). Empty on a CPU.

@@ -18,6 +18,7 @@
 #define ZOPT_LIB_RUNTIME_DEVICE_CUDA_CUDAEXECUTOR_H
 
 #include "Collectives.h"
+#include "DeviceActivities.h"
 #include "DeviceContext.h"
 #include "zopt/Runtime/Device/CUDA/Devices.h"
 #include "zopt/Runtime/Device/CUDA/LibraryCalls.h"
@@ -63,6 +64,7 @@ public:
   Status download(BufferId buffer, int64_t byteOffset, void *destination, int64_t bytes) override;
   Status zero(BufferId buffer, int64_t byteOffset, int64_t bytes) override;
   Status synchronize() override;
+  Status endTrace() override;
   std::vector<std::pair<std::string, int64_t>> unplannedMemory() const override;
   std::string deviceModel() const override { return device->model; }
   const char *exchange() const override { return collectives ? collectives->name() : communicator.name(); }
@@ -118,6 +120,7 @@ private:
   /// With `waits`, every command is waited for, so that a failure is told of the command that it happened in.
   Status issue(PreparedSequence &sequence, size_t index, bool firstMicroStep, bool waits);
   Status issueTraced(PreparedSequence &sequence, size_t index, bool firstMicroStep);
+  Status issueBetweenEvents(PreparedSequence &sequence, size_t index, bool firstMicroStep);
   Status replay(PreparedSequence &sequence, size_t index, bool firstMicroStep);
   Status execute(Prepared &prepared, bool firstMicroStep);
   Status startCollective(Prepared &prepared, bool firstMicroStep);
@@ -164,6 +167,9 @@ private:
   std::vector<Mark> marked;           // collectives by mark
   volatile uint32_t *progressWord = nullptr; // pinned: the mark of the last collective that the exchange stream came past
 
+  bool isTracing = false;
+  std::unique_ptr<DeviceActivities> activities; // while a step is traced, where CUPTI is there
+  std::vector<const Command *> tracedCommands;  // in the order in which `activities` has them
   std::vector<CUevent> traceEvents;
   int64_t deviceBefore = 0; // that the thread had allocated
   int64_t planned = 0, contextBytes = 0, libraryBytes = 0, communicationBytes = 0, freeAtEnd = 0;

@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Between two events each, on the device's clock, which is set against the host's before.
+// By CUPTI where there is one; otherwise between two events each, on the device's clock, which is set against the host's
+// before every sequence.
 //
 //===----------------------------------------------------------------------===//
 
@@ -17,6 +18,43 @@ namespace zopt::runtime::cuda {
 static int64_t nanoseconds() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Status CudaExecutor::issueTraced(PreparedSequence &sequence, size_t index, bool firstMicroStep) {
+  if (!isTracing) {
+    isTracing = true;
+    ZOPT_RETURN_IF_FAILED(synchronize());
+    activities = recordDeviceActivities();
+  }
+  if (!activities)
+    return issueBetweenEvents(sequence, index, firstMicroStep);
+  for (size_t i = 0; i < sequence.commands.size(); ++i) {
+    Prepared &prepared = sequence.commands[i];
+    ZOPT_RETURN_IF_FAILED(activities->enter());
+    Status issued = execute(prepared, firstMicroStep).in(prepared.command->location);
+    ZOPT_RETURN_IF_FAILED(activities->leave());
+    ZOPT_RETURN_IF_FAILED(issued);
+    tracedCommands.push_back(prepared.command);
+    meter.note(index, i);
+  }
+  return success();
+}
+
+Status CudaExecutor::endTrace() {
+  isTracing = false;
+  std::vector<ExecutedCommand> *executed = std::exchange(trace, nullptr);
+  if (!activities)
+    return success();
+  std::unique_ptr<DeviceActivities> recorded = std::move(activities);
+  std::vector<const Command *> commands = std::exchange(tracedCommands, {});
+  ZOPT_RETURN_IF_FAILED(synchronize());
+  std::vector<DeviceActivities::Span> spans;
+  if (Status status = recorded->end(spans); status.failed())
+    return failed(status);
+  for (size_t i = 0; executed && i < commands.size(); ++i)
+    if (spans[i].end > 0)
+      executed->push_back({commands[i], spans[i].begin, spans[i].end, /*ended=*/true});
+  return success();
+}
+
+Status CudaExecutor::issueBetweenEvents(PreparedSequence &sequence, size_t index, bool firstMicroStep) {
   const Driver &driver = device->driver;
   while (traceEvents.size() < 2 * sequence.commands.size() + 1) {
     Result<CUevent> event = device->event(/*timing=*/true);
