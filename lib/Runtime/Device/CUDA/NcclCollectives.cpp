@@ -190,7 +190,7 @@ public:
       return made.getStatus();
     peers = std::move(*made);
     carriesParts = peers && wants[1] == 0;
-    if (!peers)
+    if (!reason.empty())
       told = concat("NCCL's kernels carry everything, which slows down others beside them: GPUs do not reach each other's memory: ", reason, " (ZOPT_COPY_ENGINES=0 does not try)");
     return success();
   }

@@ -33,7 +33,7 @@ namespace zopt::runtime::cuda {
 class PeerCopies {
 public:
   /// Every rank calls it with its arenas, which are idle and zero, and are so again when it returns. Null on all ranks
-  /// where one of them cannot, and `reason` says there which one and why.
+  /// where one of them cannot, and `reason` says there which one and why; it stays empty where they are of several hosts.
   static Result<std::unique_ptr<PeerCopies>> create(DeviceContext &device, Communicator &host,
                                                     const std::vector<CUdeviceptr> &arenas, const Program &program,
                                                     std::string &reason);
