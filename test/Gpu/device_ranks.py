@@ -30,9 +30,9 @@ def again(config):
     assert_same_training(train(config), train_anew(config))
 
 
-def rank_order(local, nccl):
-    """NCCL only carries gradients: norms and weights have the bits of ranks that are threads. The loss that is told is a sum of scalars, which NCCL makes; nothing depends on it."""
-    a, b = train(local), train_anew(nccl, ZOPT_RANK_ORDER_SUMS="1")
+def rank_order(local, nccl, **environment):
+    """Gradients are only carried: norms and weights have the bits of ranks that are threads. The loss that is told is a sum of scalars, which NCCL makes; nothing depends on it."""
+    a, b = train(local), train_anew(nccl, **environment)
     assert_same_training(a, dataclasses.replace(b, steps=[step | {"loss": other["loss"]} for step, other in zip(b.steps, a.steps)]))
     worst = max(abs(x - y) / abs(x) for x, y in zip(a.losses, b.losses))
     assert worst <= NCCL, f"losses differ by {worst:.3g} relative, more than {NCCL:g}"
@@ -73,7 +73,7 @@ def register():
         one = on_device(harness.Config("gpt2-tiny", precision=precision, micro=8, steps=STEPS))
         for stage in (0, 3) if Device.quick else (0, 1, 2, 3):
             add(f"nccl/gpt2-tiny/{precision}/ranks1/stage{stage}", same_curve, one, dataclasses.replace(one, stage=stage, comm="nccl"), NCCL)
-        add(f"nccl/gpt2-tiny/{precision}/ranks1/rank order", rank_order, dataclasses.replace(one, stage=3), dataclasses.replace(one, stage=3, comm="nccl"))
+        add(f"nccl/gpt2-tiny/{precision}/ranks1/rank order", rank_order, dataclasses.replace(one, stage=3), dataclasses.replace(one, stage=3, comm="nccl"), ZOPT_RANK_ORDER_SUMS="1")
     for stage in (0, 3):
         add(f"nccl/trace/ranks1/stage{stage}", collectives_in_trace, stage, 1)
     for ranks in (2, 4, 8):
@@ -83,7 +83,7 @@ def register():
             for precision in ("fp32", "bf16"):
                 name = f"nccl/{model}/{precision}/ranks{ranks}"
                 plain = harness.Config(model, precision=precision, micro=8, steps=STEPS)
-                base = on_device(dataclasses.replace(plain, ranks=ranks, micro=8 // ranks, comm="nccl"))
+                base = on_device(dataclasses.replace(plain, ranks=ranks, micro=8 // ranks, comm="nccl", run_flags=("--timeout=60",)))
                 add(f"{name}/as one rank on the CPU", same_curve, on_cpu(plain), base, TO_CPU[precision])
                 if precision == "fp32":
                     add(f"{name}/as one rank", same_curve, on_device(plain), base, TOLERANCE)
@@ -92,5 +92,7 @@ def register():
                     add(f"{name}/stage{stage}/again", again, at)
                     if stage > 0:
                         add(f"{name}/stage{stage}", same_curve, base, at, NCCL)
-                        add(f"{name}/stage{stage}, rank order", rank_order, dataclasses.replace(at, comm="local"), at)
+                        local = dataclasses.replace(at, comm="local")
+                        add(f"{name}/stage{stage}, rank order", rank_order, local, at)
+                        add(f"{name}/stage{stage}, rank order by NCCL's kernels", rank_order, local, at, ZOPT_COPY_ENGINES="0", ZOPT_RANK_ORDER_SUMS="1")
         add(f"nccl/trace/ranks{ranks}/stage3", collectives_in_trace, 3, ranks)

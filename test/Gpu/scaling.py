@@ -1,6 +1,7 @@
 """Several GPUs with NCCL: time a step, scaling against one GPU, planned against measured peak, exposed communication; FSDP2 beside them in the same call.
 
-Exposed is what a rank's traced step spends with a collective under way and nothing on its compute stream, as a share of the step.
+Exposed is what a rank's traced step spends with a collective under way and its compute stream without a command or in a wait, as a share of the step. Of two GPUs every row is also measured with NCCL's
+kernels in the place of copy engines (ZOPT_COPY_ENGINES=0, and "gathers" at stage 1). --rows takes parts of labels.
 """
 import json
 import shutil
@@ -24,18 +25,22 @@ def cover(spans):
     return total
 
 
-def exposed(trace):
-    """The largest share over ranks."""
+def traced(trace):
+    """Of the rank with the most: the exposed share, and milliseconds that kernels take, and gathers and reductions, which include waiting for other ranks."""
     ranks = {}
     for event in json.loads(trace.read_text())["traceEvents"]:
         if event.get("ph") == "X":
-            ranks.setdefault(event["pid"], []).append((event.get("cat") == "collectives", (event["ts"], event["ts"] + event["dur"])))
-    shares = []
+            kind = event["name"].split(" ")[0] if event.get("cat") == "collectives" else "wait" if event["name"].startswith("wait") else "kernels"
+            ranks.setdefault(event["pid"], []).append((kind, (event["ts"], event["ts"] + event["dur"])))
+    result = {"exposed": 0.0}
     for events in ranks.values():
-        spans = [span for _, span in events]
-        compute = [span for collective, span in events if not collective]
-        shares.append((cover(spans) - cover(compute)) / (max(last for _, last in spans) - min(first for first, _ in spans)))
-    return max(shares)
+        of = {kind: [span for other, span in events if other == kind] for kind, _ in events}
+        begin, end = min(first for _, (first, _) in events), max(last for _, (_, last) in events)
+        collectives = [span for kind, spans in of.items() if kind not in ("kernels", "wait") for span in spans]
+        result["exposed"] = max(result["exposed"], (cover(collectives + of["kernels"]) - cover(of["kernels"])) / (end - begin))
+        for kind, spans in of.items():
+            result[kind] = max(result.get(kind, 0.0), sum(last - first for first, last in spans) / 1e3)
+    return result
 
 
 def ours(name, batch, seq, flags, stage, ranks, environment=()):
@@ -44,12 +49,12 @@ def ours(name, batch, seq, flags, stage, ranks, environment=()):
         plan = folder / "plan.mlir"
         succeed(["zopt", "--bf16", f"--zero-stage={stage}", f"--micro-batch={batch}", f"--bind=seq={seq}", "--clip=1", "--lr=3e-4", "--betas=0.9,0.95", "--weight-decay=0.1", *flags,
                  find_graph(name), "-o", plan], timeout=300)
-        command = ["zrun", plan, "--nproc", ranks, f"--target={Device.target}", "--init=gpt2", "--steps", SKIP + STEPS, "--metrics", folder / "m", "--trace", folder / "t"]
-        succeed(command, timeout=300, **dict(environment))
+        command = ["zrun", plan, "--nproc", ranks, f"--target={Device.target}", "--init=gpt2", "--steps", SKIP + STEPS, "--timeout", 60, "--metrics", folder / "m", "--trace", folder / "t"]
+        done = succeed(command, timeout=300, **dict(environment))
         starts, steps, ends = read_metrics(folder / "m")
         ms = statistics.median(s["step_ms"] for s in steps[SKIP:])
         return {"ms": ms, "tok_s": batch * seq * ranks / ms * 1e3, "planned": starts[0]["planned_peak"]["device"], "measured": ends[0]["measured_peak"]["device"], "loss": steps[-1]["loss"],
-                "exposed": exposed(folder / "t")}
+                "warnings": [line for line in done.stderr.splitlines() if "warning" in line], "trace": traced(folder / "t")}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -61,48 +66,60 @@ def peer(name, batch, seq, ranks, *flags):
     return json.loads(lines[-1]) if lines else {"error": (done.stderr.strip().splitlines() or [f"exit code {done.code}"])[-1][:300]}
 
 
+def rows(name, worlds):
+    """(GPUs, stage, what the label says besides, environment)"""
+    for ranks in worlds:
+        if name == "llama3-8b" and ranks < worlds[-1]:
+            continue  # fits no single GPU
+        for stage in (0,) if ranks == 1 else (3,) if name == "llama3-8b" else (1, 2, 3):
+            yield ranks, stage, "", ()
+            if ranks == 2:
+                yield ranks, stage, ", NCCL's kernels", (("ZOPT_COPY_ENGINES", "0"),)
+            if ranks == 2 and stage == 1:
+                yield ranks, stage, ", gathers alone by copy engines", (("ZOPT_COPY_ENGINES", "gathers"),)
+
+
 def run(deadline, report):
     worlds = [n for n in (1, 2, 4, 8) if n <= len(gpus())]
     wanted = [w for w in Options.rows.split(",") if w]
     tests = []
     for name, batch, seq, flags in WORK:
-        if wanted and name not in wanted:
-            continue
         one, stage_one, best = None, {}, {}
-        for ranks in worlds:
-            if name == "llama3-8b" and ranks < worlds[-1]:
-                continue  # fits no single GPU
-            for stage in (0,) if ranks == 1 else (3,) if name == "llama3-8b" else (1, 3) if ranks < worlds[-1] else (1, 2, 3):
-                label = f"{name} B{batch} T{seq} stage {stage}, {ranks} GPUs"
-                entry = {"name": label, "code": "PASS"}
-                tests.append(entry)
-                if time.time() > deadline:
-                    entry |= {"code": "OUT OF TIME"}
-                    continue
-                try:
-                    entry |= ours(name, batch, seq, flags, stage, ranks)
-                    assert entry["planned"] == entry["measured"], f"planned {entry['planned']}, measured {entry['measured']}"
-                except Exception as error:
-                    entry |= {"code": "FAIL", "output": str(error)}
-                    report(f"{label}: {str(error)[-600:]}")
-                    continue
-                line = f"{label:44} {entry['ms']:8.2f} ms {entry['tok_s']:9.0f} tok/s {entry['planned'] / GIB:6.2f} GiB, exposed {entry['exposed'] * 100:.1f}%"
-                if ranks == 1:
-                    one = entry["ms"]
-                elif one:
-                    line += f", scaling {one / entry['ms'] * 100:.1f}%"
-                if stage == 1:
-                    stage_one[ranks] = entry["ms"]
-                elif stage == 3 and ranks in stage_one:
+        for ranks, stage, said, environment in rows(name, worlds):
+            label = f"{name} B{batch} T{seq} stage {stage}, {ranks} GPUs{said}"
+            if wanted and not any(w in label for w in wanted):
+                continue
+            entry = {"name": label, "code": "PASS"}
+            tests.append(entry)
+            if time.time() > deadline:
+                entry |= {"code": "OUT OF TIME"}
+                continue
+            begin = time.time()
+            try:
+                entry |= ours(name, batch, seq, flags, stage, ranks, environment)
+                assert entry["planned"] == entry["measured"], f"planned {entry['planned']}, measured {entry['measured']}"
+            except Exception as error:
+                entry |= {"code": "FAIL", "output": str(error)}
+                report(f"{label}: {str(error)[-600:]}")
+                continue
+            times = ", ".join(f"{kind} {value:.1f}" for kind, value in entry["trace"].items() if kind != "exposed")
+            line = f"{label:64} {entry['ms']:8.2f} ms {entry['tok_s']:9.0f} tok/s {entry['planned'] / GIB:6.2f} GiB"
+            if ranks == 1:
+                one = entry["ms"]
+            elif one:
+                line += f", scaling {one / entry['ms'] * 100:.1f}%"
+            if stage == 1 and not said:
+                stage_one[ranks] = entry["ms"]
+            elif stage == 3 and not said:
+                best[ranks] = entry["ms"]
+                if ranks in stage_one:
                     line += f", {stage_one[ranks] / entry['ms']:.3f}x of stage 1"
-                if stage == 3:
-                    best[ranks] = entry["ms"]
-                report(line)
+            report(f"{line}, exposed {entry['trace']['exposed'] * 100:.1f}%, traced ms: {times}; loss {entry['loss']:.6f}; {time.time() - begin:.0f} s" + "".join(f"; {w}" for w in entry["warnings"]))
         ranks = worlds[-1]
-        if Options.peers and ranks > 1 and time.time() < deadline:
+        if Options.peers and ranks in best and ranks > 1 and time.time() < deadline:
             for extra in ((), ("--keep-gathered",)) if name != "llama3-8b" else (("--checkpoint",), ()):
                 theirs = peer(name, batch, seq, ranks, *extra)
                 tests.append({"name": f"{name} FSDP2 {' '.join(extra)}", "code": "PASS" if "ms" in theirs else "FAIL", "output": theirs.get("error", ""), "peer": theirs})
-                ratio = f", zopt's ZeRO-3 is {theirs['ms'] / best[ranks]:.3f}x" if "ms" in theirs and ranks in best else ""
+                ratio = f", zopt's ZeRO-3 is {theirs['ms'] / best[ranks]:.3f}x" if "ms" in theirs else ""
                 report(f"{name} B{batch} T{seq} FSDP2 {' '.join(extra)}, {ranks} GPUs: {theirs}{ratio}")
     return tests

@@ -272,6 +272,8 @@ private:
     progressOptions.flopsPerStep = stepFlops;
     progressOptions.peakFlops = peakFlops;
     progress = std::make_unique<Progress>(progressOptions);
+    if (const std::string remark = executor->remark(); !remark.empty())
+      note(remark);
     return success();
   }
 

@@ -20,6 +20,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <limits>
+#include <map>
 #include <thread>
 
 using namespace zopt::runtime;
@@ -46,7 +47,7 @@ struct Outcome {
   std::vector<double> losses, norms, finite;
   std::vector<float> a, b, gradientA;
   std::vector<size_t> resultsAfter; // how many were known after each step
-  std::string exchange;
+  std::string exchange, remark;
   TierPeak peak;
   std::vector<Status> failures;
   std::vector<ExecutedCommand> trace;
@@ -132,6 +133,7 @@ protected:
     if (root) {
       outcome.peak = executor.peak().measure().at(Tier::Device);
       outcome.exchange = executor.exchange();
+      outcome.remark = executor.remark();
     }
     return success();
   }
@@ -233,9 +235,11 @@ TEST_F(CudaExecutor, exchangesByNccl) {
       for (int accumulation : {1, 2}) {
         Outcome host = train(makeTinyProgram(world, stage, accumulation));
         for (const char *graph : {"1", "0"})
-          for (const char *rankOrder : {"0", "1"}) {
-            SCOPED_TRACE(concat("world ", world, " stage ", stage, " accumulation ", accumulation, " graph ", graph, " rank order ", rankOrder));
-            Variable variable("ZOPT_CUDA_GRAPH", graph), sums("ZOPT_RANK_ORDER_SUMS", rankOrder);
+          for (auto [engines, rankOrder] : {std::pair("1", "0"), {"0", "0"}, {"0", "1"}}) {
+            SCOPED_TRACE(concat("world ", world, " stage ", stage, " accumulation ", accumulation, " graph ", graph, " copy engines ", engines, " rank order ", rankOrder));
+            if (graph[0] == '0' && rankOrder[0] == '1')
+              continue;
+            Variable variable("ZOPT_CUDA_GRAPH", graph), copies("ZOPT_COPY_ENGINES", engines), sums("ZOPT_RANK_ORDER_SUMS", rankOrder);
             TrainOptions options;
             options.exchange = world == 3 ? DeviceExchange::Automatic : DeviceExchange::Nccl;
             FakeCudaCounts before = counts();
@@ -243,6 +247,11 @@ TEST_F(CudaExecutor, exchangesByNccl) {
             FakeCudaCounts after = counts();
             expectSuccess(device);
             EXPECT_EQ(device.exchange, "nccl");
+            EXPECT_EQ(device.remark, "");
+            EXPECT_EQ(device.peak.measured, device.peak.planned);
+            EXPECT_EQ(after.opened - before.opened, world > 1 && engines[0] != '0' ? world * (world - 1) * 2 : 0); // an arena and the words
+            EXPECT_EQ(after.mapped, 0);
+            EXPECT_EQ(after.deviceBytes, 0);
             // The fake sums in rank order, as the host does; but NCCL sums scalars in their type, and the host in f64.
             ASSERT_EQ(device.losses.size(), host.losses.size());
             for (size_t i = 0; i < host.losses.size(); ++i)
@@ -254,6 +263,53 @@ TEST_F(CudaExecutor, exchangesByNccl) {
           }
       }
   }
+}
+
+TEST_F(CudaExecutor, copyEnginesTakeWhatNcclDidAndNoMore) {
+  Variable devices("FAKE_CUDA_DEVICES", "2");
+  TrainOptions options;
+  options.exchange = DeviceExchange::Nccl;
+  std::map<std::string, int64_t> byNccl;
+  Outcome host = train(makeTinyProgram(2, 3));
+  for (const char *engines : {"0", "gathers", "1"}) {
+    Variable copies("ZOPT_COPY_ENGINES", engines), graph("ZOPT_CUDA_GRAPH", "0");
+    FakeCudaCounts before = counts();
+    Outcome device = train(makeTinyDeviceProgram(2, 3), options);
+    expectSuccess(device);
+    device.losses = host.losses;
+    EXPECT_TRUE(device.sameNumbers(host));
+    byNccl[engines] = counts().collectives - before.collectives;
+  }
+  EXPECT_GT(byNccl["0"], byNccl["gathers"]);
+  EXPECT_GT(byNccl["gathers"], byNccl["1"]);
+  EXPECT_GT(byNccl["1"], 0); // scalars
+}
+
+TEST_F(CudaExecutor, ncclCarriesEverythingWhereMemoryIsOutOfReach) {
+  Variable devices("FAKE_CUDA_DEVICES", "2");
+  TrainOptions options;
+  options.exchange = DeviceExchange::Nccl;
+  Outcome host = train(makeTinyProgram(2, 3));
+  // One rank that fails is enough, whatever it fails at.
+  for (auto [variable, value, said] : {std::tuple("FAKE_CUDA_FAIL", "cuIpcGetMemHandle:1:801", ": cuIpcGetMemHandle: CUDA_ERROR_OF_THE_FAKE"),
+                                       {"FAKE_CUDA_FAIL", "cuIpcOpenMemHandle:1:217", "cuIpcOpenMemHandle: CUDA_ERROR_OF_THE_FAKE"},
+                                       {"FAKE_CUDA_FAIL", "cuStreamBatchMemOp:2:801", "cuStreamBatchMemOp: CUDA_ERROR_OF_THE_FAKE"},
+                                       {"FAKE_CUDA_FAIL", "cuMemAlloc:3:2", "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY"},
+                                       {"FAKE_CUDA_IPC_SHIFT", "16", "rank 0: an arena of rank 1 is not where it was mapped"}}) {
+    SCOPED_TRACE(value);
+    Variable fault(variable, value);
+    Outcome outcome = train(makeTinyDeviceProgram(2, 3), options);
+    expectSuccess(outcome);
+    EXPECT_EQ(outcome.remark.find("NCCL's kernels carry everything, which slows down others beside them: GPUs do not reach each other's memory: rank "), 0u) << outcome.remark;
+    EXPECT_NE(outcome.remark.find(said), std::string::npos) << outcome.remark;
+    outcome.losses = host.losses;
+    EXPECT_TRUE(outcome.sameNumbers(host));
+    EXPECT_EQ(counts().mapped, 0);
+    EXPECT_EQ(counts().deviceBytes, 0);
+  }
+  Variable copies("ZOPT_COPY_ENGINES", "yes");
+  for (const Status &status : train(makeTinyDeviceProgram(2, 3), options).failures)
+    EXPECT_NE(status.message().find("ZOPT_COPY_ENGINES is 'yes', but must be 0, gathers or 1"), std::string::npos) << status.message();
 }
 
 TEST_F(CudaExecutor, ranksThatShareAGpuExchangeThroughTheHost) {

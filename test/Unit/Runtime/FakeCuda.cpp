@@ -351,6 +351,29 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
   std::free(host(address));
   return CUDA_SUCCESS;
 }
+CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr address) {
+  ENTER("cuIpcGetMemHandle");
+  if (!state().memory.count(address))
+    return CUDA_ERROR_INVALID_VALUE;
+  std::memset(handle, 0, sizeof *handle);
+  std::memcpy(handle, &address, sizeof address);
+  return CUDA_SUCCESS;
+}
+CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *address, CUipcMemHandle handle, unsigned) {
+  ENTER("cuIpcOpenMemHandle");
+  std::memcpy(address, &handle, sizeof *address);
+  if (!state().memory.count(*address))
+    return CUDA_ERROR_INVALID_VALUE;
+  *address += CUdeviceptr(number("FAKE_CUDA_IPC_SHIFT", 0));
+  ++state().counts.opened;
+  ++state().counts.mapped;
+  return CUDA_SUCCESS;
+}
+CUresult cuIpcCloseMemHandle(CUdeviceptr) {
+  ENTER("cuIpcCloseMemHandle");
+  --state().counts.mapped;
+  return CUDA_SUCCESS;
+}
 CUresult cuMemAllocHost_v2(void **address, size_t bytes) {
   ENTER("cuMemAllocHost");
   FORBIDDEN_IN_CAPTURE;
@@ -491,6 +514,34 @@ CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr address, cuuint32_
   ENTER("cuStreamWriteValue32");
   append(stream, [=] {
     std::memcpy(host(address), &value, sizeof value);
+    return true;
+  });
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamBatchMemOp_v2(CUstream stream, unsigned count, CUstreamBatchMemOpParams *operations, unsigned) {
+  ENTER("cuStreamBatchMemOp");
+  // In their order, each once.
+  struct Batch {
+    std::vector<CUstreamBatchMemOpParams> operations;
+    size_t next = 0;
+  };
+  auto batch = std::make_shared<Batch>();
+  batch->operations.assign(operations, operations + count);
+  for (const CUstreamBatchMemOpParams &operation : batch->operations)
+    if (!holdsDevice(operation.waitValue.address, 4))
+      return CUDA_ERROR_INVALID_VALUE;
+  append(stream, [batch] {
+    for (; batch->next < batch->operations.size(); ++batch->next) {
+      const CUstreamBatchMemOpParams &operation = batch->operations[batch->next];
+      uint32_t value;
+      std::memcpy(&value, host(operation.waitValue.address), sizeof value);
+      if (operation.operation == CU_STREAM_MEM_OP_WRITE_VALUE_32)
+        std::memcpy(host(operation.writeValue.address), &operation.writeValue.value, sizeof value);
+      else if (value != operation.waitValue.value)
+        return false;
+    }
+    batch->next = 0; // graphs run again
     return true;
   });
   return CUDA_SUCCESS;

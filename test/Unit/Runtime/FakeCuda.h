@@ -16,6 +16,7 @@
 //   FAKE_CUDA_MEMORY    bytes of each (1 GiB)
 //   FAKE_CUDA_FAIL      "cuLaunchKernel:3:700": the third call from then on returns error 700; "kernel:3:700": the third kernel that runs fails so, which every later call tells
 //   FAKE_CUDA_UNKNOWN_KERNELS  1: kernels that it does not know are taken, and do nothing
+//   FAKE_CUDA_IPC_SHIFT bytes that memory of another rank is mapped beside its place
 //   FAKE_CUDA_HANG      not empty: nothing that is queued comes to its end
 //
 //===----------------------------------------------------------------------===//
@@ -43,7 +44,7 @@ extern "C" void fakeCudaSpend(double microseconds);
 
 /// For tests, by dlsym: how often things have happened since the library was loaded.
 struct FakeCudaCounts {
-  int64_t launches, graphLaunches, captures, copiesIn, copiesOut, deviceBytes, pinnedBytes, collectives;
+  int64_t launches, graphLaunches, captures, copiesIn, copiesOut, deviceBytes, pinnedBytes, collectives, opened, mapped;
 };
 extern "C" FakeCudaCounts fakeCudaCounts();
 

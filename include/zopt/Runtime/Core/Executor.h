@@ -103,6 +103,8 @@ public:
   virtual std::string deviceModel() const { return ""; }
   /// What collectives go through: "local", "mpi" or "nccl".
   virtual const char *exchange() const { return communicator.name(); }
+  /// A warning about how it exchanges, or nothing; the same on every rank.
+  virtual std::string remark() const { return ""; }
 
   /// What the terms of the loss are called, where it is a sum of several.
   const std::vector<std::string> &lossTerms() const { return termNames; }

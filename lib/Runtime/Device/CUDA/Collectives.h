@@ -8,7 +8,8 @@
 // What Communicator.h says of collectives, on buffers of the device: each is queued on a stream and done when the stream has come past it. Two ways:
 //
 // - NCCL, which moves all data between GPUs. It sums only what it sums as we do, up to the order of the ranks: fp32 and f64 into the same type without an accumulator. Of everything else (bf16 sums in
-//   fp32, accumulators in fp32) it carries the parts, to and from every rank, and RankSums adds them: the bits of Comm/MPI.
+//   fp32, accumulators in fp32) it carries the parts, to and from every rank, and RankSums adds them: the bits of Comm/MPI. Where ranks reach each other's memory, copies of the driver carry gathers and
+//   all parts in its place (PeerCopies), and it sums scalars only.
 // - Through the host: copied to pinned memory, exchanged by the rank's Communicator, copied back. It needs the host in the middle of a step, so steps are not captured. For ranks that share a GPU, and
 //   for a rank on its own, who has nobody to talk to and stays on the device.
 //
@@ -39,6 +40,10 @@ public:
   /// In place.
   virtual Status allReduceIntegers(const std::string &label, CUstream stream, CUdeviceptr values, int64_t count) = 0;
 
+  /// Called once, by every rank, before the first collective: the arenas of `program`, which are idle and zero. All fail together.
+  virtual Status connect(const Program & /*program*/, const std::vector<CUdeviceptr> & /*arenas*/) { return success(); }
+  /// A warning about the way that was found, or nothing.
+  virtual std::string remark() const { return ""; }
   /// Whether everything still stands, as far as can be seen without waiting.
   virtual Status health() { return success(); }
 };

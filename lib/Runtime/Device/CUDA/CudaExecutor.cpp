@@ -104,6 +104,7 @@ Status CudaExecutor::prepare() {
   // NCCL's ranks fail together already; that they agree once more does no harm.
   ZOPT_RETURN_IF_FAILED(communicator.agree("start", chosen.getStatus()));
   collectives = std::move(*chosen);
+  ZOPT_RETURN_IF_FAILED(collectives->connect(program, arenas));
   Result<int64_t> after = device->freeBytes();
   if (!before.failed() && !after.failed())
     communicationBytes = *before - *after;

@@ -68,6 +68,7 @@ public:
   std::vector<std::pair<std::string, int64_t>> unplannedMemory() const override;
   std::string deviceModel() const override { return device->model; }
   const char *exchange() const override { return collectives ? collectives->name() : communicator.name(); }
+  std::string remark() const override { return collectives ? collectives->remark() : ""; }
 
 private:
   struct Prepared {

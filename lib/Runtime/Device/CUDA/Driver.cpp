@@ -97,8 +97,8 @@ Status open(Driver &driver) {
   ZOPT_CUDA_FUNCTIONS(ZOPT_CUDA_RESOLVE)
 #undef ZOPT_CUDA_RESOLVE
 #undef ZOPT_CUDA_STRING
-  realMemAlloc = std::exchange(driver.cuMemAlloc, countedMemAlloc);
-  realMemFree = std::exchange(driver.cuMemFree, countedMemFree);
+  realMemAlloc = driver.uncountedMemAlloc = std::exchange(driver.cuMemAlloc, countedMemAlloc);
+  realMemFree = driver.uncountedMemFree = std::exchange(driver.cuMemFree, countedMemFree);
   realMemAllocHost = std::exchange(driver.cuMemAllocHost, countedMemAllocHost);
   realMemFreeHost = std::exchange(driver.cuMemFreeHost, countedMemFreeHost);
   ZOPT_CUDA(driver, cuInit, 0);

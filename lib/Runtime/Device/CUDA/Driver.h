@@ -36,6 +36,9 @@
   X(cuMemGetInfo)                                                                                                      \
   X(cuMemAlloc)                                                                                                        \
   X(cuMemFree)                                                                                                         \
+  X(cuIpcGetMemHandle)                                                                                                 \
+  X(cuIpcOpenMemHandle)                                                                                                \
+  X(cuIpcCloseMemHandle)                                                                                               \
   X(cuMemAllocHost)                                                                                                    \
   X(cuMemFreeHost)                                                                                                     \
   X(cuMemcpyHtoDAsync)                                                                                                 \
@@ -49,6 +52,7 @@
   X(cuStreamBeginCapture)                                                                                              \
   X(cuStreamEndCapture)                                                                                                \
   X(cuStreamWriteValue32)                                                                                              \
+  X(cuStreamBatchMemOp)                                                                                                \
   X(cuEventCreate)                                                                                                     \
   X(cuEventDestroy)                                                                                                    \
   X(cuEventRecord)                                                                                                     \
@@ -70,6 +74,9 @@ struct Driver {
 #define ZOPT_CUDA_MEMBER(name) decltype(&::name) name = nullptr;
   ZOPT_CUDA_FUNCTIONS(ZOPT_CUDA_MEMBER)
 #undef ZOPT_CUDA_MEMBER
+  /// cuMemAlloc and cuMemFree without the count: for what is communication's, and reported with NCCL's memory.
+  decltype(&::cuMemAlloc) uncountedMemAlloc = nullptr;
+  decltype(&::cuMemFree) uncountedMemFree = nullptr;
   int version = 0;  // 13000 for CUDA 13.0
   std::string file; // that it was loaded from
 

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Collectives.h"
+#include "PeerCopies.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/DynamicLibrary.h"
 #include <atomic>
@@ -120,6 +121,7 @@ public:
   }
 
   ~NcclCollectives() override {
+    peers.reset();
     if (!communicator)
       return;
     // After a failure the other ranks must learn of it. Neither that nor an orderly end may keep this rank from telling what happened, so both are bounded.
@@ -169,10 +171,37 @@ public:
 
   Status prepare(const Program &program) { return prepareSums(sums, program); }
 
+  Status connect(const Program &program, const std::vector<CUdeviceptr> &arenas) override {
+    if (world == 1)
+      return success();
+    const char *text = std::getenv("ZOPT_COPY_ENGINES");
+    const std::string asked = text && *text ? text : "1";
+    Status known;
+    if (asked != "0" && asked != "1" && asked != "gathers")
+      known = inputError("ZOPT_COPY_ENGINES is '", asked, "', but must be 0, gathers or 1");
+    ZOPT_RETURN_IF_FAILED(host.agree("copy engines", known));
+    double wants[] = {asked == "0" ? 1.0 : 0.0, asked == "1" ? 0.0 : 1.0}; // what one rank does without, all do without
+    ZOPT_RETURN_IF_FAILED(host.allReduceMaximum("copy engines", wants, 2));
+    if (wants[0] != 0)
+      return success();
+    std::string reason;
+    Result<std::unique_ptr<PeerCopies>> made = PeerCopies::create(device, host, arenas, program, reason);
+    if (made.failed())
+      return made.getStatus();
+    peers = std::move(*made);
+    carriesParts = peers && wants[1] == 0;
+    if (!reason.empty())
+      told = concat("NCCL's kernels carry everything, which slows down others beside them: GPUs do not reach each other's memory: ", reason, " (ZOPT_COPY_ENGINES=0 does not try)");
+    return success();
+  }
+  std::string remark() const override { return told; }
+
   const char *name() const override { return "nccl"; }
   bool needsHost() const override { return false; }
 
   Status allGather(const Collective &, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes) override {
+    if (peers)
+      return peers->gather(stream, source, destination, bytes);
     ZOPT_NCCL(ncclAllGather, pointer(source), pointer(destination), size_t(bytes), ncclUint8, communicator, stream);
     return success();
   }
@@ -190,7 +219,7 @@ public:
     return sums.run(stream, source, sourceType, destination, destinationType, world == 1 ? source : workspace, elements, world, rank, accumulate);
   }
 
-  Status allReduce(const Collective &, CUstream stream, CUdeviceptr buffer, DataType type, CUdeviceptr workspace, int64_t elements) override {
+  Status allReduce(const Collective &collective, CUstream stream, CUdeviceptr buffer, DataType type, CUdeviceptr workspace, int64_t elements) override {
     if (sumsAlike(type)) {
       Result<ncclDataType_t> ncclType = typeOf(type);
       if (ncclType.failed())
@@ -203,8 +232,7 @@ public:
     ZOPT_RETURN_IF_FAILED(exchangeParts(stream, buffer, workspace, bytes));
     // In place: nobody else reads this rank's own part, and what it sent of the other parts has left when the stream comes here.
     ZOPT_RETURN_IF_FAILED(sums.run(stream, buffer, type, own, type, world == 1 ? buffer : workspace, elements, world, rank, false));
-    ZOPT_NCCL(ncclAllGather, pointer(own), pointer(buffer), size_t(bytes), ncclUint8, communicator, stream);
-    return success();
+    return allGather(collective, stream, own, buffer, bytes);
   }
 
   Status allReduceScalars(const std::string &, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t count, DataType type) override {
@@ -230,13 +258,15 @@ public:
 
 private:
   static void *pointer(CUdeviceptr address) { return reinterpret_cast<void *>(address); }
-  /// Whether NCCL's own sums are good enough: those of bf16 round after every rank.
-  bool sumsAlike(DataType type) const { return !rankOrder && (type == DataType::F32 || type == DataType::F64); }
+  /// Whether NCCL's own sums are good enough: those of bf16 round after every rank. Who has the parts anyway adds them in rank order.
+  bool sumsAlike(DataType type) const { return !rankOrder && !carriesParts && (type == DataType::F32 || type == DataType::F64); }
 
   /// Part q of `source` to rank q, and everybody's part of this rank to its place in `workspace`.
   Status exchangeParts(CUstream stream, CUdeviceptr source, CUdeviceptr workspace, int64_t bytes) {
     if (world == 1)
       return success();
+    if (carriesParts)
+      return peers->exchange(stream, source, workspace, bytes);
     ZOPT_NCCL(ncclGroupStart);
     for (int step = 1; step < world; ++step) {
       int to = (rank + step) % world, from = (rank - step + world) % world;
@@ -252,7 +282,9 @@ private:
   Communicator &host;
   RankSums sums;
   const int world, rank;
-  bool rankOrder = false;
+  bool rankOrder = false, carriesParts = false;
+  std::unique_ptr<PeerCopies> peers; // of gathers; of everything where it carries parts
+  std::string told;
   ncclComm_t communicator = nullptr;
 };
 
