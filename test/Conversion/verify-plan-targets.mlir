@@ -30,9 +30,6 @@ module attributes {train.level = "final"} {
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
     plan.return
   }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
-    plan.return
-  }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
     plan.return
   }
@@ -72,14 +69,11 @@ module attributes {train.level = "final"} {
   plan.buffer @x.value in @device at 2112 bytes 1024 for inputs {persistent}
   plan.buffer @y in @device at 3136 bytes 1024 for activations
   plan.buffer @z in @device at 4160 bytes 1024 for activations
-  plan.buffer @blocks in @device at 5184 bytes 16 for workspace
+  plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
-  plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
+  plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -97,7 +91,7 @@ module attributes {train.level = "final"} {
     plan.matmul @x.value x @w.value -> @w.gradient {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, out_operand = #plan.operand<f32, [16, 16], [16, 1]>, rhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, scale = 1.0 : f64}
   }
   plan.sequence @apply_step {
-    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {accumulate = @accumulate, finish = @finish, words = @words}
+    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {finish = @finish, words = @words}
     plan.update @bucket0 by @update scale @norm lr @s.value step @s.value finite @s.value decays [0.0]
   }
 }
@@ -130,9 +124,6 @@ module attributes {train.level = "final"} {
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -183,9 +174,6 @@ module attributes {train.level = "final"} {
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
     plan.return
   }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
-    plan.return
-  }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
     plan.return
   }
@@ -234,9 +222,6 @@ module attributes {train.level = "final"} {
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
     plan.return
   }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
-    plan.return
-  }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
     plan.return
   }
@@ -278,14 +263,11 @@ module attributes {train.level = "final"} {
   plan.buffer @x.value in @device at 2112 bytes 1024 for inputs {persistent}
   plan.buffer @y in @device at 3136 bytes 1024 for activations
   plan.buffer @z in @device at 4160 bytes 1024 for activations
-  plan.buffer @blocks in @device at 5184 bytes 16 for workspace
+  plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
-  plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
+  plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -302,7 +284,7 @@ module attributes {train.level = "final"} {
     plan.matmul @x.value x @w.value -> @w.gradient {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, out_operand = #plan.operand<f32, [16, 16], [16, 1]>, rhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, scale = 1.0 : f64}
   }
   plan.sequence @apply_step {
-    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {accumulate = @accumulate, finish = @finish, words = @words}
+    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {finish = @finish, words = @words}
     plan.update @bucket0 by @update scale @norm lr @s.value step @s.value finite @s.value decays [0.0]
   }
 }
@@ -330,14 +312,11 @@ module attributes {train.level = "final"} {
   plan.buffer @x.value in @device at 2112 bytes 1024 for inputs {persistent}
   plan.buffer @y in @device at 3136 bytes 1024 for activations
   plan.buffer @z in @device at 4160 bytes 1024 for activations
-  plan.buffer @blocks in @device at 5184 bytes 16 for workspace
+  plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
-  plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
+  plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -354,7 +333,7 @@ module attributes {train.level = "final"} {
     plan.matmul @x.value x @w.value -> @w.gradient {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, out_operand = #plan.operand<f32, [16, 16], [16, 1]>, rhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, scale = 1.0 : f64}
   }
   plan.sequence @apply_step {
-    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {accumulate = @accumulate, finish = @finish, words = @words}
+    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {finish = @finish, words = @words}
     plan.update @bucket0 by @update scale @norm lr @s.value step @s.value finite @s.value decays [0.0]
   }
 }
@@ -387,9 +366,6 @@ module attributes {train.level = "final"} {
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -440,9 +416,6 @@ module attributes {train.level = "final"} {
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
     plan.return
   }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
-    plan.return
-  }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
     plan.return
   }
@@ -484,14 +457,11 @@ module attributes {train.level = "final"} {
   plan.buffer @x.value in @device at 2112 bytes 1024 for inputs {persistent}
   plan.buffer @y in @device at 3136 bytes 1024 for activations
   plan.buffer @z in @device at 4160 bytes 1024 for activations
-  plan.buffer @blocks in @device at 5184 bytes 16 for workspace
+  plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
-  plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
+  plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -541,9 +511,6 @@ module attributes {train.level = "final"} {
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
     plan.return
   }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
-    plan.return
-  }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
     plan.return
   }
@@ -556,7 +523,7 @@ module attributes {train.level = "final"} {
   }
   plan.sequence @apply_step {
     // expected-error @+1 {{'plan.gradient_norm' op has words, which target cpu does not have}}
-    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {accumulate = @accumulate, finish = @finish, words = @words}
+    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {finish = @finish, words = @words}
     plan.update @bucket0 by @update scale @norm lr @s.value step @s.value finite @s.value decays [0.0]
   }
 }
@@ -584,14 +551,11 @@ module attributes {train.level = "final"} {
   plan.buffer @x.value in @device at 2112 bytes 1024 for inputs {persistent}
   plan.buffer @y in @device at 3136 bytes 1024 for activations
   plan.buffer @z in @device at 4160 bytes 1024 for activations
-  plan.buffer @blocks in @device at 5184 bytes 16 for workspace
+  plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
   plan.buffer @words in @device at 5312 bytes 600 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
-  plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
+  plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -606,7 +570,7 @@ module attributes {train.level = "final"} {
   }
   plan.sequence @apply_step {
     // expected-error @+1 {{'plan.gradient_norm' op the words of two sums takes 1200 bytes, but @words has 600}}
-    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {accumulate = @accumulate, finish = @finish, words = @words}
+    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {finish = @finish, words = @words}
     plan.update @bucket0 by @update scale @norm lr @s.value step @s.value finite @s.value decays [0.0]
   }
 }
@@ -634,14 +598,11 @@ module attributes {train.level = "final"} {
   plan.buffer @x.value in @device at 2112 bytes 1024 for inputs {persistent}
   plan.buffer @y in @device at 3136 bytes 1024 for activations
   plan.buffer @z in @device at 4160 bytes 1024 for activations
-  plan.buffer @blocks in @device at 5184 bytes 16 for workspace
+  plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
-  plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
+  plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
@@ -655,7 +616,7 @@ module attributes {train.level = "final"} {
     plan.matmul @x.value x @w.value -> @w.gradient {byte_offsets = array<i64: 0, 0, 0, 0>, lhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, out_operand = #plan.operand<f32, [16, 16], [16, 1]>, rhs_operand = #plan.operand<f32, [16, 16], [16, 1]>, scale = 1.0 : f64}
   }
   plan.sequence @apply_step {
-    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {accumulate = @accumulate, finish = @finish, words = @words}
+    plan.gradient_norm [@bucket0] by [@squares] workspace @blocks into @norm f32 {finish = @finish, words = @words}
     // expected-error @+1 {{'plan.update' op runs @update, which takes the decay as 'memref<1xf32>'}}
     plan.update @bucket0 by @update scale @norm lr @s.value step @s.value finite @s.value decays [0.0]
   }
@@ -689,9 +650,6 @@ module attributes {train.level = "final"} {
   plan.buffer @words in @device at 5312 bytes 1200 for workspace
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
-    plan.return
-  }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
   }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
