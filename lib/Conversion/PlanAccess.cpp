@@ -159,9 +159,12 @@ void zopt::collectAccesses(Operation *command, const PlanSymbols &symbols, Small
           read(placed.getGradientAttr(), 0, elements * getBytes(*placed.getGradientType()));
           workspace = std::max<int64_t>(workspace, elements / zero::kBlockElements * sizeof(double));
         }
-        write(op.getWorkspaceAttr(), 0, workspace);
-        if (op.getWords())
+        if (op.getWords()) {
+          read(op.getWorkspaceAttr(), 0, kWholeBuffer);
           write(op.getWordsAttr(), 0, kWholeBuffer);
+        } else {
+          write(op.getWorkspaceAttr(), 0, workspace);
+        }
         write(op.getNormAttr(), 0, getBytes(op.getType()));
       })
       .Case([&](plan::ParameterNormsOp op) {

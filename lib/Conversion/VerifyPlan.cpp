@@ -391,7 +391,9 @@ private:
   LogicalResult verifyOp(plan::GradientNormOp op) {
     if (op.getWords().has_value() != isOnGpu())
       return op.emitOpError(isOnGpu() ? "has no words, which target " : "has words, which target ") << target.getTarget() << (isOnGpu() ? " sums in" : " does not have");
-    if (op.getWords() && failed(expectBuffer(op, op.getWordsAttr(), 2 * runtime::ExactSum::kWords * sizeof(int64_t), "the words of two sums", /*persistent=*/false)))
+    const int64_t buckets = op.getBuckets().size();
+    if (op.getWords() && (failed(expectBuffer(op, op.getWordsAttr(), 2 * runtime::ExactSum::kWords * sizeof(int64_t), "the words of two sums", /*persistent=*/false)) ||
+                          failed(expectBuffer(op, op.getWorkspaceAttr(), buckets * 3 * sizeof(int64_t), "the list of gradients"))))
       return failure();
     DenseSet<Attribute> seen;
     for (auto [name, kernelName] : llvm::zip_equal(op.getBuckets().getAsRange<FlatSymbolRefAttr>(), op.getKernels().getAsRange<FlatSymbolRefAttr>())) {
@@ -401,7 +403,10 @@ private:
       if (!placed.getGradient())
         return op.emitOpError("reads the gradient of ") << name << ", which has none";
       ArrayRef<Type> types = symbols.kernels.lookup(kernelName.getAttr()).getFunctionType().getInputs();
-      if (types.size() != 4 || cast<MemRefType>(types[0]).getElementType() != *placed.getGradientType())
+      auto list = isOnGpu() && types.size() == 5 ? dyn_cast<MemRefType>(types[1]) : MemRefType();
+      if (isOnGpu() && (!list || !list.hasStaticShape() || list.getNumElements() != 3 * buckets))
+        return op.emitOpError("runs ") << kernelName << ", which is not made for " << buckets << " buckets";
+      if (types.size() != (isOnGpu() ? 5 : 4) || cast<MemRefType>(types[0]).getElementType() != *placed.getGradientType())
         return op.emitOpError("runs ") << kernelName << " on gradients of " << *placed.getGradientType() << ", which is made for " << types[0];
     }
     for (auto &[name, placed] : symbols.placedBuckets)

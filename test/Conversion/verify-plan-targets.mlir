@@ -31,9 +31,6 @@ module attributes {train.level = "final"} {
   plan.kernel @squares(%g: memref<?x128xf32>, %s: memref<?xf64>, %begin: index, %end: index) {
     plan.return
   }
-  plan.kernel @accumulate(%s: memref<?xf64>, %w: memref<75xi64>, %begin: index, %end: index) {
-    plan.return
-  }
   plan.kernel @finish(%w: memref<150xi64>, %n: memref<1xf32>, %begin: index, %end: index) {
     plan.return
   }

@@ -74,10 +74,13 @@ public:
   /// in the type of the masters, where `finite` is not 0.
   KernelLaunch getDirectionKernel(train::OptimizerOp optimizer, mlir::Type gradientType, int64_t blocks);
 
-  /// Sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
+  /// CPU only: sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);
 
-  /// GPU only: adds the f64 block sums of getSquaresKernel to the words of a runtime::ExactSum: (block sums, words of i64), one outer iteration a block sum.
+  /// GPU only: adds the sums of squares of 128-element blocks, each in f64, to the words of a runtime::ExactSum: (gradients, list of `ranges` ranges, words of i64), one outer iteration a block; see plan.gradient_norm.
+  /// A launch may have any number of blocks of threads up to one for blockIterations.
+  mlir::FlatSymbolRefAttr getSquareSumsKernel(mlir::Type gradientType, int64_t ranges);
+  /// GPU only: adds f64 block sums to the words of a runtime::ExactSum: (block sums, words of i64), one outer iteration a block sum.
   mlir::FlatSymbolRefAttr getAccumulateKernel();
   /// GPU only: the root of the sum of two ExactSums, rounded once: (words of i64 of both, norm), one outer iteration.
   mlir::FlatSymbolRefAttr getNormKernel(mlir::Type normType);

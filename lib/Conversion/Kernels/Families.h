@@ -117,6 +117,7 @@ void writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerOp optimiz
 void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
 
 //===--- ExactNorm.cpp, GPU only ---===//
+void writeSquareSumsKernel(KernelBuilder &kernel, mlir::Type gradientType, int64_t ranges);
 void writeAccumulateKernel(KernelBuilder &kernel);
 void writeNormKernel(KernelBuilder &kernel, mlir::Type normType);
 

@@ -149,7 +149,8 @@ public:
   mlir::Value begin(int64_t extent, int64_t grain);
   /// GPU: begins a kernel whose blocks share out `iterations` each by themselves, and returns the block's first one. None of them may go beyond the last of the launch.
   mlir::Value beginBlock(int64_t iterations);
-  mlir::Value lastIteration() { return add(upper, -1); }
+  /// GPU: begins a kernel whose launch may have any number of blocks, up to one for `iterations`, which share the launch's iterations out evenly; returns the first of the block's and the end of them.
+  std::pair<mlir::Value, mlir::Value> beginShares(int64_t iterations);
   /// GPU: a kernel whose outer iterations are blocks, each of which walks over `perBlock` of all `iterations`, its groups in turns; each group carries values along.
   struct Walk {
     llvm::SmallVector<mlir::Value> carried; // the last ones of the thread's group

@@ -133,6 +133,15 @@ Value KernelBuilder::beginBlock(int64_t iterations) {
   return add(lower, mul(gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x), iterations));
 }
 
+std::pair<Value, Value> KernelBuilder::beginShares(int64_t iterations) {
+  beginBlock(iterations);
+  Value all = arith::SubIOp::create(builder, loc, upper, lower), blocks = gpu::GridDimOp::create(builder, loc, gpu::Dimension::x), block = gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x);
+  auto share = [&](Value number) -> Value {
+    return arith::AddIOp::create(builder, loc, lower, arith::DivUIOp::create(builder, loc, arith::MulIOp::create(builder, loc, all, number), blocks));
+  };
+  return {share(block), share(add(block, 1))};
+}
+
 KernelBuilder::Walk KernelBuilder::walk(int64_t iterations, int64_t perBlock, function_ref<SmallVector<Value>(Value)> init, function_ref<SmallVector<Value>(Value, Value, ValueRange)> step) {
   launch.extent = llvm::divideCeil(iterations, perBlock);
   launch.grain = 1;

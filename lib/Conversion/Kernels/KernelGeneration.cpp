@@ -197,6 +197,12 @@ FlatSymbolRefAttr KernelGenerator::getSquaresKernel(Type gradientType) {
   return finish(kernel).kernel;
 }
 
+FlatSymbolRefAttr KernelGenerator::getSquareSumsKernel(Type gradientType, int64_t ranges) {
+  KernelBuilder kernel(module.getContext(), "square_sums", target);
+  writeSquareSumsKernel(kernel, gradientType, ranges);
+  return finish(kernel).kernel;
+}
+
 FlatSymbolRefAttr KernelGenerator::getAccumulateKernel() {
   KernelBuilder kernel(module.getContext(), "accumulate_squares", target);
   writeAccumulateKernel(kernel);

@@ -293,58 +293,10 @@ void kernels::writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerO
   Update(kernel, optimizer, computeType, gradientType, hasMaster, hasRate, /*measures=*/true).writeNorms();
 }
 
-/// A thread has four vectors of 16 bytes, whose loads are in flight together; the threads of a block of 128 elements are half a warp or a whole one. Squares of fp32 numbers are exact in f64, so that a fused
-/// multiply-add is the square and the sum. The sums over threads are exchanged at once: each keeps half of what it has in the first two steps.
-static void writeSquaresOnGpu(KernelBuilder &kernel, const View &gradient, const View &sums) {
-  OpBuilder &b = kernel.builder;
-  Location loc = kernel.loc;
-  constexpr int64_t kWarp = 32, kWarps = 8, kLoads = 4;
-  const int64_t lanes = gradient.elementType.getIntOrFloatBitWidth() == 16 ? 8 : 4, threads = kBlock / lanes, width = kWarp / threads; // width: blocks that a warp loads at a time
-  kernel.setSpread({lanes, kWarp * kWarps});
-  Value first = kernel.beginBlock(kWarps * kLoads * width);
-  SmallVector<Value> split = kernel.delinearize(kernel.thread(), {kWarps, width, threads});
-  Value lane = split[2], place = kernel.mul(lane, lanes);
-  first = kernel.add(kernel.add(first, kernel.mul(split[0], kLoads * width)), split[1]);
-  Type f64 = b.getF64Type();
-  SmallVector<Value> loaded, kept;
-  for (int64_t load = 0; load < kLoads; ++load) // beyond the end: the last block again
-    loaded.push_back(kernel.load(gradient, {arith::MinUIOp::create(b, loc, kernel.add(first, load * width), kernel.lastIteration()), place}));
-  for (Value vector : loaded) {
-    Value x = kernel.convert(vector, f64), sum;
-    for (int64_t i = 0; i < lanes; ++i) {
-      Value element = vector::ExtractOp::create(b, loc, x, i);
-      sum = sum ? Value(math::FmaOp::create(b, loc, element, element, sum)) : kernel.mulF(element, element);
-    }
-    kept.push_back(sum);
-  }
-  auto hasBit = [&](int64_t bit) -> Value { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, arith::AndIOp::create(b, loc, lane, kernel.index(bit)), kernel.index(0)); };
-  for (int64_t distance = threads / 2; distance > 0; distance /= 2) {
-    if (kept.size() == 1) {
-      kept[0] = kernel.addF(kept[0], kernel.shuffleXor(kept[0], distance));
-      continue;
-    }
-    SmallVector<Value> next;
-    Value upper = hasBit(distance);
-    for (size_t i = 0, half = kept.size() / 2; i < half; ++i) {
-      Value own = arith::SelectOp::create(b, loc, upper, kept[half + i], kept[i]), other = arith::SelectOp::create(b, loc, upper, kept[i], kept[half + i]);
-      next.push_back(kernel.addF(own, kernel.shuffleXor(other, distance)));
-    }
-    kept = next;
-  }
-  // Every `share`th thread of a block's has the sum of one load.
-  const int64_t share = threads / kLoads;
-  Value block = kernel.add(first, kernel.mul(arith::DivUIOp::create(b, loc, lane, kernel.index(share)), width));
-  Value stores = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, arith::AndIOp::create(b, loc, lane, kernel.index(share - 1)), kernel.index(0));
-  stores = arith::AndIOp::create(b, loc, stores, arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ule, block, kernel.lastIteration()));
-  kernel.ifThen(stores, [&] { kernel.storeHere(kept[0], sums, {block, kernel.index(0)}); });
-}
-
 /// Bytes moved: the gradient once, 8 bytes a block. Squares of fp32 numbers are exact in f64.
 void kernels::writeSquaresKernel(KernelBuilder &kernel, Type gradientType) {
   View gradient = blocks(kernel, 0, gradientType, false);
   View sums = kernel.argument(Access{1, kernel.builder.getF64Type(), {1, 0}, 0, true}, {ShapedType::kDynamic, kBlock});
-  if (kernel.isGpu())
-    return writeSquaresOnGpu(kernel, gradient, sums);
   Value block = kernel.begin(1, grainFor(kBlock));
   Type f64 = kernel.builder.getF64Type();
   Value sum = kernel.reduceRow(kBlock, KernelBuilder::Combine::Sum, f64, [&](Value i, Lanes lanes) -> SmallVector<Value> {

@@ -446,8 +446,7 @@ LogicalResult Converter::convertCommand(Operation *op, runtime::Sequence &sequen
         refs({norm.getWorkspaceAttr(), norm.getNormAttr()});
         if (norm.getWords()) {
           refs({norm.getWordsAttr()});
-          for (FlatSymbolRefAttr symbol : {norm.getAccumulateAttr(), norm.getFinishAttr()})
-            command.kernels.push_back(lookUp(kernels, symbol, op, "plan.kernel"));
+          command.kernels.push_back(lookUp(kernels, norm.getFinishAttr(), op, "plan.kernel"));
         }
         command.type = dataType(norm.getType(), op);
         return success();

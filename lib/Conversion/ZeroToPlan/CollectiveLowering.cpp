@@ -112,19 +112,21 @@ void FunctionLowering::lowerGradientNorm(zero::GradientNormOp op) {
   for (auto name : op.getBuckets().getAsRange<FlatSymbolRefAttr>()) {
     BucketHome &home = *context.bucketOf.lookup(name.getAttr());
     bool whole = home.gradient == home.gradientWhole || context.isAlone();
-    // A device sums all buckets' at once.
-    int64_t bytes = (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double);
-    workspaceBytes = context.isGpu() ? workspaceBytes + bytes : std::max(workspaceBytes, bytes);
-    kernels.push_back(context.kernels.getGenerator().getSquaresKernel(home.gradientType));
+    KernelGenerator &generator = context.kernels.getGenerator();
+    kernels.push_back(context.isGpu() ? generator.getSquareSumsKernel(home.gradientType, op.getBuckets().size()) : generator.getSquaresKernel(home.gradientType));
+    workspaceBytes = std::max<int64_t>(workspaceBytes, (whole ? home.padded : home.slice) / zero::kBlockElements * sizeof(double));
   }
-  StorageId workspace = context.storages.createTemporary(workspaceBytes, plan::MemoryClass::workspace);
-  FlatSymbolRefAttr words, accumulate, finish;
-  if (context.isGpu()) {
+  StorageId workspace;
+  FlatSymbolRefAttr words, finish;
+  if (!context.isGpu()) {
+    workspace = context.storages.createTemporary(workspaceBytes, plan::MemoryClass::workspace);
+  } else {
+    // Where the gradients are, which the runtime writes once.
+    workspace = context.storages.create("gradient_ranges", op.getBuckets().size() * 3 * sizeof(int64_t), plan::MemoryClass::workspace, /*persistent=*/true);
     words = getRef(context.storages.createTemporary(2 * runtime::ExactSum::kWords * sizeof(int64_t), plan::MemoryClass::workspace));
-    accumulate = context.kernels.getGenerator().getAccumulateKernel();
     finish = context.kernels.getGenerator().getNormKernel(norm.layout.elementType);
   }
-  plan::GradientNormOp::create(builder, op.getLoc(), op.getBuckets(), builder.getArrayAttr(kernels), getRef(workspace), getRef(norm.storage), TypeAttr::get(norm.layout.elementType), words, accumulate, finish);
+  plan::GradientNormOp::create(builder, op.getLoc(), op.getBuckets(), builder.getArrayAttr(kernels), getRef(workspace), getRef(norm.storage), TypeAttr::get(norm.layout.elementType), words, finish);
 }
 
 FailureOr<FlatSymbolRefAttr> FunctionLowering::getScalar(Value value) {

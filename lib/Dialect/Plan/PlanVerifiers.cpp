@@ -228,7 +228,7 @@ LogicalResult ParameterNormsOp::verify() {
 LogicalResult GradientNormOp::verify() {
   if (getBuckets().size() != getKernels().size())
     return emitOpError("expects one kernel a bucket, but got ") << getKernels().size() << " for " << getBuckets().size();
-  if (getWords().has_value() != getAccumulate().has_value() || getWords().has_value() != getFinish().has_value())
-    return emitOpError("expects words, accumulate and finish together");
+  if (getWords().has_value() != getFinish().has_value())
+    return emitOpError("expects words and finish together");
   return success();
 }

@@ -123,7 +123,7 @@ std::vector<BufferAccess> accessesOf(const Program &program, const Command &comm
   case Command::Kind::Wait:
     break;
   case Command::Kind::GradientNorm:
-    list.writes(buffer(0));
+    list.add(buffer(0), buffer(2) >= 0, buffer(2) < 0); // on a device a list that is read
     list.writes(buffer(1));
     list.writes(buffer(2));
     for (int32_t bucket : command.buckets)

@@ -302,15 +302,17 @@ private:
       return success();
     case Command::Kind::GradientNorm: {
       ZOPT_RETURN_IF_FAILED(needs(2));
-      const bool onDevice = program.target == "cuda"; // the exact sum is two kernels there
-      if (command.kernels.size() != command.buckets.size() + (onDevice ? 2 : 0))
+      const bool onDevice = program.target == "cuda"; // kernels make the exact sum there
+      if (command.kernels.size() != command.buckets.size() + (onDevice ? 1 : 0))
         return inputError(what, " has ", command.kernels.size(), " kernels for ", command.buckets.size(), " buckets");
       if (onDevice) {
         ZOPT_RETURN_IF_FAILED(needs(3));
         ZOPT_RETURN_IF_FAILED(holds(command.buffers[2], offsetOf(command, 2), 2 * ExactSum::kWords * int64_t(sizeof(int64_t)), what));
-        for (size_t i = command.buckets.size(); i < command.kernels.size(); ++i)
-          if (!kernelExists(command.kernels[i]))
-            return inputError(what, " launches kernel ", command.kernels[i], " of ", program.kernels.size());
+        ZOPT_RETURN_IF_FAILED(holds(command.buffers[0], offsetOf(command, 0), int64_t(command.buckets.size()) * 3 * int64_t(sizeof(int64_t)), what));
+        if (!program.buffers[command.buffers[0]].persistent)
+          return inputError(what, " keeps its list of gradients in buffer '", program.buffers[command.buffers[0]].name, "', which is not persistent");
+        if (!kernelExists(command.kernels.back()))
+          return inputError(what, " launches kernel ", command.kernels.back(), " of ", program.kernels.size());
       }
       for (size_t i = 0; i < command.buckets.size(); ++i) {
         const Bucket &bucket = program.buckets[command.buckets[i]];
@@ -318,7 +320,8 @@ private:
           return inputError(what, " launches kernel ", command.kernels[i], " of ", program.kernels.size());
         if (!isBuffer(bucket.gradient))
           return inputError(what, " reads the gradient of bucket '", bucket.name, "', which has none");
-        ZOPT_RETURN_IF_FAILED(holds(command.buffers[0], offsetOf(command, 0), (bucket.gradientWhole ? bucket.paddedElements : bucket.sliceElements) / 128 * 8, what));
+        if (!onDevice)
+          ZOPT_RETURN_IF_FAILED(holds(command.buffers[0], offsetOf(command, 0), (bucket.gradientWhole ? bucket.paddedElements : bucket.sliceElements) / 128 * 8, what));
       }
       return holds(command.buffers[1], offsetOf(command, 1), sizeOf(command.type), what);
     }

@@ -227,7 +227,7 @@ plan.sequence @micro_step {
 // -----
 
 plan.sequence @micro_step {
-  // expected-error @+1 {{'plan.gradient_norm' op expects words, accumulate and finish together}}
+  // expected-error @+1 {{'plan.gradient_norm' op expects words and finish together}}
   plan.gradient_norm [@a] by [@k] workspace @b into @c f32 {words = @w}
 }
 
@@ -241,8 +241,8 @@ plan.sequence @apply_step {
 // -----
 
 plan.sequence @micro_step {
-  // expected-error @+1 {{'plan.gradient_norm' op expects words, accumulate and finish together}}
-  plan.gradient_norm [@a] by [@k] workspace @b into @c f32 {accumulate = @k, finish = @k}
+  // expected-error @+1 {{'plan.gradient_norm' op expects words and finish together}}
+  plan.gradient_norm [@a] by [@k] workspace @b into @c f32 {finish = @k}
 }
 
 // -----

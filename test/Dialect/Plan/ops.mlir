@@ -65,8 +65,8 @@ plan.sequence @micro_step {
   plan.matmul @t0 x @t0 -> @t1 {aux = @t2, aux_operand = #plan.operand<bf16, [4, 4], [4, 1]>, bias_gradient = @t3, bias_gradient_kind = 3 : i32, byte_offsets = array<i64: 0, 0, 0, 0, 64, 0, 0>, epilogue = 2 : i32, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [1, 4]>, scale = 1.0 : f64}
   // CHECK: plan.matmul @t0 x @t0 -> @t1 {addend = @t2, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 64>, lhs_operand
   plan.matmul @t0 x @t0 -> @t1 {addend = @t2, byte_offsets = array<i64: 0, 0, 0, 0, 0, 0, 64>, lhs_operand = #plan.operand<bf16, [4, 4], [4, 1]>, out_operand = #plan.operand<bf16, [4, 4], [4, 1]>, rhs_operand = #plan.operand<bf16, [4, 4], [1, 4]>, scale = 1.0 : f64}
-  // CHECK: plan.gradient_norm [@bucket0] by [@copy] workspace @t1 into @t0 f32 {accumulate = @copy, finish = @copy, words = @t2}
-  plan.gradient_norm [@bucket0] by [@copy] workspace @t1 into @t0 f32 {accumulate = @copy, finish = @copy, words = @t2}
+  // CHECK: plan.gradient_norm [@bucket0] by [@copy] workspace @t1 into @t0 f32 {finish = @copy, words = @t2}
+  plan.gradient_norm [@bucket0] by [@copy] workspace @t1 into @t0 f32 {finish = @copy, words = @t2}
   // CHECK: plan.attention [@t0, @t0, @t0, @t1, @t2] scale 1.250000e-01 {byte_offsets = array<i64: 0, 128, 256, 0, 0>, causal, scratch = @t3
   plan.attention [@t0, @t0, @t0, @t1, @t2] scale 0.125 {byte_offsets = array<i64: 0, 128, 256, 0, 0>, causal, scratch = @t3, tensors = [#plan.operand<bf16, [1, 4, 8, 16], [512, 16, 64, 1]>, #plan.operand<bf16, [1, 2, 8, 16], [256, 16, 32, 1]>, #plan.operand<bf16, [1, 2, 8, 16], [256, 16, 32, 1]>, #plan.operand<bf16, [1, 4, 8, 16], [512, 16, 64, 1]>, #plan.operand<f32, [1, 4, 8, 1], [32, 8, 1, 1]>]}
   // CHECK: plan.attention_grad [@t0, @t0, @t0, @t1, @t2, @t3, @t4, @t5, @t6] scale 1.000000e+00

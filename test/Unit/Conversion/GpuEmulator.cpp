@@ -38,7 +38,7 @@ struct Fiber {
 };
 
 struct RunningBlock {
-  int64_t id = 0;
+  int64_t id = 0, blocks = 0;
   size_t running = 0;
   std::vector<Fiber> fibers;
   ucontext_t scheduler;
@@ -56,6 +56,7 @@ RunningBlock *block; // the one that runs
 
 int64_t threadId() { return block->running; }
 int64_t blockId() { return block->id; }
+int64_t gridSize() { return block->blocks; }
 void barrier() { block->wait(State::AtBarrier); }
 int32_t shuffleXor(int32_t word, int32_t distance) {
   Fiber &fiber = block->fibers[block->running];
@@ -109,7 +110,7 @@ bool step(RunningBlock &block, bool reversed) {
 
 } // namespace
 
-void test::launchEmulated(void (*function)(char *const *, int64_t, int64_t), const EmulatedKernel &kernel, ArrayRef<char *> given, int64_t begin, int64_t end, bool reversed) {
+void test::launchEmulated(void (*function)(char *const *, int64_t, int64_t), const EmulatedKernel &kernel, ArrayRef<char *> given, int64_t begin, int64_t end, bool reversed, int64_t blocks) {
   std::vector<std::vector<uint64_t>> workgroup;
   SmallVector<char *> arguments(given);
   for (size_t bytes : kernel.workgroupBytes) {
@@ -123,7 +124,9 @@ void test::launchEmulated(void (*function)(char *const *, int64_t, int64_t), con
   running.end = end;
   running.fibers.resize(kernel.blockThreads);
   block = &running;
-  int64_t blocks = llvm::divideCeil(end - begin, kernel.blockIterations);
+  if (!blocks)
+    blocks = llvm::divideCeil(end - begin, kernel.blockIterations);
+  running.blocks = blocks;
   for (int64_t id = 0; id < blocks; ++id) {
     running.id = reversed ? blocks - 1 - id : id;
     for (auto &memory : workgroup)
@@ -171,6 +174,8 @@ static void replaceGpuOp(Operation *op) {
     op->getResult(0).replaceAllUsesWith(id(threadId));
   } else if (isa<gpu::BlockIdOp>(op)) {
     op->getResult(0).replaceAllUsesWith(id(blockId));
+  } else if (isa<gpu::GridDimOp>(op)) {
+    op->getResult(0).replaceAllUsesWith(id(gridSize));
   } else if (isa<gpu::BarrierOp>(op)) {
     call(b, loc, reinterpret_cast<const void *>(barrier), Type(), {});
   } else if (auto shuffle = dyn_cast<gpu::ShuffleOp>(op)) {

@@ -29,9 +29,9 @@ struct EmulatedKernel {
 /// Makes every GPU kernel of `module` one for the CPU, which `launchEmulated` runs.
 llvm::StringMap<EmulatedKernel> emulateKernels(mlir::ModuleOp module);
 
-/// Runs outer iterations [begin, end), blocks one after another. Threads run from the last to the first where `reversed`: what depends on their order differs then. Fails the test where a barrier is
+/// Runs outer iterations [begin, end), blocks one after another; `blocks` of them where a kernel takes any number. Threads run from the last to the first where `reversed`: what depends on their order differs then. Fails the test where a barrier is
 /// not reached by all threads of a block, or a shuffle not by all of a warp.
-void launchEmulated(void (*function)(char *const *, int64_t, int64_t), const EmulatedKernel &kernel, llvm::ArrayRef<char *> arguments, int64_t begin, int64_t end, bool reversed);
+void launchEmulated(void (*function)(char *const *, int64_t, int64_t), const EmulatedKernel &kernel, llvm::ArrayRef<char *> arguments, int64_t begin, int64_t end, bool reversed, int64_t blocks = 0);
 
 } // namespace zopt::test
 

@@ -59,21 +59,45 @@ TEST(ExactNormKernels, SumsAreThoseOfTheRuntime) {
   EXPECT_EQ(words[74], 1);
 }
 
-TEST(ExactNormKernels, SquaresOfEachBlock) {
-  for (Type type : {Type::BF16, Type::F32, Type::F64})
-    for (int64_t blocks : {1, 37, 131}) { // a part of what a warp has, of what a block of threads has, and of two
-      Tensor gradient = random(type, {blocks, 128});
-      gradient.values[5] = std::ldexp(1, 100); // whose square no fp32 number is
-      gradient.values.back() = std::ldexp(1, -90);
-      std::vector<double> sums = runSquares(gradient);
-      ASSERT_EQ(static_cast<int64_t>(sums.size()), blocks);
-      for (int64_t block = 0; block < blocks; ++block) {
-        double expected = 0;
-        for (int64_t i = 0; i < 128; ++i)
-          expected += gradient.values[block * 128 + i] * gradient.values[block * 128 + i];
-        EXPECT_NEAR(sums[block], expected, 1e-14 * expected) << block << " of " << blocks;
+/// The sum of squares of a block of 128 elements in the kernel's order: threads of 8 or 4 elements, then pairs of threads half of them apart, a quarter, ...
+double blockSum(const double *x, int64_t lanes) {
+  double sums[32];
+  int64_t threads = 128 / lanes;
+  for (int64_t thread = 0; thread < threads; ++thread) {
+    const double *own = x + thread * lanes;
+    sums[thread] = own[0] * own[0];
+    for (int64_t i = 1; i < lanes; ++i)
+      sums[thread] = std::fma(own[i], own[i], sums[thread]);
+  }
+  while (threads /= 2)
+    for (int64_t thread = 0; thread < threads; ++thread)
+      sums[thread] += sums[thread + threads];
+  return sums[0];
+}
+
+TEST(ExactNormKernels, SquaresOfAllGradients) {
+  // Ranges of less than a round, of a part of one, and of several; blocks of threads that begin and end in the midst of them.
+  for (Type type : {Type::BF16, Type::F32, Type::F64}) {
+    std::vector<Tensor> gradients;
+    std::vector<double> sums;
+    for (int64_t blocks : {1, 301, 37, 0, 520}) {
+      Tensor &gradient = gradients.emplace_back(random(type, {blocks, 128}, -1, 1, blocks));
+      if (blocks > 1) {
+        gradient.values[5] = std::ldexp(1, 100); // whose square no fp32 number is
+        gradient.values.back() = std::ldexp(1, -90);
       }
+      for (int64_t block = 0; block < blocks; ++block)
+        sums.push_back(blockSum(gradient.values.data() + block * 128, type == Type::BF16 ? 8 : 4));
     }
+    const int64_t count = sums.size();
+    for (auto [begin, end, blocks] : {std::tuple<int64_t, int64_t, int64_t>{0, count, 4}, {0, count, 1}, {1, 339, 2}, {0, 1, 1}, {857, count, 1}})
+      EXPECT_EQ(rounded(runSquareSums(gradients, begin, end, blocks)), rounded(wordsOf({sums.begin() + begin, sums.begin() + end}))) << begin << " to " << end << " by " << blocks;
+    gradients[4].values[7] = kInfinity;
+    gradients[4].values[300] = std::numeric_limits<double>::quiet_NaN();
+    std::vector<int64_t> words = runSquareSums(gradients, 0, count, 3);
+    EXPECT_EQ(words[72], 1);
+    EXPECT_EQ(words[73], 1);
+  }
 }
 
 TEST(ExactNormKernels, TheRootOfTwoSumsRoundsOnce) {

@@ -276,12 +276,12 @@ Compiler &compiler() {
 
 constexpr KernelTarget kTarget = kEmulatesGpu ? KernelTarget::Gpu : KernelTarget::Cpu;
 
-void launch(Library &library, StringRef kernel, ArrayRef<char *> arguments, int64_t begin, int64_t end, bool reversed) {
+void launch(Library &library, StringRef kernel, ArrayRef<char *> arguments, int64_t begin, int64_t end, bool reversed, int64_t blocks = 0) {
   Library::Kernel function = library.get(kernel.str());
   if (!function)
     return;
   if (kEmulatesGpu)
-    launchEmulated(function, compiler().emulated[kernel], arguments, begin, end, reversed);
+    launchEmulated(function, compiler().emulated[kernel], arguments, begin, end, reversed, blocks);
   else
     function(arguments.data(), begin, end);
 }
@@ -485,6 +485,30 @@ std::vector<double> test::runSquares(const Tensor &gradient) {
   launch(*library, symbol.getValue(), {input.start, output.start}, 0, blocks, false);
   EXPECT_TRUE(output.guardsHold());
   return output.values();
+}
+
+std::vector<int64_t> test::runSquareSums(const std::vector<Tensor> &gradients, int64_t begin, int64_t end, int64_t blocks) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule, kTarget);
+  FlatSymbolRefAttr symbol = generator.getSquareSumsKernel(convert(gradients[0].type), gradients.size());
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+  // The gradients in one array from the last to the first, 192 elements of NaN apart.
+  constexpr int64_t kApart = 192;
+  Tensor all{gradients[0].type, {}, {}, {}};
+  std::vector<int64_t> list(3 * gradients.size()), words(kSumWords, 0);
+  for (size_t i = gradients.size(); i-- > 0;) {
+    list[3 * i] = all.values.size();
+    all.values.insert(all.values.end(), gradients[i].values.begin(), gradients[i].values.end());
+    all.values.insert(all.values.end(), kApart, std::nan(""));
+  }
+  for (size_t i = 0, block = 0; i < gradients.size(); ++i) {
+    list[3 * i + 1] = block;
+    list[3 * i + 2] = block += gradients[i].count() / 128;
+  }
+  all.shape = {static_cast<int64_t>(all.values.size())};
+  Placed input(all, true, kEmulatesGpu);
+  launch(*library, symbol.getValue(), {input.start, reinterpret_cast<char *>(list.data()), reinterpret_cast<char *>(words.data())}, begin, end, true, blocks);
+  return words;
 }
 
 std::vector<int64_t> test::runAccumulate(const std::vector<double> &values) {

@@ -66,11 +66,13 @@ private:
 void runUpdate(const std::string &optimizer, Type computeType, Type gradientType, bool hasMaster, std::vector<Tensor> &buffers, int64_t beginBlock, int64_t endBlock, bool hasRate = false);
 /// The kernel of plan.parameter_norms, likewise.
 void runParameterNorms(const std::string &optimizer, Type computeType, Type gradientType, bool hasMaster, std::vector<Tensor> &buffers, int64_t beginBlock, int64_t endBlock, bool hasRate);
-std::vector<double> runSquares(const Tensor &gradient);
+std::vector<double> runSquares(const Tensor &gradient); // CPU
 
 /// GPU: the words of an exact sum of `values` (f64), by several launches, and the root of the sum of two of them.
 constexpr int64_t kSumWords = 75;
 std::vector<int64_t> runAccumulate(const std::vector<double> &values);
+/// GPU: the words of the exact sum of the squares of `gradients`, each in a place of its own, by blocks [begin, end) of all of them, which `blocks` blocks of threads share.
+std::vector<int64_t> runSquareSums(const std::vector<Tensor> &gradients, int64_t begin, int64_t end, int64_t blocks);
 double runNorm(Type normType, const std::vector<int64_t> &sliced, const std::vector<int64_t> &whole);
 
 /// Fails the test where an element differs by more than absolute + relative * |expected|.

@@ -421,8 +421,8 @@ TEST_F(CudaExecutor, aFailureOfOneRankIsToldByAll) {
 }
 
 TEST_F(CudaExecutor, launchesThatFailNameTheirCommand) {
-  // The first step launches backward, squares, accumulate, norm, finite and two updates.
-  Variable fail("FAKE_CUDA_FAIL", "cuLaunchKernel:5:1");
+  // The first step launches backward, sums of squares, norm, finite and two updates.
+  Variable fail("FAKE_CUDA_FAIL", "cuLaunchKernel:4:1");
   Outcome outcome = train(makeTinyDeviceProgram(1, 0));
   ASSERT_TRUE(outcome.failures[0].failed());
   EXPECT_EQ(outcome.failures[0].kind(), ErrorKind::Runtime);
@@ -468,7 +468,7 @@ TEST_F(CudaExecutor, ncclErrorsEndTheRun) {
 
 // The last test: the driver tells the error for ever.
 TEST_F(CudaExecutor, zzKernelsThatCrashAreToldWithTheirCommand) {
-  Variable fail("FAKE_CUDA_FAIL", "kernel:4:700");
+  Variable fail("FAKE_CUDA_FAIL", "kernel:3:700");
   Outcome outcome = train(makeTinyDeviceProgram(1, 0));
   ASSERT_TRUE(outcome.failures[0].failed());
   EXPECT_EQ(outcome.failures[0].kind(), ErrorKind::Runtime);

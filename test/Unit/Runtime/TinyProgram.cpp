@@ -100,6 +100,18 @@ void accumulateWords(char *const *arguments, int64_t begin, int64_t end) {
   std::copy_n(all.data(), all.size(), words);
 }
 
+/// first gradient, list of one range, words.
+void squareSums(char *const *arguments, int64_t begin, int64_t end) {
+  const int64_t *list = reinterpret_cast<const int64_t *>(arguments[1]);
+  if (list[1] != 0 || list[2] < end)
+    return;
+  std::vector<double> sums(end);
+  char *own[] = {arguments[0] + list[0] * int64_t(sizeof(float)), reinterpret_cast<char *>(sums.data())};
+  squares(own, begin, end);
+  char *words[] = {own[1], arguments[2]};
+  accumulateWords(words, begin, end);
+}
+
 /// words of two sums, norm.
 void normOfWords(char *const *arguments, int64_t, int64_t) {
   const int64_t *words = reinterpret_cast<const int64_t *>(arguments[0]);
@@ -288,9 +300,16 @@ Program makeTinyDeviceProgram(int world, int stage, int accumulation) {
   program.cpu = "sm_90";
   for (Kernel &kernel : program.kernels)
     kernel.blockThreads = 128;
-  program.kernels[1].blockIterations = 2; // squares: several blocks, the last of which is not full
+  program.kernels[1] = {"square_sums", 128, 2}; // several blocks, the last of which is not full
   program.kernels.push_back({"accumulate", 32, 4});
   program.kernels.push_back({"norm", 32, 1});
+  Buffer list;
+  list.name = "gradient ranges";
+  list.offset = program.arenas[0].bytes;
+  list.bytes = 3 * 8;
+  list.persistent = true;
+  program.arenas[0].bytes += 64;
+  program.buffers.push_back(list);
   Buffer words;
   words.name = "words";
   words.offset = program.arenas[0].bytes;
@@ -299,8 +318,7 @@ Program makeTinyDeviceProgram(int world, int stage, int accumulation) {
   program.buffers.push_back(words);
   for (Command &command : program.sequences[1].commands)
     if (command.kind == Command::Kind::GradientNorm) {
-      command.buffers.push_back(BufferId(program.buffers.size() - 1));
-      command.kernels.push_back(7);
+      command.buffers = {BufferId(program.buffers.size() - 2), command.buffers[1], BufferId(program.buffers.size() - 1)};
       command.kernels.push_back(8);
     }
   return program;
@@ -342,10 +360,10 @@ Program withTrustRatio(Program program) {
 }
 
 std::shared_ptr<KernelLibrary> tinyDeviceKernels() {
-  return KernelLibrary::fromFunctions({backward<384>, squares, finite, sgd, backward<512>, backward<768>, backward<1024>, accumulateWords, normOfWords, trustNorms, trustSgd});
+  return KernelLibrary::fromFunctions({backward<384>, squareSums, finite, sgd, backward<512>, backward<768>, backward<1024>, accumulateWords, normOfWords, trustNorms, trustSgd});
 }
 
 int tinyDevicePointers(int32_t kernel) {
-  constexpr int counts[] = {4, 2, 3, 7, 4, 4, 4, 2, 2, 9, 9};
+  constexpr int counts[] = {4, 3, 3, 7, 4, 4, 4, 2, 2, 9, 9};
   return counts[kernel];
 }

@@ -223,12 +223,13 @@ def Plan_WaitOp : Plan_Command<"wait"> {
 def Plan_GradientNormOp : Plan_Command<"gradient_norm"> {
   let summary = "global L2 norm of the placed buckets' reduced gradients";
   let description = [{
-    For each bucket `kernels[i]` writes the sum of squares of every 128-element block in f64 into `workspace`; the blocks are summed exactly, over ranks too where gradients are sliced. On a CPU the
-    runtime does that; on CUDA the kernel `accumulate` adds block sums (workspace, words) to the words of an exact sum, of which `words` holds two (sliced gradients, summed over ranks as integers; whole
-    ones), and `finish` (words, norm) makes the norm of both.
+    Squares are summed in f64 over blocks of 128 elements and the blocks exactly, over ranks too where gradients are sliced. On a CPU `kernels[i]` (gradient, workspace) writes the blocks' sums of a bucket
+    into `workspace`, and the runtime adds them. On CUDA `words` holds two exact sums (sliced gradients, summed over ranks as integers; whole ones). `kernels[i]` (first gradient, workspace, words) adds
+    all of its kind of bucket at once: `workspace`, persistent, lists where each bucket's gradient begins, in elements behind the first, and the blocks that it is among those of all buckets (three i64 a
+    bucket, which the runtime fills in). `finish` (words, norm) makes the norm of both.
   }];
   let arguments = (ins FlatSymbolRefArrayAttr:$buckets, FlatSymbolRefArrayAttr:$kernels, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norm, TypeAttr:$type,
-    OptionalAttr<FlatSymbolRefAttr>:$words, OptionalAttr<FlatSymbolRefAttr>:$accumulate, OptionalAttr<FlatSymbolRefAttr>:$finish);
+    OptionalAttr<FlatSymbolRefAttr>:$words, OptionalAttr<FlatSymbolRefAttr>:$finish);
   let assemblyFormat = "$buckets `by` $kernels `workspace` $workspace `into` $norm $type attr-dict";
   let hasVerifier = 1;
 }
@@ -239,7 +240,7 @@ def Plan_ParameterNormsOp : Plan_Command<"parameter_norms"> {
     For an optimizer with a trust ratio. `kernel` writes, for every block of 128 elements of the rank's part, the sum of the squares of the parameter's and of the direction's elements in f64 into the first and
     the second half of `workspace`; the blocks of a segment are summed exactly, over ranks too where the optimizer state is sharded, so a norm does not depend on slices. `norms` receives two numbers of
     the type of the masters a segment. Kernel arguments are those of plan.update, with the two halves behind the slots. On CUDA `words` holds four exact sums a segment, of which the second and fourth stay 0;
-    `accumulate` and `finish` are those of plan.gradient_norm. A `momentum` is there where the optimizer's cycles: a scalar behind `finite`.
+    `accumulate` (sums, words) adds a block's sums to them, `finish` is plan.gradient_norm's. A `momentum` is there where the optimizer's cycles: a scalar behind `finite`.
   }];
   let arguments = (ins FlatSymbolRefAttr:$bucket, FlatSymbolRefAttr:$kernel, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norms, FlatSymbolRefAttr:$scale, FlatSymbolRefAttr:$lr, FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$finite,
     OptionalAttr<FlatSymbolRefAttr>:$momentum, DenseF64ArrayAttr:$decays, OptionalAttr<DenseF64ArrayAttr>:$rates, OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<FlatSymbolRefAttr>:$words, OptionalAttr<FlatSymbolRefAttr>:$accumulate, OptionalAttr<FlatSymbolRefAttr>:$finish);

@@ -153,14 +153,14 @@ struct Command {
   Kind kind = Kind::Launch;
   std::string location; // ONNX node or pass that it comes from, for messages and traces
 
-  // Launch, Update, ParameterNorms: index in Program::kernels. ParameterNorms on CUDA: `kernels` are the last two of GradientNorm's. GradientNorm: `kernels`, one a bucket; on CUDA then the one that adds block sums (f64) to the words of an ExactSum, and the one that makes
-  // the norm of two such sums (of sliced gradients, summed over ranks; of whole ones).
+  // Launch, Update, ParameterNorms: index in Program::kernels. ParameterNorms on CUDA: `kernels` are the one that adds block sums (f64) to the words of an ExactSum, and the one that makes the norm of two such
+  // sums. GradientNorm: `kernels`, one a bucket; on CUDA then the one that makes the norm of two sums (of sliced gradients, summed over ranks; of whole ones).
   int32_t kernel = -1;
   std::vector<int32_t> kernels;
   // Launch: kernel arguments. Matmul: lhs, rhs, out, bias (or -1), scratch (or -1), and on CUDA aux (or -1), biasGradient (or -1), addend (or -1; laid out
   // as out, which it may be). Attention: query, key, value, output, lse, mask (or -1), scratch
   // (or -1). AttentionGrad: query, key, value, output, lse, cotangent, and the gradients of query, key and value, mask (or -1), scratch (or -1). Convolution: input, weight, output, bias (or -1), scratch (or -1), of which the kind writes one. Copy: source, destination. Zero: buffer. AllGather: source, destination. ReduceScatter: source, destination,
-  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm, and on CUDA the words of two ExactSums (sliced, whole). Update, ParameterNorms: scale, lr, step, finite
+  // workspace. AllReduce: buffer, workspace. AllReduceScalars: source, destination. GradientNorm: workspace, norm; on CUDA the list of gradients (plan.gradient_norm), norm, and the words of two ExactSums (sliced, whole). Update, ParameterNorms: scale, lr, step, finite
   // and, where it is not the bucket's own, the gradient (padded elements of the bucket's gradient type; of the master's where Newton-Schulz iterations made it) or -1, and, where it cycles, the momentum.
   std::vector<BufferId> buffers;
   std::vector<int64_t> byteOffsets; // one a buffer, or empty for zeros

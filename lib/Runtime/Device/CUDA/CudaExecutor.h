@@ -74,7 +74,7 @@ private:
   struct Prepared {
     const Command *command = nullptr;
     std::vector<CUdeviceptr> pointers;              // Command::buffers, with their byte offsets; 0 for those that are absent
-    std::vector<std::unique_ptr<DeviceCall>> calls; // Launch: one. Update: one a run of segments. GradientNorm: squares and sums, bucket by bucket, then the norm
+    std::vector<std::unique_ptr<DeviceCall>> calls; // Launch: one. Update: one a run of segments. GradientNorm: sums of squares, one a kind of bucket, then the norm
     size_t summed = 0;                              // ParameterNorms: calls before those that make norms of sums
     std::unique_ptr<DeviceMatmul> matmul;
     std::unique_ptr<DeviceAttention> attention;
@@ -107,6 +107,7 @@ private:
   Status prepareDevice();
   Status prepareCommands();
   Status prepareCommand(const Command &command, Prepared &prepared);
+  Status prepareNorm(const Command &command, Prepared &prepared);
   Status prepareSlots();
   Status prepareProgress();
   Status loadKernels();

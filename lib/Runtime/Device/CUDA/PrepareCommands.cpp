@@ -12,6 +12,7 @@
 #include "CudaExecutor.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/ExactSum.h"
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -80,6 +81,39 @@ Status CudaExecutor::makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers,
   return success();
 }
 
+/// Blocks of threads a multiprocessor that share a norm's gradients, each of which adds what it has to the words once; and how many of its blocks of 128 elements a block's digits count at most.
+static constexpr int64_t kNormShares = 4, kNormShare = int64_t(1) << 19;
+
+/// One launch for each kernel and sum (of slices, which the ranks add up; of whole gradients), over the gradients of all buckets, which the workspace lists; then the norm of both sums.
+Status CudaExecutor::prepareNorm(const Command &command, Prepared &prepared) {
+  int multiprocessors = 0;
+  ZOPT_CUDA(device->driver, cuDeviceGetAttribute, &multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device->device);
+  auto call = [&](int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end) { return makeCall(kernel, std::move(pointers), begin, end, prepared.calls.emplace_back()); };
+  const CUdeviceptr list = prepared.pointers[0], words = prepared.pointers[2];
+  CUdeviceptr first = ~CUdeviceptr(0);
+  std::map<std::pair<int32_t, bool>, std::vector<const Bucket *>> kinds;
+  for (size_t i = 0; i < command.buckets.size(); ++i) {
+    const Bucket &bucket = program.buckets[command.buckets[i]];
+    kinds[{command.kernels[i], bucket.gradientWhole}].push_back(&bucket);
+    first = std::min(first, address(bucket.gradient));
+  }
+  std::vector<int64_t> ranges;
+  int64_t end = 0;
+  for (auto &[kind, buckets] : kinds) {
+    const int64_t begin = end;
+    for (const Bucket *bucket : buckets) {
+      const int64_t offset = int64_t(address(bucket->gradient) - first) / sizeOf(bucket->gradientType), blocks = (bucket->gradientWhole ? bucket->paddedElements : bucket->sliceElements) / kUpdateBlock;
+      ranges.insert(ranges.end(), {offset, end, end + blocks});
+      end += blocks;
+    }
+    ZOPT_RETURN_IF_FAILED(call(kind.first, {first, list, words + (kind.second ? ExactSum::kWords * sizeof(int64_t) : 0)}, begin, end));
+    unsigned &blocks = prepared.calls.back()->blocks;
+    blocks = std::min(blocks, unsigned(std::max(kNormShares * multiprocessors, (end - begin) / kNormShare + 1)));
+  }
+  ZOPT_RETURN_IF_FAILED(upload(command.buffers[0], command.byteOffsets.empty() ? 0 : command.byteOffsets[0], ranges.data(), int64_t(ranges.size() * sizeof(int64_t))));
+  return call(command.kernels.back(), {words, prepared.pointers[1]}, 0, 1);
+}
+
 Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) {
   prepared.command = &command;
   for (size_t i = 0; i < command.buffers.size(); ++i) {
@@ -132,32 +166,9 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     prepared.done = *event;
     break;
   }
-  case Command::Kind::GradientNorm: {
-    // Sums of squares of 128 elements each, added exactly to the words of one of two sums (of slices, which the ranks add up; of whole gradients), and the norm of both. As many buckets' sums as the
-    // workspace holds are added at once: one bucket's do not fill a device.
-    const size_t buckets = command.buckets.size();
-    const CUdeviceptr words = prepared.pointers[2];
-    const int64_t room = program.buffers[command.buffers[0]].bytes / int64_t(sizeof(double));
-    int64_t sums = 0;
-    bool whole = false; // those of which the workspace has the sums
-    auto add = [&]() -> Status {
-      if (const int64_t count = std::exchange(sums, 0))
-        return call(command.kernels[buckets], {prepared.pointers[0], words + (whole ? ExactSum::kWords * sizeof(int64_t) : 0)}, 0, count);
-      return success();
-    };
-    for (size_t i = 0; i < buckets; ++i) {
-      const Bucket &bucket = program.buckets[command.buckets[i]];
-      int64_t blocks = (bucket.gradientWhole ? bucket.paddedElements : bucket.sliceElements) / kUpdateBlock;
-      if (sums + blocks > room || bucket.gradientWhole != whole)
-        ZOPT_RETURN_IF_FAILED(add());
-      whole = bucket.gradientWhole;
-      ZOPT_RETURN_IF_FAILED(call(command.kernels[i], {address(bucket.gradient), prepared.pointers[0] + CUdeviceptr(sums) * sizeof(double)}, 0, blocks));
-      sums += blocks;
-    }
-    ZOPT_RETURN_IF_FAILED(add());
-    ZOPT_RETURN_IF_FAILED(call(command.kernels[buckets + 1], {words, prepared.pointers[1]}, 0, 1));
+  case Command::Kind::GradientNorm:
+    ZOPT_RETURN_IF_FAILED(prepareNorm(command, prepared));
     break;
-  }
   case Command::Kind::ParameterNorms:
   case Command::Kind::Update: {
     UpdatePlan plan = planUpdate(program, command, communicator.rank());
