@@ -66,7 +66,8 @@
   X(cuModuleUnload)                                                                                                    \
   X(cuModuleGetFunction)                                                                                               \
   X(cuFuncSetAttribute)                                                                                                \
-  X(cuLaunchKernel)
+  X(cuLaunchKernel)                                                                                                    \
+  X(cuLaunchKernelEx)
 
 namespace zopt::runtime::cuda {
 
