@@ -146,6 +146,95 @@ TEST(GpuKernels, ResultsInPlaceOfOperands) {
   }
 }
 
+/// Maxima over windows and their gradients, in channels that lie last, where elements are equal, infinite or not numbers, and windows reach over every border.
+TEST(GpuKernels, MaxPooling) {
+  struct Case {
+    std::vector<int64_t> input, window, strides, pads; // the input without batch and channels
+    int64_t channels;
+  };
+  for (const Case &c : {Case{{9, 12}, {3, 3}, {2, 2}, {1, 1, 1, 1}, 64}, Case{{8, 6}, {2, 2}, {2, 2}, {0, 0, 0, 0}, 8}, Case{{5, 7}, {3, 2}, {1, 2}, {1, 0, 1, 1}, 13}, Case{{17}, {4}, {3}, {2, 2}, 40}})
+    for (Type type : {Type::BF16, Type::F32}) {
+      const size_t axes = c.input.size();
+      Tensor x = like(type, {2, c.channels}), y = x;
+      for (size_t axis = 0; axis < axes; ++axis) {
+        x.shape.push_back(c.input[axis]);
+        y.shape.push_back((c.input[axis] + c.pads[axis] + c.pads[axes + axis] - c.window[axis]) / c.strides[axis] + 1);
+      }
+      auto channelsLast = [&](Tensor &tensor) {
+        tensor.strides.assign(axes + 2, 1);
+        for (size_t axis = axes + 2, stride = c.channels; axis-- > 0;)
+          if (axis != 1) {
+            tensor.strides[axis] = stride;
+            stride *= tensor.shape[axis];
+          }
+      };
+      channelsLast(x);
+      channelsLast(y);
+      std::mt19937 engine(5);
+      for (int64_t i = 0; i < x.count(); ++i) {
+        int kind = engine() % 40;
+        x.values.push_back(kind == 0 ? std::nan("") : kind == 1 ? kInfinity : kind < 12 ? -kInfinity : double(engine() % 5) - 2);
+      }
+      Tensor indices = y, dy = y;
+      indices.type = Type::I8;
+      for (int64_t i = 0; i < y.count(); ++i)
+        dy.values.push_back(double(engine() % 9) - 4);
+      // What every window has.
+      std::vector<double> maxima, places, gradient(x.count(), 0);
+      auto split = [](int64_t number, const std::vector<int64_t> &shape) {
+        std::vector<int64_t> digits(shape.size());
+        for (size_t axis = shape.size(); axis-- > 0; number /= shape[axis])
+          digits[axis] = number % shape[axis];
+        return digits;
+      };
+      int64_t size = 1;
+      for (int64_t n : c.window)
+        size *= n;
+      for (int64_t i = 0; i < y.count(); ++i) {
+        std::vector<int64_t> o = split(i, y.shape);
+        double best = -kInfinity;
+        int64_t found = -1, source = 0;
+        for (int64_t number = 0; number < size; ++number) {
+          std::vector<int64_t> k = split(number, c.window), at = {o[0], o[1]};
+          bool inside = true;
+          int64_t linear = o[0] * c.channels + o[1];
+          for (size_t axis = 0; axis < axes; ++axis) {
+            at.push_back(o[2 + axis] * c.strides[axis] + k[axis] - c.pads[axis]);
+            inside &= at.back() >= 0 && at.back() < c.input[axis];
+            linear = linear * c.input[axis] + at.back();
+          }
+          if (!inside || !(found < 0 || x.at(at) > best || std::isnan(x.at(at))))
+            continue;
+          best = x.at(at), found = number, source = linear;
+        }
+        maxima.push_back(best);
+        places.push_back(found);
+        gradient[source] += dy.values[i];
+      }
+      auto list = [](const std::vector<int64_t> &values) {
+        std::string text;
+        for (int64_t value : values)
+          text += (text.empty() ? "" : ", ") + std::to_string(value);
+        return "[" + text + "]";
+      };
+      auto named = [](const Tensor &tensor, const std::string &element) {
+        std::string text = "tensor<";
+        for (int64_t n : tensor.shape)
+          text += std::to_string(n) + "x";
+        return text + element + ">";
+      };
+      const std::string element = type == Type::BF16 ? "bf16" : "f32";
+      const std::string how = " window " + list(c.window) + " strides " + list(c.strides) + " dilations " + list(std::vector<int64_t>(axes, 1)) + " pads " + list(c.pads) + " : ";
+      auto results = run("%r:2 = train.max_pool %0" + how + named(x, element) + " -> " + named(y, element) + ", " + named(y, "i8"), {x}, {y, indices});
+      expectNear(results[0], maxima, 0, 0);
+      expectNear(results[1], places, 0, 0);
+      indices.values = places;
+      Tensor dx = x;
+      results = run("%r = train.max_pool_grad %0, %1" + how + named(y, "i8") + ", " + named(y, element) + " -> " + named(x, element), {indices, dy}, {dx});
+      expectNear(results[0], gradient, 0, 0);
+    }
+}
+
 TEST(GpuKernels, LongRows) {
   // A vocabulary, in rows with and without padding.
   for (int64_t stride : {50257, 50304}) {

@@ -51,6 +51,7 @@ size_t bytesOf(test::Type type) {
     return 4;
   case test::Type::BF16:
     return 2;
+  case test::Type::I8:
   case test::Type::I1:
     return 1;
   }
@@ -69,6 +70,8 @@ std::string nameOf(test::Type type) {
     return "i32";
   case test::Type::BF16:
     return "bf16";
+  case test::Type::I8:
+    return "i8";
   case test::Type::I1:
     return "i1";
   }
@@ -113,6 +116,7 @@ void write(test::Type type, char *to, double value) {
     return put<int64_t>(to, value);
   case test::Type::I32:
     return put<int32_t>(to, value);
+  case test::Type::I8:
   case test::Type::I1:
     return put<uint8_t>(to, value);
   case test::Type::BF16: {
@@ -133,6 +137,7 @@ double read(test::Type type, const char *from) {
     return get<int64_t>(from);
   case test::Type::I32:
     return get<int32_t>(from);
+  case test::Type::I8:
   case test::Type::I1:
     return get<uint8_t>(from);
   case test::Type::BF16: {
