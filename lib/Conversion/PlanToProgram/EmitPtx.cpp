@@ -23,7 +23,7 @@ using namespace mlir;
 using namespace zopt;
 
 LogicalResult zopt::emitPtx(ArrayRef<plan::KernelOp> kernels, plan::TargetOp target, std::string &ptx, std::string &error) {
-  FailureOr<OwningOpRef<ModuleOp>> lowered = lowerGpuKernels(target->getContext(), kernels, /*overlap=*/target.getCpu() != "sm_80");
+  FailureOr<OwningOpRef<ModuleOp>> lowered = lowerGpuKernels(target->getContext(), kernels);
   if (failed(lowered))
     return failure();
   llvm::Triple triple(target.getTriple());

@@ -77,8 +77,7 @@ static LogicalResult importWorkgroupMemory(OpBuilder &builder, const LLVMTypeCon
   return success();
 }
 
-/// With `overlap`, a kernel may be launched while the one before it ends: it waits for that at its beginning, and then lets the next one come as soon as all of its own blocks have begun.
-static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &converter, plan::KernelOp kernel, bool overlap) {
+static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &converter, plan::KernelOp kernel) {
   Location loc = kernel.getLoc();
   if (!llvm::hasSingleElement(kernel.getBody()))
     return kernel.emitOpError("expects a body of one block with structured control flow");
@@ -98,9 +97,6 @@ static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &c
     function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), builder.getI32IntegerAttr(static_cast<int32_t>(*residents)));
   Block *entry = function.addEntryBlock(builder);
   builder.setInsertionPointToStart(entry);
-  if (overlap)
-    for (NVVM::GridDepActionKind kind : {NVVM::GridDepActionKind::wait, NVVM::GridDepActionKind::launch_dependents})
-      NVVM::GriddepcontrolOp::create(builder, loc, kind);
 
   IRMapping map;
   for (auto [argument, parameter] : llvm::zip(body.getArguments(), entry->getArguments())) {
@@ -126,13 +122,13 @@ static LogicalResult importKernel(OpBuilder &builder, const LLVMTypeConverter &c
   return success();
 }
 
-FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(MLIRContext *context, ArrayRef<plan::KernelOp> kernels, bool overlap) {
+FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(MLIRContext *context, ArrayRef<plan::KernelOp> kernels) {
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
   LowerToLLVMOptions options(context);
   LLVMTypeConverter converter(context, options);
   OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
   for (plan::KernelOp kernel : kernels)
-    if (failed(importKernel(builder, converter, kernel, overlap)))
+    if (failed(importKernel(builder, converter, kernel)))
       return failure();
 
   {

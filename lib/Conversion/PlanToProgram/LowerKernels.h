@@ -52,7 +52,7 @@ mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerKernels(mlir::MLIRContex
 mlir::FailureOr<mlir::Value> makeDescriptor(mlir::OpBuilder &builder, mlir::Location loc, const mlir::LLVMTypeConverter &converter, mlir::MemRefType type, mlir::Value pointer);
 
 /// A module in the LLVM and NVVM dialects with one entry for each kernel: a pointer a memref argument, floats by value, begin and end as i64. Thread-safe.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerGpuKernels(mlir::MLIRContext *context, llvm::ArrayRef<plan::KernelOp> kernels, bool overlap);
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> lowerGpuKernels(mlir::MLIRContext *context, llvm::ArrayRef<plan::KernelOp> kernels);
 
 /// Bytes of workgroup memory that a launch of the kernel provides: all of it where it is more than PTX lets an entry declare, else none.
 int64_t getDynamicSharedBytes(plan::KernelOp kernel);

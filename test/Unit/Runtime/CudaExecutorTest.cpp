@@ -426,7 +426,7 @@ TEST_F(CudaExecutor, launchesThatFailNameTheirCommand) {
   Outcome outcome = train(makeTinyDeviceProgram(1, 0));
   ASSERT_TRUE(outcome.failures[0].failed());
   EXPECT_EQ(outcome.failures[0].kind(), ErrorKind::Runtime);
-  EXPECT_EQ(outcome.failures[0].message().find("rank 0: finite: cuLaunchKernelEx: CUDA_ERROR_INVALID_VALUE"), 0u) << outcome.failures[0].message();
+  EXPECT_EQ(outcome.failures[0].message().find("rank 0: finite: cuLaunchKernel: CUDA_ERROR_INVALID_VALUE"), 0u) << outcome.failures[0].message();
 }
 
 TEST_F(CudaExecutor, hangsEndWithTheTime) {

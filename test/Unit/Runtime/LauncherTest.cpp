@@ -359,7 +359,7 @@ TEST_F(CudaLauncher, faultsOfTheDeviceEndTheRunInOneLine) {
   for (const char *comm : {"local", "mpi"}) {
     setenv("FAKE_CUDA_FAIL", "cuLaunchKernel:9:719", 1);
     EXPECT_EQ(run({folder + "stage3", "--nproc", "2", "--steps", "9", "--target=cuda", "--comm", comm, "--weights-out", folder + "weights"}), 3);
-    EXPECT_NE(said().find("cuLaunchKernelEx: CUDA_ERROR_LAUNCH_FAILED"), std::string::npos) << said();
+    EXPECT_NE(said().find("cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED"), std::string::npos) << said();
     EXPECT_FALSE(std::filesystem::exists(folder + "weights"));
   }
 }

@@ -161,8 +161,6 @@ Status CudaExecutor::loadKernels() {
   std::string ptx(size_t(file->size()), '\0');
   ZOPT_RETURN_IF_FAILED(file->read(0, ptx.data(), file->size()));
   ZOPT_RETURN_IF_FAILED(loadModule(device->driver, ptx, module).in(options.kernelFile));
-  const char *serial = std::getenv("ZOPT_SERIAL_LAUNCHES");
-  kernelsWait = ptx.find("griddepcontrol.wait") != std::string::npos && !(serial && *serial && *serial != '0');
   for (const Kernel &kernel : program.kernels) {
     if (kernel.blockThreads < 1 || kernel.blockThreads > 1024 || kernel.blockIterations < 1)
       return inputError("kernel '", kernel.symbol, "' has blocks of ", kernel.blockThreads, " threads and ", kernel.blockIterations, " iterations, which no GPU has");

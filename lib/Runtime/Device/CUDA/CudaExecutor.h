@@ -146,7 +146,6 @@ private:
   std::unique_ptr<LibraryContext> libraries;
   std::unique_ptr<DeviceCollectives> collectives;
   CUmodule module = nullptr;
-  bool kernelsWait = false;          // each for the one before it, so that it may be launched while that ends
   std::vector<CUfunction> functions; // one a kernel of the program
   std::vector<CUdeviceptr> arenas;
   std::vector<PreparedSequence> sequences;

@@ -66,8 +66,7 @@
   X(cuModuleUnload)                                                                                                    \
   X(cuModuleGetFunction)                                                                                               \
   X(cuFuncSetAttribute)                                                                                                \
-  X(cuLaunchKernel)                                                                                                    \
-  X(cuLaunchKernelEx)
+  X(cuLaunchKernel)
 
 namespace zopt::runtime::cuda {
 

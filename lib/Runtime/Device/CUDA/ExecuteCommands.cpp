@@ -34,15 +34,7 @@ Status CudaExecutor::onExchange(CUevent done, uint32_t mark, Body body) {
 Status CudaExecutor::launch(const DeviceCall &call) {
   if (call.blocks == 0)
     return success();
-  CUlaunchConfig launch{call.blocks, 1, 1, call.threads, 1, 1, call.sharedBytes, device->compute, nullptr, 0};
-  CUlaunchAttribute overlap{};
-  overlap.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-  overlap.value.programmaticStreamSerializationAllowed = 1;
-  if (kernelsWait) {
-    launch.attrs = &overlap;
-    launch.numAttrs = 1;
-  }
-  ZOPT_CUDA(device->driver, cuLaunchKernelEx, &launch, call.function, const_cast<void **>(call.parameters.data()), nullptr);
+  ZOPT_CUDA(device->driver, cuLaunchKernel, call.function, call.blocks, 1, 1, call.threads, 1, 1, call.sharedBytes, device->compute, const_cast<void **>(call.parameters.data()), nullptr);
   return success();
 }
 
