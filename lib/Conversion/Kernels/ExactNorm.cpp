@@ -145,7 +145,8 @@ void kernels::writeSquareSumsKernel(KernelBuilder &kernel, Type gradientType, in
   View gradients = kernel.argument(Access{0, gradientType, {1}, 0, false, /*alignment=*/64}, {ShapedType::kDynamic});
   View list = kernel.linear(1, b.getI64Type(), 3 * ranges), words = kernel.linear(2, b.getI64Type(), kWords, /*write=*/true);
   kernel.setSpread({lanes, kThreads, /*groups=*/1, /*repeats=*/1, /*interleaved=*/false, /*residents=*/bits == 64 ? 2 : 4});
-  auto [first, end] = kernel.beginShares(tile * share);
+  const std::pair<Value, Value> shares = kernel.beginShares(tile * share);
+  Value first = shares.first, end = shares.second;
   auto entry = [&](Value range, int64_t field) { return m.toIndex(m.load(list.memref, {kernel.add(kernel.mul(range, 3), field)})); };
   auto below = [&](Value x, Value y) { return m.compare(arith::CmpIPredicate::ult, x, y); };
 

@@ -23,6 +23,8 @@
 
 using namespace zopt::runtime;
 
+struct CUevent_st;
+
 namespace {
 
 struct Graph;
@@ -32,6 +34,7 @@ struct Node {
   std::function<bool()> body; // empty: a point in the order
   std::vector<std::shared_ptr<Node>> after;
   bool done = false;
+  CUevent_st *external = nullptr; // that it records, for others than the graph
 };
 using NodePointer = std::shared_ptr<Node>;
 
@@ -568,6 +571,15 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
   event->capture = stream->capture;
   return CUDA_SUCCESS;
 }
+CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned flags) {
+  if (!(flags & CU_EVENT_RECORD_EXTERNAL))
+    return cuEventRecord(event, stream);
+  ENTER("cuEventRecordWithFlags");
+  if (!stream->capture)
+    return CUDA_ERROR_INVALID_VALUE;
+  append(stream, nullptr)->external = event;
+  return CUDA_SUCCESS;
+}
 CUresult cuEventQuery(CUevent event) {
   ENTER("cuEventQuery");
   if (event->capture)
@@ -609,10 +621,11 @@ CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
   struct Launch {
     std::vector<NodePointer> nodes;
     std::set<Node *> done;
+    std::map<Node *, std::shared_ptr<bool>> recorded;
   };
   auto launch = std::make_shared<Launch>();
   launch->nodes = executable->nodes;
-  append(stream, [launch] {
+  NodePointer whole = append(stream, [launch] {
     for (bool progress = true; progress && launch->done.size() < launch->nodes.size();) {
       progress = false;
       std::shuffle(launch->nodes.begin(), launch->nodes.end(), state().random);
@@ -622,12 +635,23 @@ CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
           ready &= launch->done.count(before.get()) > 0;
         if (ready && (!node->body || node->body())) {
           launch->done.insert(node.get());
+          if (node->external)
+            *launch->recorded[node.get()] = true;
           progress = true;
         }
       }
     }
     return launch->done.size() == launch->nodes.size();
   });
+  for (const NodePointer &node : launch->nodes)
+    if (node->external) {
+      auto recorded = launch->recorded[node.get()] = std::make_shared<bool>(false);
+      node->external->node = std::make_shared<Node>();
+      node->external->node->body = [whole, recorded] {
+        run(whole);
+        return *recorded;
+      };
+    }
   return CUDA_SUCCESS;
 }
 CUresult cuGraphExecDestroy(CUgraphExec executable) {

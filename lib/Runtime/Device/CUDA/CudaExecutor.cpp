@@ -189,7 +189,7 @@ Status CudaExecutor::run(const std::string &name, bool firstMicroStep) {
     // The last step's results may still be on their way out.
     if (sequence.writesResults && stepsIssued > 0)
       ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->compute, resultSlots[(stepsIssued - 1) % kResultSlots].event, CU_EVENT_WAIT_DEFAULT);
-    if (sequence.readsInputs && inputsWritten)
+    if (sequence.inputsRead > 0 && inputsWritten)
       ZOPT_RETURN_IF_FAILED(copyInputs());
     if (trace)
       return issueTraced(sequence, size_t(index), firstMicroStep);
@@ -215,7 +215,7 @@ Status CudaExecutor::issue(PreparedSequence &sequence, size_t index, bool firstM
     ZOPT_RETURN_IF_FAILED(execute(prepared, firstMicroStep).in(prepared.command->location));
     if (waits)
       ZOPT_RETURN_IF_FAILED(synchronize().in(prepared.command->location));
-    meter.note(index, i);
+    ZOPT_RETURN_IF_FAILED(passed(sequence, index, i));
     if (options.poison)
       ZOPT_RETURN_IF_FAILED(poison(sequence.poison.after[i]));
   }
@@ -223,9 +223,16 @@ Status CudaExecutor::issue(PreparedSequence &sequence, size_t index, bool firstM
   return success();
 }
 
+Status CudaExecutor::passed(const PreparedSequence &sequence, size_t index, size_t command) {
+  meter.note(index, command);
+  if (command + 1 == sequence.inputsRead)
+    ZOPT_CUDA(device->driver, cuEventRecordWithFlags, inputsFree, device->compute, isCapturing ? CU_EVENT_RECORD_EXTERNAL : CU_EVENT_RECORD_DEFAULT);
+  return success();
+}
+
 Status CudaExecutor::synchronize() {
   meter.noteAllocation(allocationCounts().devicePeak - deviceBefore - planned);
-  for (CUstream stream : {device->compute, device->exchange, device->copies})
+  for (CUstream stream : {device->compute, device->exchange, device->copies, device->uploads})
     if (Status status = device->await(stream); status.failed())
       return failed(status);
   return success();

@@ -87,7 +87,8 @@ private:
   struct PreparedSequence {
     std::vector<Prepared> commands;
     PoisonPlan poison;
-    bool readsInputs = false, writesResults = false, hasNorm = false, hasCollectives = false;
+    size_t inputsRead = 0; // commands up to the last that reads inputs
+    bool writesResults = false, hasNorm = false, hasCollectives = false;
     bool dependsOnFirst = false; // on whether it is the first micro-step
     // One a variant: the first micro-step, the others.
     bool ran[2] = {false, false};
@@ -129,6 +130,8 @@ private:
   Status computeNorm(Prepared &prepared);
   Status sumParameterNorms(Prepared &prepared);
   Status copyInputs();
+  /// Behind each command of a sequence, by number.
+  Status passed(const PreparedSequence &sequence, size_t index, size_t command);
   /// Runs `body` on the exchange stream, behind what the compute stream has so far.
   template <typename Body>
   Status onExchange(CUevent done, uint32_t mark, Body body);
@@ -159,6 +162,8 @@ private:
   std::vector<std::vector<void *>> inputAddresses; // one list a slot
   int inputSlot = 0;
   bool inputsWritten = false;
+  CUevent inputsFree = nullptr; // behind the last command that reads them, in the sequence that was launched last
+  bool isCapturing = false;
 
   Slot resultSlots[kResultSlots];
   std::vector<const State *> resultStates; // one for each of kResults, or null; then those of the loss's terms

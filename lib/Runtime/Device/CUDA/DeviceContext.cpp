@@ -100,6 +100,7 @@ Status DeviceContext::open(int ordinal) {
   ZOPT_CUDA(driver, cuStreamCreateWithPriority, &compute, CU_STREAM_NON_BLOCKING, least);
   ZOPT_CUDA(driver, cuStreamCreateWithPriority, &exchange, CU_STREAM_NON_BLOCKING, greatest);
   ZOPT_CUDA(driver, cuStreamCreateWithPriority, &copies, CU_STREAM_NON_BLOCKING, least);
+  ZOPT_CUDA(driver, cuStreamCreateWithPriority, &uploads, CU_STREAM_NON_BLOCKING, least);
   return success();
 }
 
@@ -110,7 +111,7 @@ DeviceContext::~DeviceContext() {
     driver.cuEventDestroy(event);
   for (void *block : pinnedBlocks)
     driver.cuMemFreeHost(block);
-  for (CUstream stream : {compute, exchange, copies})
+  for (CUstream stream : {compute, exchange, copies, uploads})
     if (stream)
       driver.cuStreamDestroy(stream);
   if (context)

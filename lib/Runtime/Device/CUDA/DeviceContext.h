@@ -37,7 +37,7 @@ public:
   std::string model, name; // "NVIDIA H100"; "NVIDIA H100, device 0"
   int64_t totalBytes = 0, freeAtStart = 0;
   bool shared = false; // with another rank
-  CUstream compute = nullptr, exchange = nullptr, copies = nullptr;
+  CUstream compute = nullptr, exchange = nullptr, copies = nullptr, uploads = nullptr;
   bool broken = false;
   double timeoutSeconds;
 

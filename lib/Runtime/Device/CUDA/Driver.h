@@ -56,6 +56,7 @@
   X(cuEventCreate)                                                                                                     \
   X(cuEventDestroy)                                                                                                    \
   X(cuEventRecord)                                                                                                     \
+  X(cuEventRecordWithFlags)                                                                                            \
   X(cuEventQuery)                                                                                                      \
   X(cuEventElapsedTime)                                                                                                \
   X(cuGraphInstantiate)                                                                                                \

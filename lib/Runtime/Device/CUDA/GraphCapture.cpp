@@ -39,7 +39,9 @@ Status CudaExecutor::replay(PreparedSequence &sequence, size_t index, bool first
     CUgraph captured = nullptr;
     // Other ranks may be threads of this process, which go on with calls that a capture forbids.
     ZOPT_CUDA(driver, cuStreamBeginCapture, device->compute, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    isCapturing = true;
     Status issued = issue(sequence, index, firstMicroStep, /*waits=*/false);
+    isCapturing = false;
     CUresult code = driver.cuStreamEndCapture(device->compute, &captured);
     ZOPT_RETURN_IF_FAILED(issued);
     if (code != CUDA_SUCCESS)

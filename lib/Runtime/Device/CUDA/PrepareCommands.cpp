@@ -45,7 +45,8 @@ Status CudaExecutor::prepareCommands() {
       const Command &command = sequence.commands[i];
       ZOPT_RETURN_IF_FAILED(prepareCommand(command, prepared.commands[i]).in(command.location));
       for (const BufferAccess &access : accessesOf(program, command)) {
-        prepared.readsInputs |= isInput[access.buffer];
+        if (isInput[access.buffer])
+          prepared.inputsRead = i + 1;
         prepared.writesResults |= access.writes && isResult[access.buffer];
       }
       prepared.hasNorm |= command.kind == Command::Kind::GradientNorm;

@@ -32,7 +32,7 @@ Status CudaExecutor::issueTraced(PreparedSequence &sequence, size_t index, bool 
     ZOPT_RETURN_IF_FAILED(activities->leave());
     ZOPT_RETURN_IF_FAILED(issued);
     tracedCommands.push_back(prepared.command);
-    meter.note(index, i);
+    ZOPT_RETURN_IF_FAILED(passed(sequence, index, i));
   }
   return success();
 }
@@ -77,7 +77,7 @@ Status CudaExecutor::issueBetweenEvents(PreparedSequence &sequence, size_t index
     ZOPT_CUDA(driver, cuEventRecord, traceEvents[2 * i], stream);
     ZOPT_RETURN_IF_FAILED(execute(prepared, firstMicroStep).in(prepared.command->location));
     ZOPT_CUDA(driver, cuEventRecord, traceEvents[2 * i + 1], stream);
-    meter.note(index, i);
+    ZOPT_RETURN_IF_FAILED(passed(sequence, index, i));
   }
   ZOPT_RETURN_IF_FAILED(synchronize());
   for (size_t i = 0; i < sequence.commands.size(); ++i) {

@@ -51,10 +51,12 @@ Status CudaExecutor::prepareSlots() {
   for (const char *name : kResults)
     resultStates.push_back(stateWithBuffer(name));
   resultStates.insert(resultStates.end(), termStates.begin(), termStates.end());
-  Result<CUevent> event = device->event();
-  if (event.failed())
-    return event.getStatus();
-  fork = *event;
+  for (CUevent *made : {&fork, &inputsFree}) {
+    Result<CUevent> event = device->event();
+    if (event.failed())
+      return event.getStatus();
+    *made = *event;
+  }
   if (communicator.size() > 1 && !collectives->needsHost())
     return prepareProgress();
   return success();
@@ -69,13 +71,16 @@ Result<void *const *> CudaExecutor::inputs() {
   return inputAddresses[size_t(inputSlot)].data();
 }
 
+/// While the step before still runs, once that has read its own.
 Status CudaExecutor::copyInputs() {
   Slot &slot = inputSlots[inputSlot];
+  ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->uploads, inputsFree, CU_EVENT_WAIT_DEFAULT);
   for (size_t i = 0; i < program.inputs.size(); ++i) {
     const Input &input = program.inputs[i];
-    ZOPT_CUDA(device->driver, cuMemcpyHtoDAsync, address(input.buffer), inputAddresses[size_t(inputSlot)][i], size_t(elementCount(input.shape) * sizeOf(input.type)), device->compute);
+    ZOPT_CUDA(device->driver, cuMemcpyHtoDAsync, address(input.buffer), inputAddresses[size_t(inputSlot)][i], size_t(elementCount(input.shape) * sizeOf(input.type)), device->uploads);
   }
-  ZOPT_CUDA(device->driver, cuEventRecord, slot.event, device->compute);
+  ZOPT_CUDA(device->driver, cuEventRecord, slot.event, device->uploads);
+  ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->compute, slot.event, CU_EVENT_WAIT_DEFAULT);
   slot.used = true;
   inputSlot = (inputSlot + 1) % kInputSlots;
   inputsWritten = false;
