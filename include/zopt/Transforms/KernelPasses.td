@@ -18,7 +18,8 @@ def FuseElementwise : Pass<"zopt-fuse-elementwise", "mlir::func::FuncOp"> {
     producer of a smaller shape (a cast bias, a comparison of positions) joins the only group that uses it and is computed again at each element.
 
     A group stands at one place: after everything that it reads and before everything that reads it. No other op moves, so a merge that leaves no such place is not made. Groups reach across
-    neither `train.backward` (a residual stays a result, with its `zero.residual`) nor `zero.free`.
+    neither `train.backward` (a residual stays a result, with its `zero.residual`) nor `zero.free`. Behind `train.backward` additions alone do not become one group where that would keep more in memory: a sum
+    of many gradients is added up as they come.
 
     Then siblings: groups of one space that read a common value at every element, and of which none depends on the other, become one that reads it once. Not where that would lengthen lives: what a group
     writes earlier than it did must be no more than what it reads for the last time. Last, groups of one space of at most 4,096 elements, even where they have nothing in common: each kernel less is a launch less.
