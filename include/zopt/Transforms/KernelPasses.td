@@ -50,7 +50,8 @@ def FuseMatmulEpilogues : Pass<"zopt-fuse-matmul-epilogues", "mlir::func::FuncOp
 
     - `gelu(matmul)` (tanh form) becomes one op that also keeps its argument for backward;
     - `gelu_grad(x, matmul)` one that has x as an operand, where nothing else reads the product;
-    - `x + matmul` (a residual, or the gradients of several readers), where nothing else reads the product, becomes one that is added to x before it is rounded;
+    - `x + matmul` (a residual, or the gradients of several readers), where nothing else reads the product, becomes one that is added to x before it is rounded; not
+      where x comes later and the product would keep more until then than its result (the gradient of a tied table's logits), or a gathered weight;
     - with `bias-gradients` the sum of a cotangent over its rows becomes a result of the product that made the cotangent (after gelu_grad), or of the one that makes the weight's gradient from it.
 
     In 16-bit types only. Never changes what is computed in fp32 or f64. Numerics: changed by less than a rounding; GELU and its gradient see the product before it is rounded.
