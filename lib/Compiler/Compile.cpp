@@ -6,9 +6,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Compiler/Compile.h"
-#include "zopt/Dialect/Plan/Plan.h"
-#include "zopt/Dialect/Train/Train.h"
-#include "zopt/Dialect/Zero/Zero.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -19,7 +16,11 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "zopt/Dialect/Plan/Plan.h"
+#include "zopt/Dialect/Train/Train.h"
+#include "zopt/Dialect/Zero/Zero.h"
 #include <sched.h>
 
 using namespace mlir;
@@ -34,6 +35,17 @@ StringRef zopt::getLevel(ModuleOp module) {
   return level ? level.getValue() : StringRef();
 }
 
+/// Most ops of a module that is verified behind each pass; of a larger one, which would be verified for a third of the
+/// time, each level is (zopt-verify-...).
+static constexpr int64_t kVerifiedOps = 50000;
+
+static bool isLarge(ModuleOp module) {
+  int64_t count = 0;
+  return module
+      .walk([&](Operation *) { return ++count > kVerifiedOps ? WalkResult::interrupt() : WalkResult::advance(); })
+      .wasInterrupted();
+}
+
 LogicalResult zopt::runPipeline(ModuleOp module, StringRef pipeline, function_ref<LogicalResult(PassManager &)> configure) {
   PassManager manager(module.getContext(), ModuleOp::getOperationName());
   if (configure && failed(configure(manager)))
@@ -42,6 +54,11 @@ LogicalResult zopt::runPipeline(ModuleOp module, StringRef pipeline, function_re
   llvm::raw_string_ostream stream(message);
   if (failed(parsePassPipeline(pipeline, manager, stream)))
     return module.emitError("pipeline is not valid: ") << message;
+  if (isLarge(module)) {
+    if (failed(verify(module)))
+      return failure();
+    manager.enableVerifier(false);
+  }
   return manager.run(module);
 }
 

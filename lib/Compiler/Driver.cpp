@@ -604,7 +604,6 @@ int Driver::compile(DialectRegistry &registry) {
   }
 
   auto configure = [&](PassManager &manager) -> LogicalResult {
-    manager.enableVerifier(true);
     if (failed(applyPassManagerCLOptions(manager)))
       return failure();
     manager.enableTiming(root);

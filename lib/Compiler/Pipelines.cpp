@@ -16,6 +16,9 @@
 using namespace zopt;
 
 namespace {
+/// Functions have one block: there is no control flow to simplify, and no need to look for it.
+constexpr llvm::StringLiteral kCanonicalize = "canonicalize{region-simplify=disabled}";
+
 /// Joins passes into a pipeline.
 class PipelineText {
 public:
@@ -101,9 +104,11 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
   PipelineText pipeline;
 
   // Meaning first: what was spelled out in many ops becomes the one op that it means, while the exporter's patterns are still whole.
-  pipeline.onFunctions({"canonicalize", "cse"});
+  pipeline.onFunctions({kCanonicalize, "cse"});
   if (options.raise)
-    pipeline.onFunctions({"zopt-raise-linear", "zopt-raise-layer-norm", "zopt-raise-rms-norm", "zopt-raise-gelu", "zopt-raise-silu", "zopt-raise-stochastic-depth", "zopt-raise-rotary", "zopt-raise-attention", "canonicalize", "cse"});
+    pipeline.onFunctions({"zopt-raise-linear", "zopt-raise-layer-norm", "zopt-raise-rms-norm", "zopt-raise-gelu",
+                          "zopt-raise-silu", "zopt-raise-stochastic-depth", "zopt-raise-rotary", "zopt-raise-attention",
+                          kCanonicalize, "cse"});
   pipeline.add("zopt-verify-forward");
 
   // The batch is a property of the step, not of the graph: it is written on the module for the passes behind.
@@ -145,7 +150,7 @@ std::string zopt::buildStepPipeline(const StepOptions &options, const BatchOptio
   }
   if (options.mode != Mode::Forward) {
     pipeline.add("zopt-autodiff", options.gradientType.empty() ? llvm::ArrayRef<std::string>{} : llvm::ArrayRef<std::string>{option("grad-dtype", options.gradientType)});
-    pipeline.onFunctions({"canonicalize", "cse"});
+    pipeline.onFunctions({kCanonicalize, "cse"});
     llvm::SmallVector<std::string> optimizer = {option("optimizer", options.mode == Mode::Gradient ? "none" : options.optimizer), option("lr", options.learningRate), option("betas", options.betas), option("eps", options.epsilon),
                                                 option("weight-decay", options.weightDecay), option("momentum", options.momentum), option("clip", options.clip), option("decay", options.decay), option("no-decay", options.noDecay)};
     if (options.nesterov)
@@ -189,7 +194,8 @@ std::string zopt::buildSpecializePipeline(const FinalPlanOptions &options) {
   pipeline.add(onGpu ? "func.func(zopt-decompose-attention{library=cudnn})" : "func.func(zopt-decompose-attention)");
   if (onGpu)
     pipeline.onFunctions({"zopt-pad-channels"});
-  pipeline.onFunctions({"canonicalize", "cse", onGpu ? "zopt-channels-last{split-bias=true}" : "zopt-channels-last", "canonicalize", "cse", "zopt-lower-batch-norm", "zopt-arrange-states"});
+  pipeline.onFunctions({kCanonicalize, "cse", onGpu ? "zopt-channels-last{split-bias=true}" : "zopt-channels-last",
+                        kCanonicalize, "cse", "zopt-lower-batch-norm", "zopt-arrange-states"});
   if (!onGpu)
     pipeline.onFunctions({"zopt-widen-products"});
   // Whatever `fuse` says, which promises the same bits. Sums beside a product cost more than a kernel of their own: measured.

@@ -10,11 +10,12 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "zopt/Runtime/Core/ExactSum.h"
 #include "PlanMemory.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Verifier.h"
 #include "zopt/Conversion/Passes.h"
+#include "zopt/Runtime/Core/ExactSum.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -223,24 +224,39 @@ private:
     return memory.endSequence(sequence);
   }
 
+  /// Calls `visit` with each symbol in `attr`.
+  static void forEachSymbol(Attribute attr, function_ref<void(FlatSymbolRefAttr)> visit) {
+    if (auto symbol = dyn_cast_or_null<FlatSymbolRefAttr>(attr))
+      visit(symbol);
+    else if (attr)
+      attr.walkImmediateSubElements([&](Attribute element) { forEachSymbol(element, visit); }, [](Type) {});
+  }
+
   /// Every symbol that a command names is there: buffers, kernels, buckets.
   LogicalResult verifySymbols(Operation *command) {
     LogicalResult result = success();
-    for (NamedAttribute attr : command->getAttrDictionary()) {
-      StringRef name = attr.getName().getValue();
-      attr.getValue().walk([&](FlatSymbolRefAttr symbol) {
+    auto check = [&](StringAttr attr, Attribute value) {
+      StringRef name = attr.getValue();
+      const bool isKernel = name == "kernel" || name == "kernels" || name == "accumulate" || name == "finish",
+                 isBucket = name == "bucket" || name == "buckets";
+      forEachSymbol(value, [&](FlatSymbolRefAttr symbol) {
         if (failed(result))
           return;
-        if (name == "kernel" || name == "kernels" || name == "accumulate" || name == "finish")
-          result = success(symbols.kernels.contains(symbol.getAttr()));
-        else if (name == "bucket" || (name == "buckets"))
-          result = success(symbols.placedBuckets.contains(symbol.getAttr()));
-        else
-          result = success(buffers.contains(symbol.getAttr()));
+        result = success(isKernel   ? symbols.kernels.contains(symbol.getAttr())
+                         : isBucket ? symbols.placedBuckets.contains(symbol.getAttr())
+                                    : buffers.contains(symbol.getAttr()));
         if (failed(result))
-          command->emitOpError("refers to unknown ") << (StringRef(name).starts_with("kernel") || name == "accumulate" || name == "finish" ? "kernel " : StringRef(name).starts_with("bucket") ? "bucket " : "buffer ") << symbol;
+          command->emitOpError("refers to unknown ") << (isKernel   ? "kernel "
+                                                         : isBucket ? "bucket "
+                                                                    : "buffer ")
+                                                     << symbol;
       });
-    }
+    };
+    // Not by the dictionary of all: it would be made for this alone.
+    for (StringAttr name : command->getName().getAttributeNames())
+      check(name, command->getInherentAttr(name).value_or(Attribute()));
+    for (NamedAttribute attr : command->getDiscardableAttrs())
+      check(attr.getName(), attr.getValue());
     return result;
   }
 
@@ -531,6 +547,8 @@ private:
 
 struct VerifyPlanPass : zopt::impl::VerifyPlanBase<VerifyPlanPass> {
   void runOnOperation() override {
+    if (failed(mlir::verify(getOperation())))
+      return signalPassFailure();
     if (failed(PlanVerifier(getOperation()).verify()))
       return signalPassFailure();
     markAllAnalysesPreserved();

@@ -28,55 +28,97 @@ bool isFloat(Value value) { return isa<FloatType>(getElementTypeOrSelf(value.get
 // Slices that tile a value
 //===----------------------------------------------------------------------===//
 
-/// The single axis along which a slice_grad pads, with unit strides; -1 where there is none or are several.
-int64_t paddedAxis(SliceGradOp op) {
-  ArrayRef<int64_t> whole = getTensorType(op.getResult()).getShape(), part = getTensorType(op.getCotangent()).getShape();
-  int64_t found = -1;
-  for (auto [axis, stride] : llvm::enumerate(op.getStrides())) {
-    if (stride != 1 && part[axis] > 1)
-      return -1;
-    if (part[axis] == whole[axis])
+/// A stretch of one axis of a value, whole along all others.
+struct Part {
+  int64_t axis, start, size;
+};
+
+/// The stretch that a slice takes, or that its gradient pads, with unit strides; none where it is no such stretch.
+std::optional<Part> findPart(Value whole, Value part, ArrayRef<int64_t> starts, ArrayRef<int64_t> strides) {
+  ArrayRef<int64_t> from = getTensorType(whole).getShape(), to = getTensorType(part).getShape();
+  std::optional<Part> found;
+  for (auto [axis, stride] : llvm::enumerate(strides)) {
+    if (stride != 1 && to[axis] > 1)
+      return std::nullopt;
+    if (to[axis] == from[axis])
       continue;
-    if (found >= 0)
-      return -1;
-    found = axis;
+    if (found)
+      return std::nullopt;
+    found = Part{static_cast<int64_t>(axis), starts[axis], to[axis]};
   }
-  return found;
+  return found && found->size > 0 ? found : std::nullopt;
 }
 
-/// Takes slice_grads out of `contributions` that tile the value along an axis, and returns their concat; null where none do.
-Value takeTiling(OpBuilder &builder, SmallVectorImpl<Value> &contributions) {
-  int64_t rank = getTensorType(contributions.front()).getRank();
-  for (int64_t axis = 0; axis < rank; ++axis) {
-    int64_t size = getTensorType(contributions.front()).getDimSize(axis), position = 0;
-    SmallVector<unsigned> taken;
-    while (position < size) {
-      auto next = llvm::find_if(llvm::enumerate(contributions), [&](auto entry) {
-        auto op = entry.value().template getDefiningOp<SliceGradOp>();
-        return op && paddedAxis(op) == axis && op.getStarts()[axis] == position && getTensorType(op.getCotangent()).getDimSize(axis) > 0;
-      });
-      if (next == llvm::enumerate(contributions).end())
-        break;
-      taken.push_back((*next).index());
-      position += getTensorType((*next).value().template getDefiningOp<SliceGradOp>().getCotangent()).getDimSize(axis);
+/// Parts that tile a value along an axis, in the order in which they lie; of several that start alike the first comes
+/// first.
+class Tilings {
+public:
+  explicit Tilings(Value whole) : shape(getTensorType(whole).getShape()) {}
+
+  /// Parts are added from the last to the first.
+  void add(const Part &part, unsigned index) { byStart[{part.axis, part.start}].push_back({index, part.size}); }
+
+  /// Takes the next tiling; empty where there is none.
+  SmallVector<unsigned> take(int64_t &axis) {
+    for (axis = 0; axis < static_cast<int64_t>(shape.size()); ++axis) {
+      SmallVector<unsigned> taken;
+      SmallVector<SmallVector<Entry, 1> *> lists;
+      int64_t position = 0;
+      while (position < shape[axis]) {
+        auto found = byStart.find({axis, position});
+        if (found == byStart.end() || found->second.empty())
+          break;
+        lists.push_back(&found->second);
+        taken.push_back(found->second.back().first);
+        position += found->second.back().second;
+      }
+      if (taken.empty() || position != shape[axis])
+        continue;
+      for (SmallVector<Entry, 1> *list : lists)
+        list->pop_back();
+      return taken;
     }
-    if (position != size)
-      continue;
+    return {};
+  }
+
+private:
+  using Entry = std::pair<unsigned, int64_t>; // index, size
+  ArrayRef<int64_t> shape;
+  DenseMap<std::pair<int64_t, int64_t>, SmallVector<Entry, 1>> byStart; // asked, never walked
+};
+
+/// Takes slice_grads that tile the value along an axis out of `contributions`, and returns the concat of each tiling.
+SmallVector<Value> takeTilings(OpBuilder &builder, SmallVectorImpl<Value> &contributions) {
+  if (contributions.size() < 2)
+    return {};
+  Tilings tilings(contributions.front());
+  for (size_t index = contributions.size(); index-- > 0;)
+    if (auto op = contributions[index].getDefiningOp<SliceGradOp>())
+      if (auto part = findPart(op.getResult(), op.getCotangent(), op.getStarts(), op.getStrides()))
+        tilings.add(*part, index);
+  SmallVector<Value> wholes;
+  int64_t axis;
+  for (size_t left = contributions.size(); left > 1;) {
+    SmallVector<unsigned> taken = tilings.take(axis);
+    if (taken.empty())
+      break;
     SmallVector<Value> parts;
     for (unsigned index : taken)
       parts.push_back(contributions[index].getDefiningOp<SliceGradOp>().getCotangent());
     Location loc = contributions[taken.front()].getLoc();
-    Value whole = ConcatOp::create(builder, loc, contributions.front().getType(), parts, builder.getI64IntegerAttr(axis));
-    llvm::sort(taken, std::greater<>());
-    for (unsigned index : taken) {
-      SliceGradOp op = contributions[index].getDefiningOp<SliceGradOp>();
-      contributions.erase(contributions.begin() + index);
-      op.erase();
-    }
-    return whole;
+    wholes.push_back(
+        ConcatOp::create(builder, loc, contributions[taken.front()].getType(), parts, builder.getI64IntegerAttr(axis)));
+    for (unsigned index : taken) // others may hold the slice_grad too: it is dead where none does
+      contributions[index] = {};
+    left -= taken.size();
   }
-  return {};
+  llvm::erase_if(contributions, [](Value value) { return !value; });
+  return wholes;
 }
+
+/// Up to as many contributions are added by one kernel, where all are there. More are added as they come: no more than
+/// the sum so far and the next one are kept.
+constexpr unsigned kFewContributions = 4;
 
 //===----------------------------------------------------------------------===//
 // The pass
@@ -90,6 +132,7 @@ public:
 
   LogicalResult run() {
     findActive();
+    findCrowded();
     if (failed(checkDifferentiable()) || failed(buildBackward()))
       return failure();
     accumulateGradients();
@@ -131,6 +174,26 @@ private:
       if (isUseful)
         useful.insert(op->operand_begin(), op->operand_end());
     }
+  }
+
+  /// Values that many ops send something to, but for those that slices may tile: a concat is no sum.
+  void findCrowded() {
+    DenseMap<Value, unsigned> count;
+    for (Operation *op = backward->getPrevNode(); op; op = op->getPrevNode())
+      if (isActive(op))
+        for (Value operand : op->getOperands())
+          if (active.contains(operand) && ++count[operand] == kFewContributions + 1 && !mayBeTiled(operand))
+            crowded.insert(operand);
+  }
+
+  bool mayBeTiled(Value value) {
+    Tilings tilings(value);
+    for (Operation *user : value.getUsers())
+      if (auto slice = dyn_cast<SliceOp>(user))
+        if (auto part = findPart(value, slice.getResult(), slice.getStarts(), slice.getStrides()))
+          tilings.add(*part, 0);
+    int64_t axis;
+    return !tilings.take(axis).empty();
   }
 
   bool isActive(Operation *op) {
@@ -192,7 +255,11 @@ private:
           op->emitError() << "derivative of '" << op->getName() << "' is " << gradient.getType() << " for an operand of " << operand.getType();
           valid = false;
         }
-        contributions[operand].push_back(gradient);
+        SmallVector<Value> &values = contributions[operand];
+        if (!values.empty() && crowded.contains(operand) && !operand.getDefiningOp<ReadStateOp>())
+          values.back() = add(builder, gradient.getLoc(), values.back(), gradient);
+        else
+          values.push_back(gradient);
       }
     }
     return success(valid);
@@ -208,21 +275,24 @@ private:
     return sum;
   }
 
-  static Value addUp(OpBuilder &builder, SmallVector<Value> &values) {
-    SmallVector<Value> terms;
-    while (values.size() > 1) {
-      Value whole = takeTiling(builder, values);
-      if (!whole)
-        break;
-      terms.push_back(whole);
-      if (values.empty())
-        break;
-    }
+  /// The sum of `values` from the first to the last, after concats of those that tile it; each of its additions stands
+  /// right behind what it adds where they are added as they come.
+  Value addUp(OpBuilder &builder, SmallVector<Value> &values, bool asTheyCome = false) {
+    SmallVector<Value> terms = takeTilings(builder, values);
     llvm::append_range(terms, values);
     Value sum = terms.front();
-    for (Value term : llvm::drop_begin(terms))
+    for (Value term : llvm::drop_begin(terms)) {
+      if (asTheyCome)
+        builder.setInsertionPointAfter(later(later(backward, sum), term));
       sum = add(builder, term.getLoc(), sum, term);
+    }
     return sum;
+  }
+
+  /// `op`, or what defines `value` where that is behind it.
+  static Operation *later(Operation *op, Value value) {
+    Operation *definition = value.getDefiningOp();
+    return definition && op->isBeforeInBlock(definition) ? definition : op;
   }
 
   /// `value` in the gradient's type: produced in it where its op rounds once at its end, cast otherwise.
@@ -279,8 +349,7 @@ private:
       SmallVector<Value> &values = found->second;
       Operation *last = backward;
       for (Value value : values)
-        if (Operation *op = value.getDefiningOp(); op && last->isBeforeInBlock(op))
-          last = op;
+        last = later(last, value);
       OpBuilder builder(module.getContext());
       builder.setInsertionPointAfter(last);
       Type type = gradientType ? gradientType : getTensorType(values.front()).getElementType();
@@ -289,9 +358,18 @@ private:
       if (values.size() > 1 && llvm::all_of(values, [](Value value) { return isa_and_nonnull<SliceGradOp>(value.getDefiningOp()); })) {
         sum = inGradientType(builder, addUp(builder, values), type);
       } else {
-        for (Value &value : values)
+        const bool asTheyCome = values.size() > kFewContributions;
+        for (Value &value : values) {
+          if (asTheyCome)
+            builder.setInsertionPointAfter(later(backward, value));
           value = inGradientType(builder, value, type);
-        sum = addUp(builder, values);
+          last = later(last, value);
+        }
+        if (asTheyCome)
+          builder.setInsertionPointAfter(last);
+        sum = addUp(builder, values, asTheyCome);
+        if (asTheyCome)
+          builder.setInsertionPointAfter(later(last, sum));
       }
       AccumulateOp::create(builder, state.getLoc(), state.getSymName(), sum);
     }
@@ -312,7 +390,7 @@ private:
   Block *block;
   Type gradientType; // null: as the parameter is read
   SymbolTableCollection symbols;
-  DenseSet<Value> active;                              // asked, never walked
+  DenseSet<Value> active, crowded;                     // asked, never walked
   DenseMap<Value, SmallVector<Value>> contributions;   // to a value's cotangent, in the order of the walk; asked, never walked
 };
 

@@ -61,6 +61,7 @@ struct Fusion {
   Block &block;
   unsigned maxOps, maxArguments;
   DenseMap<Operation *, int64_t> position; // of the ops that the block had
+  int64_t backwardSegment = std::numeric_limits<int64_t>::max();
   DenseMap<Operation *, int64_t> fusedPlace;
   DenseMap<Operation *, Group *> groupOf;
   std::vector<std::unique_ptr<Group>> groups;
@@ -79,6 +80,10 @@ struct Fusion {
   /// where that is not behind all that it reads.
   std::optional<int64_t> findPlace(const DenseSet<Operation *> &members, Operation *last,
                                    const SetVector<Value> &inputs, const SetVector<Value> &outputs);
+  /// Additions behind `train.backward`, where sums are of gradients.
+  bool isSum(const Group &group) const {
+    return group.segment >= backwardSegment && llvm::all_of(group.ops, llvm::IsaPred<train::AddOp>);
+  }
   /// Bytes by which live memory grows between the places of a sibling and of the merged group, at most.
   int64_t growth(const Group &group, const Group &sibling, const DenseSet<Operation *> &members, int64_t place);
   void join(Group &from, Group &into, SmallVector<Operation *> ops, int64_t place);
@@ -127,6 +132,8 @@ void Fusion::collect() {
     position[&op] = next++;
     if (isa<train::BackwardOp, zero::FreeOp>(op))
       ++segment;
+    if (isa<train::BackwardOp>(op))
+      backwardSegment = segment;
     if (!isMember(&op))
       continue;
     auto group = std::make_unique<Group>();
@@ -197,6 +204,10 @@ bool Fusion::merge(Group &producer, Group &consumer) {
   std::optional<int64_t> place = findPlace(members, ops.back(), inputs, outputs);
   if (!place)
     return false;
+  // What is added up as it comes is not kept until the last of it is there; neighbours have nothing between them.
+  if (isSum(producer) && isSum(consumer) && *place > producer.place + 2 &&
+      growth(producer, consumer, members, *place) > 0)
+    return false;
   join(producer, consumer, std::move(ops), *place);
   return true;
 }
@@ -266,11 +277,10 @@ void Fusion::mergeNeighbours(SmallVector<Group *> order, bool mayGrow) {
   llvm::sort(order, [&](Group *a, Group *b) {
     return std::pair(a->place, position[a->ops[0]]) < std::pair(b->place, position[b->ops[0]]);
   });
-  for (size_t first = 0; first + 1 < order.size();)
-    if (mergeSiblings(*order[first], *order[first + 1], mayGrow))
-      order.erase(order.begin() + first + 1);
-    else
-      ++first;
+  Group *first = nullptr;
+  for (Group *next : order)
+    if (!first || !mergeSiblings(*first, *next, mayGrow))
+      first = next;
 }
 
 void Fusion::mergeSmall() {

@@ -34,6 +34,33 @@ static Value skipReshapes(Value value) {
   return value;
 }
 
+static int64_t bytesOf(Value value) {
+  return getTensorType(value).getNumElements() * llvm::divideCeil(getTensorType(value).getElementTypeBitWidth(), 8);
+}
+
+/// Whether something behind `op` reads the elements of `value`.
+static bool isReadBehind(Value value, Operation *op) {
+  return llvm::any_of(value.getUsers(), [&](Operation *user) {
+    return isa<ReshapeOp>(user) ? isReadBehind(user->getResult(0), op)
+                                : user->getBlock() != op->getBlock() || op->isBeforeInBlock(user);
+  });
+}
+
+/// Whether `product` may wait for what is added to it: not where it has to keep more than its result until then (the
+/// logits' gradient for that of a tied table, which comes last of all), or a bucket's gathered weight.
+static bool mayWait(MatmulOp product, Value addend) {
+  if (!product->isBeforeInBlock(addend.getDefiningOp()))
+    return true;
+  int64_t kept = 0;
+  for (Value operand : {skipReshapes(product.getLhs()), skipReshapes(product.getRhs())}) {
+    if (operand.getDefiningOp<zero::ViewOp>())
+      return false;
+    if (operand.getDefiningOp() && !isa<ReadStateOp>(operand.getDefiningOp()) && !isReadBehind(operand, product))
+      kept += bytesOf(operand);
+  }
+  return kept <= bytesOf(product.getResult());
+}
+
 namespace {
 
 struct FuseMatmulEpiloguesPass : zopt::impl::FuseMatmulEpiloguesBase<FuseMatmulEpiloguesPass> {
@@ -104,6 +131,8 @@ private:
         continue;
       // Of two products the later one takes the other in.
       if (auto second = other.getDefiningOp<MatmulOp>(); second && product->isBeforeInBlock(second) && second->hasOneUse())
+        continue;
+      if (!mayWait(product, other))
         continue;
       OpBuilder builder(sum);
       FusedMatmulOp fused = create(builder, builder.getFusedLoc({product.getLoc(), sum.getLoc()}), product, {sum.getType()}, {0, 0}, /*aux=*/Value(), other, MatmulEpilogue::none, BiasGradient::none);

@@ -63,6 +63,9 @@ static Value concat(OpBuilder &builder, Location loc, ArrayRef<Value> parts, int
   return ConcatOp::create(builder, loc, RankedTensorType::get(shape, type.getElementType()), parts, axis);
 }
 
+/// Most additions of a sum that becomes one product: a weight of a net that was written out over time has thousands.
+static constexpr size_t kMostSums = 64;
+
 namespace {
 
 /// x w of a sum, and the product that makes the gradient of w.
@@ -100,8 +103,11 @@ private:
     return true;
   }
 
-  /// The products of a sum, in the order in which they are added; false where anything else is added.
+  /// The products of a sum, in the order in which they are added; false where anything else is added, or
+  /// too many are.
   bool collect(AddOp sum, SmallVectorImpl<Term> &terms, SmallVectorImpl<AddOp> &sums) {
+    if (sums.size() == kMostSums)
+      return false;
     sums.push_back(sum);
     for (Value value : {sum.getLhs(), sum.getRhs()}) {
       if (value.getType() != sum.getType() ||

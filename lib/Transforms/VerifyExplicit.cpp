@@ -7,6 +7,7 @@
 
 #include "ParameterUses.h"
 #include "Residuals.h"
+#include "mlir/IR/Verifier.h"
 #include "zopt/Transforms/Passes.h"
 
 namespace zopt {
@@ -136,6 +137,8 @@ private:
 
 struct VerifyExplicitPass : zopt::impl::VerifyExplicitBase<VerifyExplicitPass> {
   void runOnOperation() override {
+    if (failed(mlir::verify(getOperation())))
+      return signalPassFailure();
     if (failed(ExplicitVerifier(getOperation()).verify()))
       return signalPassFailure();
     markAllAnalysesPreserved();

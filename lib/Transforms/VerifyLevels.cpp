@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "StepStates.h"
+#include "mlir/IR/Verifier.h"
 #include "zopt/Transforms/Passes.h"
 
 namespace zopt {
@@ -76,6 +77,8 @@ namespace {
 class VerifyForwardPass : public zopt::impl::VerifyForwardPassBase<VerifyForwardPass> {
 public:
   void runOnOperation() override {
+    if (failed(mlir::verify(getOperation())))
+      return signalPassFailure();
     ModuleOp module = getOperation();
     func::FuncOp forward;
     bool valid = checkLevel(module, "forward");
@@ -116,6 +119,8 @@ public:
 class VerifyStepPass : public zopt::impl::VerifyStepPassBase<VerifyStepPass> {
 public:
   void runOnOperation() override {
+    if (failed(mlir::verify(getOperation())))
+      return signalPassFailure();
     ModuleOp module = getOperation();
     func::FuncOp micro, apply;
     bool valid = checkLevel(module, "step");

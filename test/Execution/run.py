@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-MODULES = ("reference", "gradients", "losses", "top_k", "ties", "keep_fp32", "vjp", "convolutions", "operator_gradients", "control_flow", "node_tests", "stages", "recompute", "ranks", "dropout", "random_numbers", "element_types", "batch_norm", "frozen", "lora", "memory", "plans", "optimizers", "muon", "configs", "config_keys", "jobs", "evaluation", "interface", "measures", "monitors", "boards", "sft", "bad_models", "bad_data", "refusals", "refused_nodes", "faults", "launch", "nodes", "checkpoints", "crashes", "troubleshooting")
+MODULES = ("reference", "gradients", "losses", "top_k", "ties", "shared_weights", "keep_fp32", "vjp", "convolutions", "operator_gradients", "control_flow", "node_tests", "stages", "recompute", "ranks", "dropout", "random_numbers", "element_types", "batch_norm", "frozen", "lora", "memory", "plans", "optimizers", "muon", "configs", "config_keys", "jobs", "evaluation", "interface", "measures", "monitors", "boards", "sft", "bad_models", "bad_data", "refusals", "refused_nodes", "faults", "launch", "nodes", "checkpoints", "crashes", "troubleshooting")
 
 
 def main():

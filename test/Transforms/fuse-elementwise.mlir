@@ -192,3 +192,29 @@ func.func @siblings_in_a_row(%x: tensor<8xf32>) -> tensor<8xf32> {
   %e = train.mul %s, %x : tensor<8xf32>, tensor<8xf32> -> tensor<8xf32>
   return %e : tensor<8xf32>
 }
+
+// -----
+
+// Behind train.backward a sum that is added up as it comes is not put off to its last term; additions side by side are
+// one kernel.
+// CHECK-LABEL: func.func @sums
+// CHECK: train.backward
+// CHECK-NEXT: %[[A:.*]] = train.matmul
+// CHECK-NEXT: %[[B:.*]] = train.matmul
+// CHECK-NEXT: %[[AB:.*]] = train.add %[[A]], %[[B]]
+// CHECK-NEXT: %[[C:.*]] = train.matmul
+// CHECK-NEXT: train.fused(%[[AB]], %[[C]], %{{.*}})
+// CHECK: train.add
+// CHECK-NEXT: train.add
+// CHECK-NOT: train.add
+// CHECK: return
+func.func @sums(%x: tensor<128x128xf32>, %y: tensor<128x128xf32>, %loss: tensor<f32>) -> tensor<128x128xf32> {
+  train.backward %loss seed %loss : tensor<f32>
+  %a = train.matmul %x, %x : tensor<128x128xf32>, tensor<128x128xf32> -> tensor<128x128xf32>
+  %b = train.matmul %x, %y : tensor<128x128xf32>, tensor<128x128xf32> -> tensor<128x128xf32>
+  %ab = train.add %a, %b : tensor<128x128xf32>, tensor<128x128xf32> -> tensor<128x128xf32>
+  %c = train.matmul %y, %x : tensor<128x128xf32>, tensor<128x128xf32> -> tensor<128x128xf32>
+  %abc = train.add %ab, %c : tensor<128x128xf32>, tensor<128x128xf32> -> tensor<128x128xf32>
+  %abcx = train.add %abc, %x : tensor<128x128xf32>, tensor<128x128xf32> -> tensor<128x128xf32>
+  return %abcx : tensor<128x128xf32>
+}

@@ -113,3 +113,44 @@ func.func @no_residual(%x: tensor<8x16xbf16>, %w: tensor<16x32xbf16>, %r: tensor
   %f = train.add %m, %r : tensor<8x32xbf16>, tensor<8x32xbf16> -> tensor<8x32xbf16>
   return %p, %a, %c, %d, %e, %f : tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<8x32xf32>, tensor<8x32xbf16>, tensor<8x32xbf16>
 }
+
+// A product does not wait for what is added to it where it would keep more than its result (%dy, as a tied table's
+// gradient would), or a gathered weight; it does where it keeps less, and where %dy is read later anyway.
+// CHECK-LABEL: func.func @waits
+// CHECK: %[[A:.*]] = train.matmul
+// CHECK: %[[R:.*]] = train.neg %arg2
+// CHECK: train.add %[[A]], %[[R]]
+// CHECK: %[[W:.*]] = zero.view
+// CHECK-NEXT: %[[B:.*]] = train.matmul %arg3, %[[W]]
+// CHECK: %[[S:.*]] = train.neg %arg2
+// CHECK: train.add %[[B]], %[[S]]
+// CHECK-NOT: train.matmul
+// CHECK: %[[T:.*]] = train.neg %arg2
+// CHECK-NEXT: train.fused_matmul %{{.*}}, %arg5 addend %[[T]]
+// CHECK: %[[U:.*]] = train.neg %arg2
+// CHECK: train.fused_matmul %{{.*}}, %arg1 addend %[[U]]
+train.state @frozen : tensor<2x4xf32> {role = #train.role<parameter>, init = 0.0 : f32}
+zero.group @data
+zero.bucket @bucket on @data parameters sharded gradients sharded optimizer sharded compute bf16 gradient bf16 {frozen, segments = [#zero.segment<@frozen, 0, 8>]}
+func.func @waits(%x: tensor<16x64xbf16>, %w: tensor<64x4xbf16>, %r: tensor<16x4xbf16>, %z: tensor<16x2xbf16>, %y: tensor<16x2xbf16>, %v: tensor<2x4xbf16>) -> (tensor<16x4xbf16>, tensor<16x4xbf16>, tensor<16x4xbf16>, tensor<16x4xbf16>, tensor<16x64xbf16>) {
+  %dy = train.neg %x : tensor<16x64xbf16>
+  %a = train.matmul %dy, %w : tensor<16x64xbf16>, tensor<64x4xbf16> -> tensor<16x4xbf16>
+  %r0 = train.neg %r : tensor<16x4xbf16>
+  %0 = train.add %a, %r0 : tensor<16x4xbf16>, tensor<16x4xbf16> -> tensor<16x4xbf16>
+  %g = zero.all_gather @bucket : !zero.gathered
+  %view = zero.view %g @frozen : tensor<2x4xbf16>
+  %b = train.matmul %z, %view : tensor<16x2xbf16>, tensor<2x4xbf16> -> tensor<16x4xbf16>
+  zero.free %g
+  %r1 = train.neg %r : tensor<16x4xbf16>
+  %1 = train.add %b, %r1 : tensor<16x4xbf16>, tensor<16x4xbf16> -> tensor<16x4xbf16>
+  %dz = train.neg %y : tensor<16x2xbf16>
+  %c = train.matmul %dz, %v : tensor<16x2xbf16>, tensor<2x4xbf16> -> tensor<16x4xbf16>
+  %r2 = train.neg %r : tensor<16x4xbf16>
+  %2 = train.add %c, %r2 : tensor<16x4xbf16>, tensor<16x4xbf16> -> tensor<16x4xbf16>
+  %e = train.abs %x : tensor<16x64xbf16>
+  %d = train.matmul %e, %w : tensor<16x64xbf16>, tensor<64x4xbf16> -> tensor<16x4xbf16>
+  %r3 = train.neg %r : tensor<16x4xbf16>
+  %3 = train.add %d, %r3 : tensor<16x4xbf16>, tensor<16x4xbf16> -> tensor<16x4xbf16>
+  %4 = train.relu %e : tensor<16x64xbf16>
+  return %0, %1, %2, %3, %4 : tensor<16x4xbf16>, tensor<16x4xbf16>, tensor<16x4xbf16>, tensor<16x4xbf16>, tensor<16x64xbf16>
+}

@@ -18,7 +18,8 @@ def FuseElementwise : Pass<"zopt-fuse-elementwise", "mlir::func::FuncOp"> {
     producer of a smaller shape (a cast bias, a comparison of positions) joins the only group that uses it and is computed again at each element.
 
     A group stands at one place: after everything that it reads and before everything that reads it. No other op moves, so a merge that leaves no such place is not made. Groups reach across
-    neither `train.backward` (a residual stays a result, with its `zero.residual`) nor `zero.free`.
+    neither `train.backward` (a residual stays a result, with its `zero.residual`) nor `zero.free`. Behind `train.backward` additions alone do not become one group where that would keep more in memory: a sum
+    of many gradients is added up as they come.
 
     Then siblings: groups of one space that read a common value at every element, and of which none depends on the other, become one that reads it once. Not where that would lengthen lives: what a group
     writes earlier than it did must be no more than what it reads for the last time. Last, groups of one space of at most 4,096 elements, even where they have nothing in common: each kernel less is a launch less.
@@ -49,7 +50,8 @@ def FuseMatmulEpilogues : Pass<"zopt-fuse-matmul-epilogues", "mlir::func::FuncOp
 
     - `gelu(matmul)` (tanh form) becomes one op that also keeps its argument for backward;
     - `gelu_grad(x, matmul)` one that has x as an operand, where nothing else reads the product;
-    - `x + matmul` (a residual, or the gradients of several readers), where nothing else reads the product, becomes one that is added to x before it is rounded;
+    - `x + matmul` (a residual, or the gradients of several readers), where nothing else reads the product, becomes one that is added to x before it is rounded; not
+      where x comes later and the product would keep more until then than its result (the gradient of a tied table's logits), or a gathered weight;
     - with `bias-gradients` the sum of a cotangent over its rows becomes a result of the product that made the cotangent (after gelu_grad), or of the one that makes the weight's gradient from it.
 
     In 16-bit types only. Never changes what is computed in fp32 or f64. Numerics: changed by less than a rounding; GELU and its gradient see the product before it is rounded.

@@ -145,8 +145,9 @@ def AutodiffPass : Pass<"zopt-autodiff", "::mlir::ModuleOp"> {
   let description = [{
     Expects a `@micro_step` that ends in `train.backward`. Reverse-mode, source to source, through DifferentiableOpInterface: values that depend on a trained parameter and
     that the loss depends on are *active*; the ops between are walked backwards, and what reaches a trained parameter is added to its gradient by `train.accumulate`, right
-    behind the last op that contributes. Contributions to one value are added in the order of the walk. Slices that tile a value give one concat instead of a sum of padded
-    zeros.
+    behind the last op that contributes. Contributions to one value are added in the order of the walk: up to four where all are there, more one by one, each right where
+    it is there, so that of a weight with many uses (a net written out over time) two copies of the gradient live and not one a use. Slices that tile a value give one
+    concat instead of a sum of padded zeros; it stands behind all of them, and what else is added behind it.
 
     `grad-dtype` is the type in which gradients of parameters are produced: ops that sum in fp32 and round once (matmul, reduce_sum, gather_grad, gradients of norms) produce
     it directly, others are cast. Empty: the type in which the parameter is read.

@@ -13,7 +13,6 @@
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <sstream>
 
 namespace zopt::runtime {
 
@@ -178,18 +177,21 @@ int64_t scratchOf(dnnl_primitive_desc_t descriptor) {
   return scratch ? int64_t(dnnl_memory_desc_get_size(scratch)) : 0;
 }
 
+/// Bytes that no other problem has: a compilation asks once a product.
 std::string keyOf(const Problem &problem, int threads) {
-  std::ostringstream key;
-  key << threads << ' ' << problem.scale;
+  std::string key;
+  auto add = [&](const auto &value) { key.append(reinterpret_cast<const char *>(&value), sizeof(value)); };
+  add(threads);
+  add(problem.scale);
   for (const MatmulOperand *operand : {&problem.lhs, &problem.rhs, &problem.out, &problem.bias}) {
-    key << '/' << int(operand->type);
-    for (int64_t size : operand->shape)
-      key << ' ' << size;
-    key << ':';
-    for (int64_t stride : operand->strides)
-      key << ' ' << stride;
+    add(operand->type);
+    for (const std::vector<int64_t> *list : {&operand->shape, &operand->strides}) {
+      add(list->size());
+      for (int64_t size : *list)
+        add(size);
+    }
   }
-  return key.str();
+  return key;
 }
 
 class OneDnnMatmul final : public MatmulPrimitive {
