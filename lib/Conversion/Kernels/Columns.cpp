@@ -33,7 +33,8 @@ struct Tile {
   int64_t threads, lanes, columnThreads, unroll;
 
   Tile(int64_t threads, int64_t lanes, int64_t columns, int64_t elementBytes) : threads(threads), lanes(lanes) {
-    while (this->lanes > 1 && columns < 32 * this->lanes)
+    // Few columns: a warp has several rows, as long as accesses stay wide and whole. A quarter of it at least has columns.
+    while (this->lanes > 1 && columns < 32 * this->lanes && (columns < 8 * this->lanes || columns % this->lanes != 0))
       this->lanes /= 2;
     columnThreads = std::min<int64_t>(32, llvm::PowerOf2Ceil(llvm::divideCeil(columns, this->lanes)));
     unroll = std::clamp<int64_t>(kBytesInFlight / (this->lanes * elementBytes), kLeastUnroll, kMostUnroll);
