@@ -33,7 +33,8 @@ struct Tile {
   int64_t threads, lanes, columnThreads, unroll;
 
   Tile(int64_t threads, int64_t lanes, int64_t columns, int64_t elementBytes) : threads(threads), lanes(lanes) {
-    while (this->lanes > 1 && columns < 32 * this->lanes)
+    // Few columns: a warp has several rows, as long as accesses stay wide and whole. A quarter of it at least has columns.
+    while (this->lanes > 1 && columns < 32 * this->lanes && (columns < 8 * this->lanes || columns % this->lanes != 0))
       this->lanes /= 2;
     columnThreads = std::min<int64_t>(32, llvm::PowerOf2Ceil(llvm::divideCeil(columns, this->lanes)));
     unroll = std::clamp<int64_t>(kBytesInFlight / (this->lanes * elementBytes), kLeastUnroll, kMostUnroll);
@@ -82,25 +83,48 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
   if (chunks * chunkRows != rows)
     high = arith::MinUIOp::create(b, loc, high, kernel.index(rows));
   low = kernel.add(low, slot);
-  Value rest = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, high, low), kernel.index(0));
-  Value count = arith::DivUIOp::create(b, loc, kernel.add(rest, slots - 1), kernel.index(slots));
+  Value left = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, high, low), kernel.index(0));
+  Value count = arith::DivUIOp::create(b, loc, kernel.add(left, slots - 1), kernel.index(slots));
   Value whole = kernel.mul(arith::DivUIOp::create(b, loc, count, kernel.index(tile.unroll)), tile.unroll);
-  auto sumRows = [&](Value from, Value to, int64_t step, ValueRange init) {
-    auto loop = scf::ForOp::create(b, loc, from, to, kernel.index(step), init);
+  // Behind the last, its last row again, which does not count.
+  auto sumRows = [&](Value from, ValueRange init, bool isRest) {
+    SmallVector<SmallVector<Value>> loaded;
+    for (int64_t part = 0; part < tile.unroll; ++part) {
+      Value number = kernel.add(from, part);
+      if (isRest)
+        number = arith::MinUIOp::create(b, loc, number, kernel.add(count, -1));
+      loaded.push_back(terms(outer, kernel.add(low, kernel.mul(number, slots)), column, lanes));
+    }
+    SmallVector<Value> sums(init);
+    for (auto [part, row] : llvm::enumerate(loaded)) {
+      Value counts;
+      if (isRest && part > 0)
+        counts = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, kernel.add(from, part), count);
+      for (size_t k = 0; k < width; ++k) {
+        Value sum = kernel.combine(reduction.kind, sums[k], row[k]);
+        sums[k] = counts ? Value(arith::SelectOp::create(b, loc, counts, sum, sums[k])) : sum;
+      }
+    }
+    scf::YieldOp::create(b, loc, sums);
+  };
+  SmallVector<Value> sums(width, kernel.identity(reduction.kind, reduction.type));
+  auto loop = scf::ForOp::create(b, loc, kernel.index(0), whole, kernel.index(tile.unroll), sums);
+  {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    SmallVector<SmallVector<Value>> loaded;
-    for (int64_t part = 0; part < step; ++part)
-      loaded.push_back(terms(outer, kernel.add(low, kernel.mul(kernel.add(loop.getInductionVar(), part), slots)), column, lanes));
-    SmallVector<Value> sums(loop.getRegionIterArgs());
-    for (auto &row : loaded)
-      for (size_t k = 0; k < width; ++k)
-        sums[k] = kernel.combine(reduction.kind, sums[k], row[k]);
+    sumRows(loop.getInductionVar(), loop.getRegionIterArgs(), /*isRest=*/false);
+  }
+  sums.assign(loop.getResults().begin(), loop.getResults().end());
+  Value hasRest = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, whole, count);
+  auto rest = scf::IfOp::create(b, loc, ValueRange(sums).getTypes(), hasRest, /*withElseRegion=*/true);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(rest.thenBlock());
+    sumRows(whole, sums, /*isRest=*/true);
+    b.setInsertionPointToStart(rest.elseBlock());
     scf::YieldOp::create(b, loc, sums);
-    return SmallVector<Value>(loop.getResults());
-  };
-  SmallVector<Value> sums = sumRows(kernel.index(0), whole, tile.unroll, SmallVector<Value>(width, kernel.identity(reduction.kind, reduction.type)));
-  sums = sumRows(whole, count, 1, sums);
+  }
+  sums.assign(rest.getResults().begin(), rest.getResults().end());
 
   // One thread a column adds up the slots, in order.
   Value memory = kernel.workgroupMemory({static_cast<int64_t>(width), slots, tile.columns()}, reduction.type);
@@ -202,10 +226,8 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
   int64_t others = countElements(reduction.outer) * llvm::divideCeil(reduction.columns, tile.columns());
   int64_t chunks =
       std::clamp<int64_t>(reduction.rows / (tile.slots() * kRowsPerThread), 1, std::max<int64_t>(1, kBlocks / others));
-  // None empty, and each of as many rows as all threads load together, several times: a rest would be loaded row by row.
-  int64_t chunkRows = llvm::divideCeil(reduction.rows, chunks);
-  if (chunks > 1)
-    chunkRows = llvm::alignTo(chunkRows, tile.slots() * tile.unroll);
+  // None empty. All blocks run at once, so the longest is what counts.
+  const int64_t chunkRows = llvm::divideCeil(reduction.rows, chunks);
   chunks = llvm::divideCeil(reduction.rows, chunkRows);
   SmallVector<unsigned> workspaces;
   if (chunks > 1)

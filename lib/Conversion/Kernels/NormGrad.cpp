@@ -23,9 +23,9 @@ using namespace zopt::kernels;
 
 using Combine = KernelBuilder::Combine;
 
-/// Blocks that share the rows: two or three for each multiprocessor of the largest GPU, all there at once. Each leaves
-/// a row of partial sums.
-static constexpr int64_t kBlocks = 384;
+/// Blocks that share the rows: three for each multiprocessor of an H100, all there at once. Each leaves a row of partial
+/// sums.
+static constexpr int64_t kBlocks = 3 * 132;
 /// The same where a block has several rows at a time, one a warp.
 static constexpr int64_t kBlocksOfGroups = 256, kGroups = 4;
 /// Threads of a row at most that keep sums: these take most of the registers.

@@ -82,8 +82,9 @@ Status CudaExecutor::makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers,
   return success();
 }
 
-/// Blocks of threads a multiprocessor that share a norm's gradients, each of which adds what it has to the words once; and how many of its blocks of 128 elements a block's digits count at most.
-static constexpr int64_t kNormShares = 4, kNormShare = int64_t(1) << 19;
+/// Blocks of threads a multiprocessor that share a norm's gradients, each of which adds what it has to the words once: four run at a time. Where there is enough for each, more make up for multiprocessors that are slower. Blocks of 128
+/// elements of one: those that are enough, and those that its digits count at most.
+static constexpr int64_t kLeastShares = 4, kMostShares = 16, kLeastShare = 2048, kMostShare = int64_t(1) << 19;
 
 /// One launch for each kernel and sum (of slices, which the ranks add up; of whole gradients), over the gradients of all buckets, which the workspace lists; then the norm of both sums.
 Status CudaExecutor::prepareNorm(const Command &command, Prepared &prepared) {
@@ -109,7 +110,8 @@ Status CudaExecutor::prepareNorm(const Command &command, Prepared &prepared) {
     }
     ZOPT_RETURN_IF_FAILED(call(kind.first, {first, list, words + (kind.second ? ExactSum::kWords * sizeof(int64_t) : 0)}, begin, end));
     unsigned &blocks = prepared.calls.back()->blocks;
-    blocks = std::min(blocks, unsigned(std::max(kNormShares * multiprocessors, (end - begin) / kNormShare + 1)));
+    const int64_t shares = std::clamp((end - begin) / kLeastShare, kLeastShares * multiprocessors, kMostShares * multiprocessors);
+    blocks = std::min(blocks, unsigned(std::max(shares, (end - begin) / kMostShare + 1)));
   }
   ZOPT_RETURN_IF_FAILED(upload(command.buffers[0], command.byteOffsets.empty() ? 0 : command.byteOffsets[0], ranges.data(), int64_t(ranges.size() * sizeof(int64_t))));
   return call(command.kernels.back(), {words, prepared.pointers[1]}, 0, 1);
