@@ -417,8 +417,7 @@ TEST(GpuKernels, AFrequentTokenAndManyThatAreAbsent) {
 TEST(GpuKernels, TranspositionsGoThroughTiles) {
   for (Type type : {Type::BF16, Type::F32, Type::I64, Type::I1})
     for (auto [rows, columns] : {std::pair<int64_t, int64_t>(128, 64), {70, 131}, {16, 33}}) {
-      static const char *names[] = {"f32", "bf16", "f64", "i64", "i32", "i1"};
-      std::string name = names[static_cast<int>(type)], r = std::to_string(rows), c = std::to_string(columns);
+      std::string name = nameOf(type), r = std::to_string(rows), c = std::to_string(columns);
       Tensor x = random(type, {2, rows, 3, columns}, 0, 2);
       Tensor y = run("%r = train.transpose %0 [0, 3, 2, 1] : tensor<2x" + r + "x3x" + c + "x" + name + "> -> tensor<2x" + c + "x3x" + r + "x" + name + ">", {x},
                      {like(type, {2, columns, 3, rows})})[0];

@@ -33,6 +33,26 @@ using namespace mlir;
 using namespace zopt;
 using namespace zopt::test;
 
+std::string zopt::test::nameOf(Type type) {
+  switch (type) {
+  case Type::F64:
+    return "f64";
+  case Type::I64:
+    return "i64";
+  case Type::F32:
+    return "f32";
+  case Type::I32:
+    return "i32";
+  case Type::BF16:
+    return "bf16";
+  case Type::I8:
+    return "i8";
+  case Type::I1:
+    return "i1";
+  }
+  return "";
+}
+
 namespace {
 
 #ifdef ZOPT_TEST_EMULATED_GPU
@@ -56,26 +76,6 @@ size_t bytesOf(test::Type type) {
     return 1;
   }
   return 0;
-}
-
-std::string nameOf(test::Type type) {
-  switch (type) {
-  case test::Type::F64:
-    return "f64";
-  case test::Type::I64:
-    return "i64";
-  case test::Type::F32:
-    return "f32";
-  case test::Type::I32:
-    return "i32";
-  case test::Type::BF16:
-    return "bf16";
-  case test::Type::I8:
-    return "i8";
-  case test::Type::I1:
-    return "i1";
-  }
-  return "";
 }
 
 uint16_t toBf16(double value) {

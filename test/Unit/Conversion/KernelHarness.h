@@ -20,6 +20,8 @@
 namespace zopt::test {
 
 enum class Type { F32, BF16, F64, I64, I32, I8, I1 };
+/// As MLIR has it.
+std::string nameOf(Type type);
 
 struct Tensor {
   Type type = Type::F32;

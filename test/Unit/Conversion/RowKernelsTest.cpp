@@ -21,8 +21,7 @@ std::string text(const Tensor &tensor) {
   std::string result = "tensor<";
   for (int64_t size : tensor.shape)
     result += std::to_string(size) + "x";
-  static const char *names[] = {"f32", "bf16", "f64", "i64", "i32", "i8", "i1"};
-  return result + names[static_cast<int>(tensor.type)] + ">";
+  return result + nameOf(tensor.type) + ">";
 }
 
 Tensor like(Type type, std::vector<int64_t> shape) { return Tensor{type, std::move(shape), {}, {}}; }

@@ -22,8 +22,7 @@ std::string text(Type type, const std::vector<int64_t> &shape) {
   std::string result = "tensor<";
   for (int64_t size : shape)
     result += std::to_string(size) + "x";
-  static const char *const names[] = {"f32", "bf16", "f64", "i64", "i32", "i1"};
-  return result + names[static_cast<int>(type)] + ">";
+  return result + nameOf(type) + ">";
 }
 
 double combine(const std::string &reduction, double a, double b) {

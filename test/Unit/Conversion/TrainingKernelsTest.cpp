@@ -32,10 +32,6 @@ TEST(Dropout, PhiloxGivesRandom123sKnownAnswers) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-std::string nameOf(Type type) {
-  return type == Type::F32 ? "f32" : type == Type::BF16 ? "bf16" : type == Type::F64 ? "f64" : "i1";
-}
-
 std::string text(const std::vector<int64_t> &shape, Type type) {
   std::string result = "tensor<";
   for (int64_t size : shape)
