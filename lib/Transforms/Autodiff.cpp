@@ -353,24 +353,26 @@ private:
       OpBuilder builder(module.getContext());
       builder.setInsertionPointAfter(last);
       Type type = gradientType ? gradientType : getTensorType(values.front()).getElementType();
+      const bool asTheyCome = values.size() > kFewContributions;
       // Slices first: they are concatenated as they are.
-      Value sum;
-      if (values.size() > 1 && llvm::all_of(values, [](Value value) { return isa_and_nonnull<SliceGradOp>(value.getDefiningOp()); })) {
-        sum = inGradientType(builder, addUp(builder, values), type);
-      } else {
-        const bool asTheyCome = values.size() > kFewContributions;
-        for (Value &value : values) {
-          if (asTheyCome)
-            builder.setInsertionPointAfter(later(backward, value));
-          value = inGradientType(builder, value, type);
-          last = later(last, value);
-        }
+      const bool areSlices = values.size() > 1 && llvm::all_of(values, [](Value value) {
+                               return isa_and_nonnull<SliceGradOp>(value.getDefiningOp());
+                             });
+      for (Value &value : values) {
+        if (areSlices)
+          break;
         if (asTheyCome)
-          builder.setInsertionPointAfter(last);
-        sum = addUp(builder, values, asTheyCome);
-        if (asTheyCome)
-          builder.setInsertionPointAfter(later(last, sum));
+          builder.setInsertionPointAfter(later(backward, value));
+        value = inGradientType(builder, value, type);
+        last = later(last, value);
       }
+      if (asTheyCome)
+        builder.setInsertionPointAfter(last);
+      Value sum = addUp(builder, values, asTheyCome);
+      if (asTheyCome)
+        builder.setInsertionPointAfter(later(last, sum));
+      if (areSlices)
+        sum = inGradientType(builder, sum, type);
       AccumulateOp::create(builder, state.getLoc(), state.getSymName(), sum);
     }
   }

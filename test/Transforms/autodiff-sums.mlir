@@ -164,3 +164,40 @@ module @handed_on {
     return
   }
 }
+
+// -----
+
+// Slices that do not tile @w are padded, and added up as they come; the sum is cast.
+// CHECK-LABEL: module @overlapping
+// CHECK: train.backward
+// CHECK: %[[E:.*]] = train.slice_grad
+// CHECK: %[[D:.*]] = train.slice_grad
+// CHECK-NEXT: %[[ED:.*]] = train.add %[[E]], %[[D]]
+// CHECK: %[[C:.*]] = train.slice_grad
+// CHECK-NEXT: %[[EDC:.*]] = train.add %[[ED]], %[[C]]
+// CHECK: %[[B:.*]] = train.slice_grad
+// CHECK-NEXT: %[[EDCB:.*]] = train.add %[[EDC]], %[[B]]
+// CHECK: %[[A:.*]] = train.slice_grad
+// CHECK-NEXT: %[[EDCBA:.*]] = train.add %[[EDCB]], %[[A]]
+// CHECK-NEXT: train.accumulate @w, %[[EDCBA]]
+// WIDE-LABEL: module @overlapping
+// WIDE: %[[SUM64:.*]] = train.cast
+// WIDE-NEXT: train.accumulate @w, %[[SUM64]]
+module @overlapping {
+  train.state @w : tensor<6xf32> {role = #train.role<parameter>, trained}
+  func.func @micro_step(%seed: tensor<f32>) {
+    %w = train.read_state @w : tensor<6xf32>
+    %a = train.slice %w [1] [1] : tensor<6xf32> -> tensor<2xf32>
+    %b = train.slice %w [2] [1] : tensor<6xf32> -> tensor<2xf32>
+    %c = train.slice %w [3] [1] : tensor<6xf32> -> tensor<2xf32>
+    %d = train.slice %w [4] [1] : tensor<6xf32> -> tensor<2xf32>
+    %e = train.slice %w [0] [1] : tensor<6xf32> -> tensor<1xf32>
+    %0 = train.mul %a, %b : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
+    %1 = train.mul %0, %c : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
+    %2 = train.mul %1, %d : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
+    %3 = train.mul %2, %e : tensor<2xf32>, tensor<1xf32> -> tensor<2xf32>
+    %loss = train.reduce_sum %3 [0] : tensor<2xf32> -> tensor<f32>
+    train.backward %loss seed %seed : tensor<f32>
+    return
+  }
+}

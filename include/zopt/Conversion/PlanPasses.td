@@ -15,7 +15,8 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
   let description = [{
     Expects the explicit level, specialized (`train.world_size`); leaves the final level: the `plan` ops that the plan dialect describes, kernels, and the states, buckets and optimizers of the portable plan.
 
-    - Movement becomes views where the reader accepts strides, copies elsewhere; gradients and operands of a concatenation are written where they are needed by who produces them.
+    - Movement becomes views where the reader accepts strides, copies elsewhere; gradients and operands of a concatenation are written where they are needed by who produces them. What a
+      gradient adds up is added up in its bucket, in place, where the bucket is persistent or holds that gradient alone.
     - Commands keep the program's order. A gather starts when the one before it is complete and older ones are free (`prefetch`), a reduction is waited for when the next one starts, a publication at the
       end of the step.
     - Storages that are never live together share bytes of one arena. `plan.peak_by_class` on the module says what is live at the peak.

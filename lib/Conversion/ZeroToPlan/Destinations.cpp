@@ -61,8 +61,30 @@ void FunctionLowering::assignGradients(zero::ReduceGradientsOp op) {
   DenseMap<Value, View> places;
   for (auto [value, segment] : llvm::zip_equal(op.getGradients(), home.op.getSegments().getAsRange<zero::SegmentAttr>()))
     places[value] = home.getView(storage, segment.getParameter().getAttr(), cast<RankedTensorType>(value.getType()));
-  for (Value value : op.getGradients())
+  // A bucket of one gradient may begin to live with the first term of its sum: that lives no longer in a place of its
+  // own.
+  const bool begins = home.gradientWhole >= 0 || op.getGradients().size() == 1;
+  for (Value value : op.getGradients()) {
     written[op].push_back(assignJoined(value, places) || assignDestination(value, places.lookup(value)));
+    if (begins && written[op].back())
+      assignTerms(value, places.lookup(value));
+  }
+}
+
+void FunctionLowering::assignTerms(Value sum, const View &destination) {
+  while (isa_and_nonnull<train::AddOp, train::FusedOp>(sum.getDefiningOp()) && sum.getDefiningOp()->hasOneUse()) {
+    Operation *op = sum.getDefiningOp();
+    // Its kernel reads each element before it writes it. What was there first is there longest.
+    Value first;
+    for (Value operand : op->getOperands())
+      if (Operation *definition = operand.getDefiningOp();
+          definition && operand.getType() == sum.getType() && operand.hasOneUse() && !isMovement(definition) &&
+          !destinations.contains(operand) && (!first || definition->isBeforeInBlock(first.getDefiningOp())))
+        first = operand;
+    if (op->getNumResults() != 1 || !first || !assignDestination(first, destination))
+      return;
+    sum = first;
+  }
 }
 
 /// The rows of one product may be the gradients of several parameters: where these are neighbours in the bucket, the product is written there as a whole.

@@ -31,6 +31,8 @@ private:
   /// Lets `value` be written to `destination`, through the movement between; false where its producer cannot.
   bool assignDestination(mlir::Value value, const View &destination, bool mayHaveOtherUses = false);
   void assignGradients(zero::ReduceGradientsOp op);
+  /// Lets what a sum at `destination` adds up be written there too: the sum so far, from its first term on.
+  void assignTerms(mlir::Value sum, const View &destination);
   bool assignJoined(mlir::Value gradient, const llvm::DenseMap<mlir::Value, View> &places);
   void assignConcat(train::ConcatOp op);
 
