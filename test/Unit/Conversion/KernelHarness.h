@@ -19,7 +19,7 @@
 
 namespace zopt::test {
 
-enum class Type { F32, BF16, F64, I64, I32, I8, I1 };
+enum class Type { F32, BF16, F64, I64, I32, I1, I8 };
 
 struct Tensor {
   Type type = Type::F32;
