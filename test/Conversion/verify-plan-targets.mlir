@@ -71,7 +71,7 @@ module attributes {train.level = "final"} {
   plan.buffer @z in @device at 4160 bytes 1024 for activations
   plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
-  plan.buffer @words in @device at 5312 bytes 1200 for workspace
+  plan.buffer @words in @device at 5312 bytes 1200 for workspace {persistent}
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
@@ -265,7 +265,7 @@ module attributes {train.level = "final"} {
   plan.buffer @z in @device at 4160 bytes 1024 for activations
   plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
-  plan.buffer @words in @device at 5312 bytes 1200 for workspace
+  plan.buffer @words in @device at 5312 bytes 1200 for workspace {persistent}
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
@@ -314,7 +314,7 @@ module attributes {train.level = "final"} {
   plan.buffer @z in @device at 4160 bytes 1024 for activations
   plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
-  plan.buffer @words in @device at 5312 bytes 1200 for workspace
+  plan.buffer @words in @device at 5312 bytes 1200 for workspace {persistent}
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
@@ -459,7 +459,7 @@ module attributes {train.level = "final"} {
   plan.buffer @z in @device at 4160 bytes 1024 for activations
   plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
-  plan.buffer @words in @device at 5312 bytes 1200 for workspace
+  plan.buffer @words in @device at 5312 bytes 1200 for workspace {persistent}
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
@@ -600,7 +600,7 @@ module attributes {train.level = "final"} {
   plan.buffer @z in @device at 4160 bytes 1024 for activations
   plan.buffer @blocks in @device at 5184 bytes 24 for workspace {persistent}
   plan.buffer @norm in @device at 5248 bytes 4 for activations
-  plan.buffer @words in @device at 5312 bytes 1200 for workspace
+  plan.buffer @words in @device at 5312 bytes 1200 for workspace {persistent}
   plan.buffer @lse in @device at 6592 bytes 64 for activations
   plan.kernel @squares(%g: memref<?xf32>, %l: memref<3xi64>, %w: memref<75xi64>, %begin: index, %end: index) {
     plan.return
