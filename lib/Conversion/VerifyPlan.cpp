@@ -408,7 +408,7 @@ private:
     if (op.getWords().has_value() != isOnGpu())
       return op.emitOpError(isOnGpu() ? "has no words, which target " : "has words, which target ") << target.getTarget() << (isOnGpu() ? " sums in" : " does not have");
     const int64_t buckets = op.getBuckets().size();
-    if (op.getWords() && (failed(expectBuffer(op, op.getWordsAttr(), 2 * runtime::ExactSum::kWords * sizeof(int64_t), "the words of two sums", /*persistent=*/false)) ||
+    if (op.getWords() && (failed(expectBuffer(op, op.getWordsAttr(), 2 * runtime::ExactSum::kWords * sizeof(int64_t), "the words of two sums")) ||
                           failed(expectBuffer(op, op.getWorkspaceAttr(), buckets * 3 * sizeof(int64_t), "the list of gradients"))))
       return failure();
     DenseSet<Attribute> seen;

@@ -82,7 +82,7 @@ public:
   mlir::FlatSymbolRefAttr getSquareSumsKernel(mlir::Type gradientType, int64_t ranges);
   /// GPU only: adds f64 block sums to the words of a runtime::ExactSum: (block sums, words of i64), one outer iteration a block sum.
   mlir::FlatSymbolRefAttr getAccumulateKernel();
-  /// GPU only: the root of the sum of two ExactSums, rounded once: (words of i64 of both, norm), one outer iteration.
+  /// GPU only: the root of the sum of two ExactSums, rounded once: (words of i64 of both, norm), one outer iteration. Sets the words to 0.
   mlir::FlatSymbolRefAttr getNormKernel(mlir::Type normType);
 
 private:

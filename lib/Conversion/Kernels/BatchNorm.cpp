@@ -225,7 +225,9 @@ void ChannelSums::generateColumns() {
   reduction.kind = Combine::Sum;
   reduction.results = results.size();
   reduction.type = compute;
-  reduction.lanes = std::max<int64_t>(1, 16 / llvm::divideCeil(layout.elementType.getIntOrFloatBitWidth(), 8));
+  // Vectors that stay in registers leave fewer to what is read ahead.
+  const int64_t accessBytes = vectors.size() > 2 ? 8 : 16;
+  reduction.lanes = std::max<int64_t>(1, accessBytes / llvm::divideCeil(layout.elementType.getIntOrFloatBitWidth(), 8));
   for (unsigned result : results)
     reduction.destinations.push_back(Access{context.resultArgument(result), compute, {1}, 0, true});
   SmallVector<View> inRows;

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A block sums a chunk of rows for a warp's width of columns: each of its threads every 8th row (or so) in registers, then the threads of a column in workgroup memory. Where there is more than one
-// chunk of rows, their results are a workspace that a second launch of the same form sums. The order depends on the number of rows and columns alone.
+// A block sums a part of the rows, a chunk, for a warp's width of columns: each of its threads every 8th row (or so) in registers, then the threads of a column in workgroup memory. Where there is more
+// than one chunk, their results are a workspace that a second launch of the same form sums. The order depends on the number of rows and columns alone.
 //
 //===----------------------------------------------------------------------===//
 
@@ -47,7 +47,7 @@ struct Launch {
   Context &context;
   const ColumnReduction &reduction;
   Tile tile;
-  int64_t rows, chunks, chunkRows;
+  int64_t rows, chunks;
 
   using Terms = llvm::function_ref<SmallVector<Value>(ValueRange outer, Value row, Value column, const Lanes &lanes)>;
   using Store = llvm::function_ref<void(ArrayRef<Value> totals, ValueRange outer, Value chunk, Value column)>;
@@ -78,28 +78,22 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
   if (columns % tile.columns() != 0)
     lanes = kernel.lanesBelow(column, kernel.index(columns), columns % tile.lanes == 0);
 
-  // This thread's rows: slot, slot + slots, ... of the chunk.
-  Value low = kernel.mul(chunk, chunkRows), high = kernel.add(low, chunkRows);
-  if (chunks * chunkRows != rows)
-    high = arith::MinUIOp::create(b, loc, high, kernel.index(rows));
-  low = kernel.add(low, slot);
-  Value left = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, high, low), kernel.index(0));
-  Value count = arith::DivUIOp::create(b, loc, kernel.add(left, slots - 1), kernel.index(slots));
-  Value whole = kernel.mul(arith::DivUIOp::create(b, loc, count, kernel.index(tile.unroll)), tile.unroll);
-  // Behind the last, its last row again, which does not count.
-  auto sumRows = [&](Value from, ValueRange init, bool isRest) {
+  // Rounds from the last to the first, in each of which the chunks have neighbouring units: together they read the tensor from its end, which a cache still holds where it has just been written. What is no whole round is
+  // shared out evenly, and read first. In a unit a thread has the rows slot, slot + slots, ...
+  const int64_t unit = slots * tile.unroll, rounds = rows / (chunks * unit), left = rows - rounds * chunks * unit, share = llvm::divideCeil(left, chunks);
+  auto sumRows = [&](Value first, Value count, ValueRange init) { // of a unit whose first row of the thread this is; count: null, or how many it has
     SmallVector<SmallVector<Value>> loaded;
     for (int64_t part = 0; part < tile.unroll; ++part) {
-      Value number = kernel.add(from, part);
-      if (isRest)
+      Value number = kernel.index(part); // behind the last, the last again, which does not count
+      if (count && part > 0)
         number = arith::MinUIOp::create(b, loc, number, kernel.add(count, -1));
-      loaded.push_back(terms(outer, kernel.add(low, kernel.mul(number, slots)), column, lanes));
+      loaded.push_back(terms(outer, kernel.add(first, kernel.mul(number, slots)), column, lanes));
     }
     SmallVector<Value> sums(init);
     for (auto [part, row] : llvm::enumerate(loaded)) {
       Value counts;
-      if (isRest && part > 0)
-        counts = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, kernel.add(from, part), count);
+      if (count && part > 0)
+        counts = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, kernel.index(part), count);
       for (size_t k = 0; k < width; ++k) {
         Value sum = kernel.combine(reduction.kind, sums[k], row[k]);
         sums[k] = counts ? Value(arith::SelectOp::create(b, loc, counts, sum, sums[k])) : sum;
@@ -108,23 +102,29 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store) {
     scf::YieldOp::create(b, loc, sums);
   };
   SmallVector<Value> sums(width, kernel.identity(reduction.kind, reduction.type));
-  auto loop = scf::ForOp::create(b, loc, kernel.index(0), whole, kernel.index(tile.unroll), sums);
-  {
+  if (left > 0) {
+    Value low = kernel.add(kernel.mul(chunk, share), rounds * chunks * unit);
+    Value end = arith::MinUIOp::create(b, loc, kernel.add(low, share), kernel.index(rows));
+    low = kernel.add(low, slot);
+    Value rest = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, low), kernel.index(0));
+    Value count = arith::DivUIOp::create(b, loc, kernel.add(rest, slots - 1), kernel.index(slots));
+    Value hasRest = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, count, kernel.index(0));
+    auto branch = scf::IfOp::create(b, loc, ValueRange(sums).getTypes(), hasRest, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    sumRows(low, count, sums);
+    b.setInsertionPointToStart(branch.elseBlock());
+    scf::YieldOp::create(b, loc, sums);
+    sums.assign(branch.getResults().begin(), branch.getResults().end());
+  }
+  if (rounds > 0) {
+    auto loop = scf::ForOp::create(b, loc, kernel.index(0), kernel.index(rounds), kernel.index(1), sums);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    sumRows(loop.getInductionVar(), loop.getRegionIterArgs(), /*isRest=*/false);
+    Value round = arith::SubIOp::create(b, loc, kernel.index(rounds - 1), loop.getInductionVar());
+    sumRows(kernel.add(kernel.mul(kernel.add(kernel.mul(round, chunks), chunk), unit), slot), Value(), loop.getRegionIterArgs());
+    sums.assign(loop.getResults().begin(), loop.getResults().end());
   }
-  sums.assign(loop.getResults().begin(), loop.getResults().end());
-  Value hasRest = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, whole, count);
-  auto rest = scf::IfOp::create(b, loc, ValueRange(sums).getTypes(), hasRest, /*withElseRegion=*/true);
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(rest.thenBlock());
-    sumRows(whole, sums, /*isRest=*/true);
-    b.setInsertionPointToStart(rest.elseBlock());
-    scf::YieldOp::create(b, loc, sums);
-  }
-  sums.assign(rest.getResults().begin(), rest.getResults().end());
 
   // One thread a column adds up the slots, in order.
   Value memory = kernel.workgroupMemory({static_cast<int64_t>(width), slots, tile.columns()}, reduction.type);
@@ -205,7 +205,7 @@ void kernels::generateColumnTotals(Context &context, const ColumnReduction &redu
   for (unsigned workspace : workspaces)
     partials.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/false));
   SmallVector<View> results = declareColumnResults(kernel, reduction);
-  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns, llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8)), /*rows=*/chunks, /*chunks=*/1, /*chunkRows=*/chunks};
+  Launch launch{context, reduction, Tile(/*threads=*/chunks > 64 ? 1024 : 256, /*lanes=*/1, reduction.columns, llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8)), /*rows=*/chunks, /*chunks=*/1};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
@@ -224,11 +224,8 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
     return generateColumnReductionOnCpu(context, reduction);
   Tile tile(/*threads=*/256, reduction.lanes, reduction.columns, /*elementBytes=*/std::max<int64_t>(1, 16 / reduction.lanes));
   int64_t others = countElements(reduction.outer) * llvm::divideCeil(reduction.columns, tile.columns());
-  int64_t chunks =
+  const int64_t chunks =
       std::clamp<int64_t>(reduction.rows / (tile.slots() * kRowsPerThread), 1, std::max<int64_t>(1, kBlocks / others));
-  // None empty. All blocks run at once, so the longest is what counts.
-  const int64_t chunkRows = llvm::divideCeil(reduction.rows, chunks);
-  chunks = llvm::divideCeil(reduction.rows, chunkRows);
   SmallVector<unsigned> workspaces;
   if (chunks > 1)
     for (unsigned k = 0; k < reduction.results; ++k)
@@ -240,7 +237,7 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
     results = declareColumnResults(kernel, reduction);
   for (unsigned workspace : workspaces)
     results.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/true));
-  Launch launch{context, reduction, tile, reduction.rows, chunks, chunkRows};
+  Launch launch{context, reduction, tile, reduction.rows, chunks};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {

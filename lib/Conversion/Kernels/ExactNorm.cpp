@@ -224,12 +224,12 @@ void kernels::writeSquareSumsKernel(KernelBuilder &kernel, Type gradientType, in
   digits.addTo(words);
 }
 
-/// A warp or three add the two sums; one thread propagates the carries and rounds the leading bits to nearest even, as ExactSum::round does. Sums of squares are not negative.
+/// A warp or three add the two sums; one thread propagates the carries and rounds the leading bits to nearest even, as ExactSum::round does, and the words are 0 again. Sums of squares are not negative.
 void kernels::writeNormKernel(KernelBuilder &kernel, Type normType) {
   Int m{kernel};
   OpBuilder &b = kernel.builder;
   Location loc = kernel.loc;
-  View words = kernel.linear(0, b.getI64Type(), 2 * kWords), norm = kernel.linear(1, normType, 1, /*write=*/true);
+  View words = kernel.linear(0, b.getI64Type(), 2 * kWords, /*write=*/true), norm = kernel.linear(1, normType, 1, /*write=*/true);
   Value sum = kernel.workgroupMemory({kWords}, b.getI64Type()), bounds = kernel.workgroupMemory({2}, b.getI32Type());
   kernel.setSpread({/*lanes=*/1, /*threads=*/96});
   kernel.begin(1, 1);
@@ -242,6 +242,8 @@ void kernels::writeNormKernel(KernelBuilder &kernel, Type normType) {
   kernel.ifThen(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, thread, kernel.index(kWords)), [&] {
     Value both = m.add(m.load(words.memref, {thread}), m.load(words.memref, {kernel.add(thread, kWords)}));
     m.store(both, sum, {thread});
+    for (Value at : {thread, kernel.add(thread, kWords)})
+      m.store(m.c64(0), words.memref, {at});
     // The limbs that are not 0. What the last of them carries ends in the two behind it.
     Value isLimb = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, thread, kernel.index(kLimbs));
     kernel.ifThen(m.band(isLimb, m.differs(both, m.c64(0))), [&] {

@@ -82,6 +82,7 @@ struct Spread {
   int64_t repeats = 1;       // iterations that a group runs one after another
   bool interleaved = false;  // lane l of thread t is element t + l * threads instead of t * lanes + l: coalesced where wide accesses are not aligned
   int64_t residents = 0;     // blocks that a multiprocessor must hold; 0: as many as it happens to
+  bool backwards = false;    // the first blocks have the last iterations: a cache may still hold the end of what has just been written
   int64_t step() const { return lanes * threads; }
 };
 
@@ -151,7 +152,7 @@ public:
   mlir::Value beginBlock(int64_t iterations);
   /// GPU: begins a kernel whose launch may have any number of blocks, up to one for `iterations`, which share the launch's iterations out evenly; returns the first of the block's and the end of them.
   std::pair<mlir::Value, mlir::Value> beginShares(int64_t iterations);
-  /// GPU: a kernel whose outer iterations are blocks, each of which walks over `perBlock` of all `iterations`, its groups in turns; each group carries values along.
+  /// GPU: a kernel whose outer iterations are blocks that walk over all `iterations` together, from the last to the first, as many of them as have `perBlock` each; each group of a block carries values along.
   struct Walk {
     llvm::SmallVector<mlir::Value> carried; // the last ones of the thread's group
     mlir::Value block, group, number;       // of the block, and of the group and the thread in the block

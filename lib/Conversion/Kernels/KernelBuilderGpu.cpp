@@ -51,6 +51,7 @@ void KernelBuilder::spreadRow(int64_t n) {
   if (vectors > kWarp * kUnrolledSteps)
     spread.threads = std::min<int64_t>(kRowThreads, llvm::PowerOf2Ceil(llvm::divideCeil(vectors, kUnrolledSteps)));
   spread.groups = spread.threads == kWarp ? kBlockThreads / kWarp : 1;
+  spread.backwards = true;
 }
 
 int64_t KernelBuilder::spreadElements(int64_t n) {
@@ -94,7 +95,10 @@ Value KernelBuilder::beginGpu() {
   auto end = plan::ReturnOp::create(builder, loc);
   builder.setInsertionPoint(end);
   Value number = gpu::ThreadIdOp::create(builder, loc, gpu::Dimension::x), group = index(0);
-  Value iteration = add(lower, mul(gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x), iterations));
+  Value block = gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x);
+  if (spread.backwards)
+    block = arith::SubIOp::create(builder, loc, add(gpu::GridDimOp::create(builder, loc, gpu::Dimension::x), -1), block);
+  Value iteration = add(lower, mul(block, iterations));
   threadInGroup = number;
   if (spread.groups > 1) {
     SmallVector<Value> split = delinearize(number, {spread.groups, spread.threads});
@@ -159,24 +163,24 @@ KernelBuilder::Walk KernelBuilder::walk(int64_t iterations, int64_t perBlock, fu
   }
   firstPlace = arith::MulIOp::create(builder, loc, threadInGroup, index(spread.lanes));
   result.block = add(lower, gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x));
-  Value first = mul(result.block, perBlock), limit = add(first, perBlock);
-  if (iterations % perBlock != 0)
-    limit = arith::MinUIOp::create(builder, loc, limit, index(iterations));
-  first = add(first, result.group);
+  // Places from the end on.
+  const int64_t stride = launch.extent * spread.groups;
+  auto at = [&](Value place) -> Value { return arith::SubIOp::create(builder, loc, index(iterations - 1), place); };
+  Value first = add(mul(result.block, spread.groups), result.group), limit = index(iterations);
   Value start = first; // a group of the last block may have no iteration
-  if (iterations % (perBlock * spread.groups) != 0)
+  if (stride > iterations)
     start = arith::MinUIOp::create(builder, loc, first, index(iterations - 1));
   body = entry;
-  SmallVector<Value> initial = init(start);
+  SmallVector<Value> initial = init(at(start));
   loaded.clear();
-  auto loop = scf::ForOp::create(builder, loc, first, limit, index(spread.groups), initial);
+  auto loop = scf::ForOp::create(builder, loc, first, limit, index(stride), initial);
   {
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(loop.getBody());
     body = loop.getBody();
-    Value iteration = loop.getInductionVar(), following = add(iteration, spread.groups);
-    Value next = arith::SelectOp::create(builder, loc, arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ult, following, limit), following, iteration);
-    scf::YieldOp::create(builder, loc, step(iteration, next, loop.getRegionIterArgs()));
+    Value place = loop.getInductionVar(), following = add(place, stride);
+    Value next = arith::SelectOp::create(builder, loc, arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ult, following, limit), following, place);
+    scf::YieldOp::create(builder, loc, step(at(place), at(next), loop.getRegionIterArgs()));
   }
   body = entry;
   loaded.clear();

@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 // With g = dy * gamma and xhat the normalized row: dx = rstd * (g - mean(g) - xhat * mean(g * xhat)), without the
-// mean's term for rms_norm; dgamma and dbeta are the sums of dy * xhat and dy over all rows. On a GPU a block walks
-// over a range of rows, which have the columns of a thread in common: its sums stay in registers, go to a workspace at
+// mean's term for rms_norm; dgamma and dbeta are the sums of dy * xhat and dy over all rows. On a GPU blocks walk
+// over the rows, which have the columns of a thread in common: its sums stay in registers, go to a workspace at
 // the end, and a second launch adds those of all blocks. The order of a sum depends on the rows' number, length and
 // type alone, and is the same with and without dx beside it. Bytes moved: tensors of the input's shape once.
 //

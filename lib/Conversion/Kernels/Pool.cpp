@@ -60,7 +60,8 @@ public:
     SmallVector<Value> places = kernel.delinearize(iteration, outerShape);
     Value chunk = places.pop_back_val();
     SmallVector<Value> coordinates(shape.size(), kernel.index(0));
-    coordinates[0] = places[0];
+    // On a GPU from the last sample on: what the launch before wrote last, a cache may still hold.
+    coordinates[0] = context.isGpu() ? Value(arith::SubIOp::create(kernel.builder, kernel.loc, kernel.index(shape[0] - 1), places[0])) : places[0];
     llvm::copy(ArrayRef(places).drop_front(), coordinates.begin() + firstAxis);
     kernel.forColumnChunks(chunk, channels, chunkChannels, [&](Value first, ArrayRef<Lanes> blocks) {
       for (auto [block, lanes] : llvm::enumerate(blocks)) {

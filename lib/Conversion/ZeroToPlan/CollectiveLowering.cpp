@@ -123,7 +123,7 @@ void FunctionLowering::lowerGradientNorm(zero::GradientNormOp op) {
   } else {
     // Where the gradients are, which the runtime writes once.
     workspace = context.storages.create("gradient_ranges", op.getBuckets().size() * 3 * sizeof(int64_t), plan::MemoryClass::workspace, /*persistent=*/true);
-    words = getRef(context.storages.createTemporary(2 * runtime::ExactSum::kWords * sizeof(int64_t), plan::MemoryClass::workspace));
+    words = getRef(context.storages.create("gradient_sums", 2 * runtime::ExactSum::kWords * sizeof(int64_t), plan::MemoryClass::workspace, /*persistent=*/true));
     finish = context.kernels.getGenerator().getNormKernel(norm.layout.elementType);
   }
   plan::GradientNormOp::create(builder, op.getLoc(), op.getBuckets(), builder.getArrayAttr(kernels), getRef(workspace), getRef(norm.storage), TypeAttr::get(norm.layout.elementType), words, finish);

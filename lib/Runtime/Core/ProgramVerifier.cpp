@@ -309,8 +309,9 @@ private:
         ZOPT_RETURN_IF_FAILED(needs(3));
         ZOPT_RETURN_IF_FAILED(holds(command.buffers[2], offsetOf(command, 2), 2 * ExactSum::kWords * int64_t(sizeof(int64_t)), what));
         ZOPT_RETURN_IF_FAILED(holds(command.buffers[0], offsetOf(command, 0), int64_t(command.buckets.size()) * 3 * int64_t(sizeof(int64_t)), what));
-        if (!program.buffers[command.buffers[0]].persistent)
-          return inputError(what, " keeps its list of gradients in buffer '", program.buffers[command.buffers[0]].name, "', which is not persistent");
+        for (int i : {0, 2})
+          if (!program.buffers[command.buffers[i]].persistent)
+            return inputError(what, " keeps its ", i ? "sums" : "list of gradients", " in buffer '", program.buffers[command.buffers[i]].name, "', which is not persistent");
         if (!kernelExists(command.kernels.back()))
           return inputError(what, " launches kernel ", command.kernels.back(), " of ", program.kernels.size());
       }

@@ -539,6 +539,7 @@ double test::runNorm(test::Type normType, const std::vector<int64_t> &sliced, co
   words.insert(words.end(), whole.begin(), whole.end());
   char norm[8];
   launch(*library, symbol.getValue(), {reinterpret_cast<char *>(words.data()), norm}, 0, 1, false);
+  EXPECT_EQ(words, std::vector<int64_t>(words.size(), 0)) << "words are left";
   return read(normType, norm);
 }
 

@@ -114,13 +114,14 @@ void squareSums(char *const *arguments, int64_t begin, int64_t end) {
 
 /// words of two sums, norm.
 void normOfWords(char *const *arguments, int64_t, int64_t) {
-  const int64_t *words = reinterpret_cast<const int64_t *>(arguments[0]);
+  int64_t *words = reinterpret_cast<int64_t *>(arguments[0]);
   ExactSum sums[2];
   for (int i = 0; i < 2; ++i) {
     std::array<int64_t, ExactSum::kWords> all;
     std::copy_n(words + i * ExactSum::kWords, all.size(), all.data());
     sums[i] = ExactSum::fromWords(all);
   }
+  std::fill_n(words, 2 * ExactSum::kWords, 0);
   sums[0].add(sums[1]);
   *reinterpret_cast<float *>(arguments[1]) = float(std::sqrt(sums[0].round()));
 }
@@ -312,6 +313,7 @@ Program makeTinyDeviceProgram(int world, int stage, int accumulation) {
   program.buffers.push_back(list);
   Buffer words;
   words.name = "words";
+  words.persistent = true;
   words.offset = program.arenas[0].bytes;
   words.bytes = 2 * ExactSum::kWords * 8;
   program.arenas[0].bytes += words.bytes;

@@ -224,9 +224,9 @@ def Plan_GradientNormOp : Plan_Command<"gradient_norm"> {
   let summary = "global L2 norm of the placed buckets' reduced gradients";
   let description = [{
     Squares are summed in f64 over blocks of 128 elements and the blocks exactly, over ranks too where gradients are sliced. On a CPU `kernels[i]` (gradient, workspace) writes the blocks' sums of a bucket
-    into `workspace`, and the runtime adds them. On CUDA `words` holds two exact sums (sliced gradients, summed over ranks as integers; whole ones). `kernels[i]` (first gradient, workspace, words) adds
+    into `workspace`, and the runtime adds them. On CUDA `words`, persistent, holds two exact sums (sliced gradients, summed over ranks as integers; whole ones), which are 0 before and after. `kernels[i]` (first gradient, workspace, words) adds
     all of its kind of bucket at once: `workspace`, persistent, lists where each bucket's gradient begins, in elements behind the first, and the blocks that it is among those of all buckets (three i64 a
-    bucket, which the runtime fills in). `finish` (words, norm) makes the norm of both.
+    bucket, which the runtime fills in). `finish` (words, norm) makes the norm of both and sets them to 0.
   }];
   let arguments = (ins FlatSymbolRefArrayAttr:$buckets, FlatSymbolRefArrayAttr:$kernels, FlatSymbolRefAttr:$workspace, FlatSymbolRefAttr:$norm, TypeAttr:$type,
     OptionalAttr<FlatSymbolRefAttr>:$words, OptionalAttr<FlatSymbolRefAttr>:$finish);

@@ -109,6 +109,7 @@ private:
   Status prepareCommands();
   Status prepareCommand(const Command &command, Prepared &prepared);
   Status prepareNorm(const Command &command, Prepared &prepared);
+  void limitBlocks(DeviceCall &call, int64_t enough) const;
   Status prepareSlots();
   Status prepareProgress();
   Status loadKernels();

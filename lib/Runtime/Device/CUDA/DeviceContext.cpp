@@ -94,6 +94,9 @@ Status DeviceContext::open(int ordinal) {
   ZOPT_CUDA(driver, cuMemGetInfo, &free, &total);
   freeAtStart = int64_t(free);
   totalBytes = int64_t(total);
+  int count = 0;
+  ZOPT_CUDA(driver, cuDeviceGetAttribute, &count, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device);
+  multiprocessors = count;
   // Messages should not wait behind the compute kernels that they are to hide behind.
   int least = 0, greatest = 0;
   ZOPT_CUDA(driver, cuCtxGetStreamPriorityRange, &least, &greatest);

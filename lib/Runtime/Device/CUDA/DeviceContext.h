@@ -36,6 +36,7 @@ public:
   CUcontext context = nullptr;
   std::string model, name; // "NVIDIA H100"; "NVIDIA H100, device 0"
   int64_t totalBytes = 0, freeAtStart = 0;
+  int64_t multiprocessors = 0;
   bool shared = false; // with another rank
   CUstream compute = nullptr, exchange = nullptr, copies = nullptr, uploads = nullptr;
   bool broken = false;

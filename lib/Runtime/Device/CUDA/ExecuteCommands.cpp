@@ -111,8 +111,7 @@ Status CudaExecutor::startCollective(Prepared &prepared, bool firstMicroStep) {
 
 Status CudaExecutor::computeNorm(Prepared &prepared) {
   const Command &command = *prepared.command;
-  const CUdeviceptr words = prepared.pointers[2];
-  ZOPT_CUDA(device->driver, cuMemsetD8Async, words, 0, 2 * ExactSum::kWords * sizeof(int64_t), device->compute);
+  const CUdeviceptr words = prepared.pointers[2]; // 0, as the last norm left them
   for (size_t i = 0; i + 1 < prepared.calls.size(); ++i)
     ZOPT_RETURN_IF_FAILED(launch(*prepared.calls[i]));
   bool anySliced = false;

@@ -82,14 +82,17 @@ Status CudaExecutor::makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers,
   return success();
 }
 
-/// Blocks of threads a multiprocessor that share a norm's gradients, each of which adds what it has to the words once: four run at a time. Where there is enough for each, more make up for multiprocessors that are slower. Blocks of 128
-/// elements of one: those that are enough, and those that its digits count at most.
-static constexpr int64_t kLeastShares = 4, kMostShares = 16, kLeastShare = 2048, kMostShare = int64_t(1) << 19;
+/// Of a kernel whose blocks of threads share its iterations out: four run on a multiprocessor at a time. Where there is enough for each, more of them make up for multiprocessors that are slower.
+void CudaExecutor::limitBlocks(DeviceCall &call, int64_t enough) const {
+  constexpr int64_t kLeastShares = 4, kMostShares = 16;
+  call.blocks = std::min(call.blocks, unsigned(std::clamp((call.end - call.begin) / enough, kLeastShares * device->multiprocessors, kMostShares * device->multiprocessors)));
+}
+
+/// Blocks of 128 elements that are worth a block of threads in a norm, and that its digits count at most; the first in an update.
+static constexpr int64_t kNormShare = 2048, kMostNormShare = int64_t(1) << 19, kUpdateShare = 64;
 
 /// One launch for each kernel and sum (of slices, which the ranks add up; of whole gradients), over the gradients of all buckets, which the workspace lists; then the norm of both sums.
 Status CudaExecutor::prepareNorm(const Command &command, Prepared &prepared) {
-  int multiprocessors = 0;
-  ZOPT_CUDA(device->driver, cuDeviceGetAttribute, &multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device->device);
   auto call = [&](int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end) { return makeCall(kernel, std::move(pointers), begin, end, prepared.calls.emplace_back()); };
   const CUdeviceptr list = prepared.pointers[0], words = prepared.pointers[2];
   CUdeviceptr first = ~CUdeviceptr(0);
@@ -109,9 +112,9 @@ Status CudaExecutor::prepareNorm(const Command &command, Prepared &prepared) {
       end += blocks;
     }
     ZOPT_RETURN_IF_FAILED(call(kind.first, {first, list, words + (kind.second ? ExactSum::kWords * sizeof(int64_t) : 0)}, begin, end));
-    unsigned &blocks = prepared.calls.back()->blocks;
-    const int64_t shares = std::clamp((end - begin) / kLeastShare, kLeastShares * multiprocessors, kMostShares * multiprocessors);
-    blocks = std::min(blocks, unsigned(std::max(shares, (end - begin) / kMostShare + 1)));
+    DeviceCall &made = *prepared.calls.back();
+    limitBlocks(made, kNormShare);
+    made.blocks = std::max(made.blocks, unsigned((end - begin) / kMostNormShare + 1));
   }
   ZOPT_RETURN_IF_FAILED(upload(command.buffers[0], command.byteOffsets.empty() ? 0 : command.byteOffsets[0], ranges.data(), int64_t(ranges.size() * sizeof(int64_t))));
   return call(command.kernels.back(), {words, prepared.pointers[1]}, 0, 1);
@@ -192,6 +195,8 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
       const std::vector<CUdeviceptr> scalars = scalarsOf(command, prepared.pointers);
       pointers.insert(pointers.end(), scalars.begin(), scalars.end());
       ZOPT_RETURN_IF_FAILED(call(command.kernel, pointers, run.begin, run.end));
+      if (!measures)
+        limitBlocks(*prepared.calls.back(), kUpdateShare);
       for (double scalar : run.scalars)
         storeDouble(bucket.masterType, &prepared.calls.back()->scalars.emplace_back(), 0, scalar);
     }
