@@ -107,7 +107,7 @@ void examineGpus(std::vector<Finding> &findings) {
   }
   findings.push_back(finding);
 
-  for (const LibraryFacts &library : {probeCudaRuntime(), probeCublasLt(), probeCudnn(), probeNccl()}) {
+  for (const LibraryFacts &library : {probeCudaRuntime(), probeCublasLt(), probeCudnn(), probeNccl(), probeCupti()}) {
     Finding line{library.name, library.found ? concat(library.version, " (", library.file, ")") : library.problem, ""};
     // On a machine without a GPU nothing is missing.
     if (!library.found && !driver.devices.empty())

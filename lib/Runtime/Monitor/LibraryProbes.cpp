@@ -132,6 +132,17 @@ LibraryFacts probeNccl() {
   });
 }
 
+LibraryFacts probeCupti() {
+  return probe("cupti", {"libcupti.so.13", "libcupti.so.12", "libcupti.so"}, "install CUPTI of CUDA 13: without it --trace times kernels by events, which it then shows as idle time", [](void *library, std::string &version) {
+    auto *ask = symbol<int(uint32_t *)>(library, "cuptiGetVersion");
+    uint32_t number = 0;
+    if (!ask || ask(&number) != 0)
+      return false;
+    version = concat(number / 10000, ".", number / 100 % 100, ".", number % 100);
+    return true;
+  });
+}
+
 DriverFacts probeDriver() {
   DriverFacts facts;
   facts.devicesSeen = nvidiaDeviceOnBus();

@@ -31,6 +31,7 @@ LibraryFacts probeCudaRuntime();
 LibraryFacts probeCublasLt();
 LibraryFacts probeCudnn();
 LibraryFacts probeNccl();
+LibraryFacts probeCupti();
 
 struct DriverFacts {
   bool found = false;
