@@ -207,19 +207,22 @@ void kernels::writeSquareSumsKernel(KernelBuilder &kernel, Type gradientType, in
       }
       return loaded;
     };
-    auto loop = scf::ForOp::create(b, loc, low, high, kernel.index(tile * share), load(low));
+    SmallVector<Value> carried = load(low);
+    carried.append({kernel.scalar(0, f64), kernel.index(0)});
+    auto loop = scf::ForOp::create(b, loc, low, high, kernel.index(tile), carried);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value round = loop.getInductionVar(), kept;
-    SmallVector<Value> loaded(loop.getRegionIterArgs());
-    for (int64_t number = 0; number < share; ++number) {
-      SmallVector<Value> next = load(kernel.add(round, (number + 1) * tile));
-      Value sum = sumOfSquares(loaded);
-      kept = kept ? m.select(m.equal(turn, kernel.index(number)), sum, kept) : sum;
-      loaded = next;
-    }
-    kernel.ifThen(below(kernel.add(round, keptOf), high), [&] { digits.add(kept); });
-    scf::YieldOp::create(b, loc, loaded);
+    Value round = loop.getInductionVar(), number = loop.getRegionIterArgs().back(), following = kernel.add(round, tile);
+    SmallVector<Value> next = load(following);
+    Value sum = sumOfSquares(loop.getRegionIterArgs().take_front(kLoads));
+    Value kept = m.select(m.equal(turn, number), sum, loop.getRegionIterArgs()[kLoads]);
+    Value isLast = m.bor(m.equal(number, kernel.index(share - 1)), m.compare(arith::CmpIPredicate::uge, following, high));
+    kernel.ifThen(isLast, [&] {
+      Value block = kernel.add(m.sub(round, kernel.mul(number, tile)), keptOf);
+      kernel.ifThen(m.band(below(block, high), m.compare(arith::CmpIPredicate::ule, turn, number)), [&] { digits.add(kept); });
+    });
+    next.append({kept, m.select(isLast, kernel.index(0), kernel.add(number, 1))});
+    scf::YieldOp::create(b, loc, next);
   });
   digits.addTo(words);
 }

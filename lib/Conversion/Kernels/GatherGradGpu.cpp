@@ -29,8 +29,12 @@ using namespace zopt::kernels;
 static constexpr int64_t kChunk = 32;
 /// Positions whose cotangents are in flight together.
 static constexpr int64_t kUnroll = 4;
+/// Rows that a group finishes: most have nothing but a zero to write, and waiting for where they start takes longer.
+static constexpr int64_t kRowsTogether = 4;
 
 namespace {
+
+struct Part;
 
 struct GatherGrad : GpuSort {
   GatherSpace space;
@@ -45,6 +49,7 @@ struct GatherGrad : GpuSort {
 
   void sum();
   void finish();
+  void finishRowOf(KernelBuilder &kernel, const Part &part, const View &partialView, const View &result, Value row, Value first, Value end);
 
   /// The iterations of sum and finish: axes before the gathered one, `middle` of chunks or rows, axes after it, chunks of the last axis. Gives the two sides' coordinates around the middle.
   SmallVector<int64_t> outerShape(int64_t middle, int64_t columnChunks) {
@@ -157,15 +162,32 @@ void GatherGrad::finish() {
   Location loc = kernel.loc;
   View startView = integers(kernel, starts, paddedSize), partialView = declarePartials(kernel, /*write=*/false), result = declareResult(kernel);
   const int64_t width = kernel.spreadElements(space.inner.back());
-  SmallVector<int64_t> shape = outerShape(size, llvm::divideCeil(space.inner.back(), width));
+  SmallVector<int64_t> shape = outerShape(llvm::divideCeil(size, kRowsTogether), llvm::divideCeil(space.inner.back(), width));
   Part part(kernel, *this, kernel.begin(countElements(shape), 1), shape, width);
-  Value first = load(kernel, startView, part.middle), end = load(kernel, startView, kernel.add(part.middle, 1));
+  SmallVector<Value> rows, bounds;
+  for (int64_t i = 0; i <= kRowsTogether; ++i) {
+    rows.push_back(kernel.add(kernel.mul(part.middle, kRowsTogether), i));
+    bounds.push_back(load(kernel, startView, size % kRowsTogether == 0 ? rows[i] : arith::MinUIOp::create(b, loc, rows[i], kernel.index(size)).getResult()));
+  }
+  for (int64_t i = 0; i < kRowsTogether; ++i) {
+    auto finishRow = [&] { finishRowOf(kernel, part, partialView, result, rows[i], bounds[i], bounds[i + 1]); };
+    if (size % kRowsTogether == 0)
+      finishRow();
+    else
+      kernel.ifThen(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, rows[i], kernel.index(size)), finishRow);
+  }
+  context.add(kernel);
+}
+
+void GatherGrad::finishRowOf(KernelBuilder &kernel, const Part &part, const View &partialView, const View &result, Value row, Value first, Value end) {
+  OpBuilder &b = kernel.builder;
+  Location loc = kernel.loc;
   Value isEmpty = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, first, end);
   auto chunkOf = [&](Value position) -> Value { return arith::DivUIOp::create(b, loc, position, kernel.index(kChunk)); };
   Value firstChunk = chunkOf(first), endChunk = chunkOf(kernel.add(end, kChunk - 1)); // one behind the last
   Value crosses = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt, endChunk, kernel.add(firstChunk, 1));
   Type type = computeType();
-  auto store = [&](Value total) { kernel.storeRounded(total, result, part.at({part.middle}, SmallVector<Value>(indexLayout.shape.size(), kernel.index(0))), part.lanes); };
+  auto store = [&](Value total) { kernel.storeRounded(total, result, part.at({row}, SmallVector<Value>(indexLayout.shape.size(), kernel.index(0))), part.lanes); };
   auto branch = scf::IfOp::create(b, loc, isEmpty, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(branch.thenBlock());
@@ -193,7 +215,6 @@ void GatherGrad::finish() {
     Value middle = kernel.add(second, kernel.mul(rounds, kInFlight));
     store(addPartials(middle, endChunk, 1, addPartials(second, middle, kInFlight, total)));
   });
-  context.add(kernel);
 }
 
 LogicalResult kernels::generateGatherGradOnGpu(Context &context, train::GatherGradOp op) {
