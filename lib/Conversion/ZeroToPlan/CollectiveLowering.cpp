@@ -26,9 +26,15 @@ void FunctionLowering::lowerAllGather(zero::AllGatherOp op) {
     gathered[op.getGathered()] = home.parameters;
     return;
   }
+  // Where backward begins with the bucket that forward ended with, it is there already.
+  if (lastGather.first == &home) {
+    gathered[op.getGathered()] = lastGather.second;
+    return;
+  }
   int64_t elementBytes = getElementBytes(home.op.getComputeType());
   StorageId storage = context.storages.createTemporary(home.padded * elementBytes, plan::MemoryClass::gathered);
   gathered[op.getGathered()] = storage;
+  lastGather = {&home, storage};
   gather(op.getLoc(), Collective::Kind::Gather, home, home.parameters, storage, home.slice * elementBytes, "gather");
 }
 

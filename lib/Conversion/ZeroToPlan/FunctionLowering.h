@@ -131,6 +131,7 @@ private:
   llvm::DenseMap<mlir::Operation *, View> movedTo; // movement that is a copy of its operand into here
   llvm::DenseMap<mlir::Value, View> copies, channelsLastCopies;
   llvm::DenseMap<mlir::Value, StorageId> gathered;
+  std::pair<const BucketHome *, StorageId> lastGather{nullptr, -1};
   llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients, or zero.update its directions, takes them from
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already
   llvm::DenseMap<mlir::Value, mlir::Operation *> lastReads; // by the value that is no movement
