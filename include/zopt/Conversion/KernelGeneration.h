@@ -54,10 +54,6 @@ class KernelBuilder;
 /// What kernels are written for: loops over vectors of 16 lanes, or blocks of threads in the gpu dialect.
 enum class KernelTarget { Cpu, Gpu };
 
-/// Whether an operand of `op` is the result of a product. A library writes it from the beginning to the end, most likely reads what follows likewise, and a cache still holds the end: kernels for GPUs begin there. Elsewhere
-/// sums over rows stand between, which do so themselves.
-bool followsProduct(mlir::Operation *op);
-
 /// Generates and deduplicates kernels. Each distinct kernel stands once in `module`.
 class KernelGenerator {
 public:

@@ -114,11 +114,6 @@ static void generate(Context &context, StringRef name, ArrayRef<int64_t> shape, 
   for (const Access &access : ArrayRef(all).take_front(accesses.size()))
     (access.write ? writes : reads).push_back(kernel.argument(access, collapsed));
   Space space(kernel, collapsed);
-  if (context.isGpu()) {
-    Spread spread = kernel.getSpread();
-    spread.backwards = followsProduct(context.op);
-    kernel.setSpread(spread);
-  }
   Value outer = kernel.begin(space.extent(), grainFor(space.chunk));
   space.forBlocks(kernel, outer, [&](ValueRange coordinates, Lanes lanes) {
     SmallVector<Value> loaded;

@@ -144,10 +144,6 @@ KernelLaunch KernelGenerator::finish(KernelBuilder &builder) {
   return launch;
 }
 
-bool zopt::followsProduct(Operation *op) {
-  return llvm::any_of(op->getOperands(), [](Value operand) { return operand && isa_and_nonnull<train::MatmulOp>(operand.getDefiningOp()); });
-}
-
 FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLayout> layouts) {
   if (layouts.size() != op->getNumOperands() + op->getNumResults())
     return op->emitOpError("has ") << op->getNumOperands() << " operands and " << op->getNumResults() << " results, but got " << layouts.size() << " layouts";
@@ -157,7 +153,6 @@ FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLa
   std::string key;
   DenseMap<Value, int64_t> numbering;
   appendOperation(key, op, numbering);
-  appendNumber(key, target == KernelTarget::Gpu && followsProduct(op));
   for (const TensorLayout &layout : layouts) {
     appendPointer(key, layout.elementType.getAsOpaquePointer());
     for (int64_t size : layout.shape)

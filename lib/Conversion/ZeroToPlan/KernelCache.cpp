@@ -36,7 +36,7 @@ FailureOr<KernelPlan> KernelCache::get(Operation *op, ArrayRef<TensorLayout> lay
     return llvm::equal(layouts, other, [](const TensorLayout &a, const TensorLayout &b) { return a.elementType == b.elementType && a.shape == b.shape && a.strides == b.strides && a.alignment == b.alignment; });
   };
   for (Entry &entry : entries[hash])
-    if (sameLayouts(entry.layouts) && isAlike(entry.op, op) && followsProduct(entry.op) == followsProduct(op))
+    if (sameLayouts(entry.layouts) && isAlike(entry.op, op))
       return entry.plan;
   FailureOr<KernelPlan> plan = generator.generate(op, layouts);
   if (failed(plan))
