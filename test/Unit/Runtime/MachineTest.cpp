@@ -223,7 +223,7 @@ TEST(Doctor, SpeaksOfEverythingInOneLineEach) {
     EXPECT_EQ((finding.text + finding.advice).find('\n'), std::string::npos) << finding.subject;
   }
   EXPECT_THAT(subjects, ElementsAre("cpu", "memory", "shared memory", "mpi", "gloo", "gpu", "cuda runtime", "cublasLt",
-                                    "cudnn", "nccl", "disk", "limits"));
+                                    "cudnn", "nccl", "cupti", "disk", "limits"));
   EXPECT_EQ(doctorReport({{"cpu", "slow", "buy another"}, {"memory", "some", ""}}), "cpu     slow\n        -> buy another\nmemory  some\n");
   RecordProperty("report", doctorReport(findings));
 }
