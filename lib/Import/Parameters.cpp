@@ -396,8 +396,13 @@ static std::optional<bool> equalContent(const Initializer &a, StringRef bytesA, 
   return true;
 }
 
+static bool holdsOneValue(const Initializer &initializer, StringRef bytes) {
+  const size_t size = initializer.bytes / std::max<int64_t>(1, countElements(initializer.shape));
+  return bytes.drop_front(size) == bytes.drop_back(size);
+}
+
 static void findTies(MutableArrayRef<Initializer> initializers, WeightFiles &files, const ImportOptions &options, Problems &problems) {
-  // Vectors of one value (fresh norms and biases) are equal without being tied: only matrices, and what is not one value, count.
+  // What holds one value (fresh norms, biases, second factors of adapters) is equal without being tied: only matrices, and what is not one value, count.
   llvm::MapVector<std::pair<int64_t, uint64_t>, SmallVector<Initializer *, 2>> groups;
   for (Initializer &initializer : initializers) {
     if (!initializer.parameter || initializer.shape.size() < 2)
@@ -413,6 +418,8 @@ static void findTies(MutableArrayRef<Initializer> initializers, WeightFiles &fil
   }
   for (auto &group : groups) {
     SmallVector<Initializer *, 2> &members = group.second;
+    if (members.size() > 1)
+      llvm::erase_if(members, [&](Initializer *member) { return holdsOneValue(*member, files.bytes(*member)); });
     for (size_t i = 1; i < members.size(); ++i)
       for (size_t j = 0; j < i; ++j) {
         Initializer &kept = *members[j], &copy = *members[i];
