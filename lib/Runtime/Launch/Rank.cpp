@@ -92,7 +92,7 @@ public:
     if (!options.trace.empty())
       ZOPT_RETURN_IF_FAILED(shared(gatherTrace(*executor, trace, options.trace)));
     if (commLog)
-      ZOPT_RETURN_IF_FAILED(writeCommLog());
+      ZOPT_RETURN_IF_FAILED(shared(gatherCommLog(*executor, *commLog, loggedSteps, *progress, options.commLog)));
     ZOPT_RETURN_IF_FAILED(finish());
     return stopCode;
   }
@@ -696,20 +696,6 @@ private:
     if (!options.outputs.empty())
       return together("outputs", writer ? writer->commit() : success());
     return success();
-  }
-
-  Status writeCommLog() {
-    Result<std::vector<CommEntry>> entries = commLog->gather(communicator);
-    ZOPT_RETURN_IF_FAILED(entries.getStatus());
-    Status written;
-    if (root) {
-      const std::string comm = executor->exchange();
-      progress->finish(); // the table stands behind the bar
-      std::fputs(commLogTable(*entries, communicator.size(), comm, loggedSteps).c_str(), stdout);
-      std::fflush(stdout);
-      written = replaceFile(options.commLog, commLogJson(*entries, communicator.size(), comm, loggedSteps));
-    }
-    return together("communication log", written);
   }
 
   Status finish() {

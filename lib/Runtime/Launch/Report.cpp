@@ -6,6 +6,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Launch/Report.h"
+#include "zopt/Runtime/Core/File.h"
+#include "zopt/Runtime/Monitor/CommLog.h"
+#include "zopt/Runtime/Monitor/Progress.h"
 #include "zopt/Runtime/Monitor/Trace.h"
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -60,6 +63,21 @@ Status gatherTrace(Executor &executor, const std::vector<ExecutedCommand> &comma
   for (int rank = 0; root && rank < communicator.size(); ++rank)
     texts.push_back(all.substr(size_t(rank) * text.size(), text.size()));
   return communicator.agree("outputs", root ? writeTrace(path, texts) : success());
+}
+
+Status gatherCommLog(Executor &executor, CommLog &log, int64_t steps, Progress &progress, const std::string &path) {
+  Communicator &communicator = executor.getCommunicator();
+  Result<std::vector<CommEntry>> entries = log.gather(communicator);
+  ZOPT_RETURN_IF_FAILED(entries.getStatus());
+  Status written;
+  if (communicator.rank() == 0) {
+    const std::string comm = executor.exchange();
+    progress.finish();
+    std::fputs(commLogTable(*entries, communicator.size(), comm, steps).c_str(), stdout);
+    std::fflush(stdout);
+    written = replaceFile(path, commLogJson(*entries, communicator.size(), comm, steps));
+  }
+  return communicator.agree("communication log", written);
 }
 
 } // namespace zopt::runtime

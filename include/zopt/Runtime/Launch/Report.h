@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The memory report on stdout, and the trace of a step from all ranks.
+// The memory report on stdout, and the trace of a step and the log of collectives from all ranks.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,11 +21,17 @@
 
 namespace zopt::runtime {
 
+class CommLog;
+class Progress;
+
 /// Planned and measured bytes of every tier, the planned bytes of each class, and what there is beside them (Executor::unplannedMemory).
 void printMemoryReport(const Program &program, const std::map<Tier, TierPeak> &peaks, const std::vector<std::pair<std::string, int64_t>> &unplanned, bool json);
 
 /// Gathers every rank's commands of a step and writes them from rank 0. Every rank calls it.
 Status gatherTrace(Executor &executor, const std::vector<ExecutedCommand> &commands, const std::string &path);
+
+/// Gathers what every rank measured of collectives over `steps` steps; rank 0 prints it behind the progress bar, which ends, and writes it as JSON. Every rank calls it.
+Status gatherCommLog(Executor &executor, CommLog &log, int64_t steps, Progress &progress, const std::string &path);
 
 } // namespace zopt::runtime
 
