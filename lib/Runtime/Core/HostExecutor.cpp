@@ -327,12 +327,12 @@ Status HostExecutor::finishStep(std::optional<StepResult> &result) {
 }
 
 Status HostExecutor::upload(BufferId buffer, int64_t byteOffset, const void *source, int64_t bytes) {
-  std::memcpy(address(buffer) + byteOffset, source, size_t(bytes));
+  std::copy_n(static_cast<const char *>(source), bytes, address(buffer) + byteOffset);
   return success();
 }
 
 Status HostExecutor::download(BufferId buffer, int64_t byteOffset, void *destination, int64_t bytes) {
-  std::memcpy(destination, address(buffer) + byteOffset, size_t(bytes));
+  std::copy_n(address(buffer) + byteOffset, bytes, static_cast<char *>(destination));
   return success();
 }
 

@@ -38,6 +38,7 @@
 #include "mlir/IR/Verifier.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -236,7 +237,7 @@ private:
         return runtimeError("input ", input.name, " has shape ", shapeText(input.shape), ", but its data ", shapeText(tensor->shape));
       if (tensor->type != input.type)
         return runtimeError("input ", input.name, " has type ", nameOf(input.type), ", but its data ", nameOf(tensor->type));
-      std::memcpy(destination, tensor->bytes.data(), tensor->bytes.size());
+      std::copy_n(reinterpret_cast<const char *>(tensor->bytes.data()), tensor->bytes.size(), static_cast<char *>(destination));
       return success();
     }
     return runtimeError("no input of the graph is named ", input.name);

@@ -7,6 +7,7 @@
 
 #include "Tensors.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <sstream>
@@ -72,7 +73,7 @@ std::optional<HostTensor> readTensor(const onnx::TensorProto &proto) {
   if (proto.has_raw_data()) {
     filled = proto.raw_data().size() >= tensor.bytes.size();
     if (filled)
-      std::memcpy(tensor.bytes.data(), proto.raw_data().data(), tensor.bytes.size());
+      std::copy_n(proto.raw_data().begin(), tensor.bytes.size(), reinterpret_cast<char *>(tensor.bytes.data()));
   } else {
     switch (*type) {
     case DataType::F32:
