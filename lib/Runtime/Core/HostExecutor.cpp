@@ -13,7 +13,6 @@
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -82,8 +81,6 @@ private:
   std::vector<PreparedSequence> sequences;
   std::vector<void *> destinations; // of the inputs
 };
-
-int64_t nanoseconds() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Status HostExecutor::prepare() {
   for (const Arena &arena : program.arenas) {
@@ -199,11 +196,11 @@ Status HostExecutor::run(const std::string &name, bool firstMicroStep) {
     fill(sequence.poison.atStart);
   for (size_t i = 0; i < sequence.commands.size(); ++i) {
     Prepared &prepared = sequence.commands[i];
-    int64_t begin = trace ? nanoseconds() : 0;
+    int64_t begin = trace ? steadyNanoseconds() : 0;
     if (Status status = execute(prepared, firstMicroStep); status.failed())
       return status.in(prepared.command->location).onRank(communicator.rank());
     if (trace)
-      trace->push_back({prepared.command, begin, nanoseconds()});
+      trace->push_back({prepared.command, begin, steadyNanoseconds()});
     meter.note(size_t(index), i);
     if (options.poison)
       fill(sequence.poison.after[i]);

@@ -37,6 +37,30 @@ Function *symbol(void *library, const char *name) {
 /// Of numbers like 91002 for 9.10.2.
 std::string versionText(long number) { return concat(number / 10000, ".", number % 10000 / 100, ".", number % 100); }
 
+/// Asks `function`, which writes the number and returns 0 where it can.
+template <typename Number>
+auto writesVersion(const char *function) {
+  return [function](void *library, std::string &version) {
+    auto *ask = symbol<int(Number *)>(library, function);
+    Number number = 0;
+    if (!ask || ask(&number) != 0)
+      return false;
+    version = versionText(long(number));
+    return true;
+  };
+}
+
+/// Asks `function`, which returns the number.
+auto returnsVersion(const char *function) {
+  return [function](void *library, std::string &version) {
+    auto *ask = symbol<size_t()>(library, function);
+    if (!ask)
+      return false;
+    version = versionText(long(ask()));
+    return true;
+  };
+}
+
 /// A library that tells its version by a call; `ask` returns false where that fails.
 template <typename Ask>
 LibraryFacts probe(const char *name, std::initializer_list<const char *> names, const char *advice, Ask ask) {
@@ -102,45 +126,19 @@ LibraryFacts probeCudaRuntime() {
 }
 
 LibraryFacts probeCublasLt() {
-  return probe("cublasLt", {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"}, "install cuBLAS of CUDA 13: contractions run through it", [](void *library, std::string &version) {
-    auto *ask = symbol<size_t()>(library, "cublasLtGetVersion");
-    if (!ask)
-      return false;
-    version = versionText(long(ask()));
-    return true;
-  });
+  return probe("cublasLt", {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"}, "install cuBLAS of CUDA 13: contractions run through it", returnsVersion("cublasLtGetVersion"));
 }
 
 LibraryFacts probeCudnn() {
-  return probe("cudnn", {"libcudnn.so.9", "libcudnn.so"}, "install cuDNN 9: attention and convolutions run through it", [](void *library, std::string &version) {
-    auto *ask = symbol<size_t()>(library, "cudnnGetVersion");
-    if (!ask)
-      return false;
-    version = versionText(long(ask()));
-    return true;
-  });
+  return probe("cudnn", {"libcudnn.so.9", "libcudnn.so"}, "install cuDNN 9: attention and convolutions run through it", returnsVersion("cudnnGetVersion"));
 }
 
 LibraryFacts probeNccl() {
-  return probe("nccl", {"libnccl.so.2", "libnccl.so"}, "install NCCL 2.28 or newer: ranks on GPUs exchange through it", [](void *library, std::string &version) {
-    auto *ask = symbol<int(int *)>(library, "ncclGetVersion");
-    int number = 0;
-    if (!ask || ask(&number) != 0)
-      return false;
-    version = versionText(number);
-    return true;
-  });
+  return probe("nccl", {"libnccl.so.2", "libnccl.so"}, "install NCCL 2.28 or newer: ranks on GPUs exchange through it", writesVersion<int>("ncclGetVersion"));
 }
 
 LibraryFacts probeCupti() {
-  return probe("cupti", {"libcupti.so.13", "libcupti.so.12", "libcupti.so"}, "install CUPTI of CUDA 13: without it --trace times kernels by events, which it then shows as idle time", [](void *library, std::string &version) {
-    auto *ask = symbol<int(uint32_t *)>(library, "cuptiGetVersion");
-    uint32_t number = 0;
-    if (!ask || ask(&number) != 0)
-      return false;
-    version = concat(number / 10000, ".", number / 100 % 100, ".", number % 100);
-    return true;
-  });
+  return probe("cupti", {"libcupti.so.13", "libcupti.so.12", "libcupti.so"}, "install CUPTI of CUDA 13: without it --trace times kernels by events, which it then shows as idle time", writesVersion<uint32_t>("cuptiGetVersion"));
 }
 
 DriverFacts probeDriver() {

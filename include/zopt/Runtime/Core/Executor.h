@@ -20,6 +20,7 @@
 #include "zopt/Runtime/Core/Memory.h"
 #include "zopt/Runtime/Core/Program.h"
 #include "zopt/Runtime/Core/Status.h"
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <memory>
@@ -43,6 +44,9 @@ struct ExecutorOptions {
   double timeoutSeconds = 600;
   DeviceExchange exchange = DeviceExchange::Automatic;
 };
+
+/// The clock of traces.
+inline int64_t steadyNanoseconds() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// One command that ran, for traces. Nanoseconds of the steady clock.
 struct ExecutedCommand {

@@ -9,10 +9,9 @@
 
 #if __has_include(<cupti.h>)
 
-#include "LibraryTables.h"
 #include "zopt/Runtime/Core/DynamicLibrary.h"
+#include "zopt/Runtime/Core/Executor.h"
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cupti.h>
 #include <mutex>
@@ -61,8 +60,6 @@ Records &records() {
   static Records *all = new Records; // CUPTI may call until the process ends
   return *all;
 }
-
-uint64_t CUPTIAPI steadyNanoseconds() { return uint64_t(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count()); }
 
 void CUPTIAPI giveBuffer(uint8_t **buffer, size_t *bytes, size_t *mostRecords) {
   *buffer = static_cast<uint8_t *>(std::aligned_alloc(kBufferAlignment, kBufferBytes));
@@ -122,7 +119,7 @@ bool load(Records &all) {
 #undef ZOPT_CUPTI_RESOLVE
   uint32_t version = 0;
   constexpr uint32_t kMajor = 10000; // records grow at their ends within a major version
-  all.usable = all.cupti.cuptiGetVersion(&version) == CUPTI_SUCCESS && version / kMajor == CUPTI_API_VERSION / kMajor && version >= CUPTI_API_VERSION && all.cupti.cuptiActivityRegisterTimestampCallback(steadyNanoseconds) == CUPTI_SUCCESS &&
+  all.usable = all.cupti.cuptiGetVersion(&version) == CUPTI_SUCCESS && version / kMajor == CUPTI_API_VERSION / kMajor && version >= CUPTI_API_VERSION && all.cupti.cuptiActivityRegisterTimestampCallback([]() -> uint64_t { return uint64_t(steadyNanoseconds()); }) == CUPTI_SUCCESS &&
                all.cupti.cuptiActivityRegisterCallbacks(giveBuffer, takeBuffer) == CUPTI_SUCCESS;
   return all.usable;
 }

@@ -178,14 +178,11 @@ Status PeerCopies::check() {
 }
 
 Status PeerCopies::consent(const Status &mine, std::string &reason) {
-  char text[256] = "";
-  if (mine.failed())
-    std::strncpy(text, mine.message().c_str(), sizeof text - 1);
-  std::vector<char> all(sizeof text * size_t(world));
-  ZOPT_RETURN_IF_FAILED(host.allGatherNow("peer copies", text, all.data(), sizeof text));
-  for (int peer = 0; peer < world && reason.empty(); ++peer)
-    if (const char *other = all.data() + sizeof text * size_t(peer); *other)
-      reason = concat("rank ", peer, ": ", other);
+  Status verdict = host.agree("peer copies", mine);
+  // A failure of the agreement itself names its operation.
+  if (verdict.succeeded() || !verdict.getError().operation.empty())
+    return verdict;
+  reason = verdict.message();
   return success();
 }
 

@@ -120,6 +120,15 @@ Status CudaExecutor::prepareNorm(const Command &command, Prepared &prepared) {
   return call(command.kernels.back(), {words, prepared.pointers[1]}, 0, 1);
 }
 
+/// What a library made, into its place.
+template <typename Made>
+static Status keep(Result<std::unique_ptr<Made>> made, std::unique_ptr<Made> &place) {
+  if (made.failed())
+    return made.getStatus();
+  place = std::move(*made);
+  return success();
+}
+
 Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) {
   prepared.command = &command;
   for (size_t i = 0; i < command.buffers.size(); ++i) {
@@ -140,29 +149,17 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
   case Command::Kind::Launch:
     ZOPT_RETURN_IF_FAILED(call(command.kernel, prepared.pointers, 0, command.extent));
     break;
-  case Command::Kind::Matmul: {
+  case Command::Kind::Matmul:
     prepared.pointers.resize(kAddendBuffer + 1, 0);
-    Result<std::unique_ptr<DeviceMatmul>> made = createMatmul(*libraries, command, scratchBytes(4));
-    if (made.failed())
-      return made.getStatus();
-    prepared.matmul = std::move(*made);
+    ZOPT_RETURN_IF_FAILED(keep(createMatmul(*libraries, command, scratchBytes(4)), prepared.matmul));
     break;
-  }
   case Command::Kind::Attention:
-  case Command::Kind::AttentionGrad: {
-    Result<std::unique_ptr<DeviceAttention>> made = createAttention(*libraries, command, scratchBytes(command.buffers.size() - 1));
-    if (made.failed())
-      return made.getStatus();
-    prepared.attention = std::move(*made);
+  case Command::Kind::AttentionGrad:
+    ZOPT_RETURN_IF_FAILED(keep(createAttention(*libraries, command, scratchBytes(command.buffers.size() - 1)), prepared.attention));
     break;
-  }
-  case Command::Kind::Convolution: {
-    Result<std::unique_ptr<DeviceConvolution>> made = createConvolution(*libraries, command, scratchBytes(4));
-    if (made.failed())
-      return made.getStatus();
-    prepared.convolution = std::move(*made);
+  case Command::Kind::Convolution:
+    ZOPT_RETURN_IF_FAILED(keep(createConvolution(*libraries, command, scratchBytes(4)), prepared.convolution));
     break;
-  }
   case Command::Kind::AllGather:
   case Command::Kind::ReduceScatter:
   case Command::Kind::AllReduce: {

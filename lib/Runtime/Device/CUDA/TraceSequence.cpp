@@ -11,11 +11,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "CudaExecutor.h"
-#include <chrono>
 
 namespace zopt::runtime::cuda {
-
-static int64_t nanoseconds() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Status CudaExecutor::issueTraced(PreparedSequence &sequence, size_t index, bool firstMicroStep) {
   if (!isTracing) {
@@ -67,7 +64,7 @@ Status CudaExecutor::issueBetweenEvents(PreparedSequence &sequence, size_t index
   CUevent origin = traceEvents.back();
   ZOPT_CUDA(driver, cuEventRecord, origin, device->compute);
   ZOPT_RETURN_IF_FAILED(device->await(origin));
-  const int64_t originTime = nanoseconds();
+  const int64_t originTime = steadyNanoseconds();
   for (size_t i = 0; i < sequence.commands.size(); ++i) {
     Prepared &prepared = sequence.commands[i];
     bool elsewhere = isCollective(prepared.command->kind);
