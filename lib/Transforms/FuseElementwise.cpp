@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "TensorValues.h"
 #include "mlir/IR/IRMapping.h"
 #include "zopt/Transforms/Passes.h"
 #include "llvm/ADT/SetVector.h"
@@ -210,11 +211,6 @@ bool Fusion::merge(Group &producer, Group &consumer) {
     return false;
   join(producer, consumer, std::move(ops), *place);
   return true;
-}
-
-static int64_t bytesOf(Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  return type.getNumElements() * llvm::divideCeil(type.getElementTypeBitWidth(), 8);
 }
 
 int64_t Fusion::growth(const Group &group, const Group &sibling, const DenseSet<Operation *> &members, int64_t place) {

@@ -10,7 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "zopt/Dialect/Train/TrainBuilders.h"
+#include "TensorValues.h"
 #include "zopt/Transforms/Passes.h"
 
 namespace zopt {
@@ -26,17 +26,6 @@ static constexpr StringLiteral kResidual = "zero.residual";
 
 /// Epilogues are a matter of the narrow types: fp32 is for comparisons, f64 for tests.
 static bool isNarrow(Value value) { return getTensorType(value).getElementType().getIntOrFloatBitWidth() == 16; }
-
-/// Through reshapes to the value that holds the elements.
-static Value skipReshapes(Value value) {
-  while (auto reshape = value.getDefiningOp<ReshapeOp>())
-    value = reshape.getInput();
-  return value;
-}
-
-static int64_t bytesOf(Value value) {
-  return getTensorType(value).getNumElements() * llvm::divideCeil(getTensorType(value).getElementTypeBitWidth(), 8);
-}
 
 /// Whether something behind `op` reads the elements of `value`.
 static bool isReadBehind(Value value, Operation *op) {

@@ -12,7 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Residuals.h"
-#include "zopt/Dialect/Train/TrainBuilders.h"
+#include "TensorValues.h"
 #include "zopt/Dialect/Zero/Zero.h"
 #include "zopt/Transforms/Passes.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -26,13 +26,6 @@ namespace zopt {
 using namespace mlir;
 using namespace zopt;
 using namespace zopt::train;
-
-/// The elements in the same order, whatever their shape.
-static Value skipReshapes(Value value) {
-  while (auto reshape = value.getDefiningOp<ReshapeOp>())
-    value = reshape.getInput();
-  return value;
-}
 
 /// What a vector of a number a channel is, whatever the shape that it is read in and, if a parameter, wherever it is
 /// gathered.

@@ -13,8 +13,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "TensorValues.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
-#include "zopt/Dialect/Train/TrainBuilders.h"
 #include "zopt/Dialect/Zero/Zero.h"
 #include "zopt/Transforms/Passes.h"
 #include "llvm/ADT/SetVector.h"
@@ -27,16 +27,6 @@ namespace zopt {
 using namespace mlir;
 using namespace zopt;
 using namespace zopt::train;
-
-static int64_t bytesOf(Value value) {
-  return getTensorType(value).getNumElements() * llvm::divideCeil(getTensorType(value).getElementTypeBitWidth(), 8);
-}
-
-static Value skipReshapes(Value value) {
-  while (auto reshape = value.getDefiningOp<ReshapeOp>())
-    value = reshape.getInput();
-  return value;
-}
 
 /// What computes the elements that reshapes and transposes lead to.
 static Value skipMovement(Value value) {

@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Residuals.h"
+#include "TensorValues.h"
 #include "mlir/IR/IRMapping.h"
 #include "zopt/Transforms/Passes.h"
 #include "llvm/ADT/SetVector.h"
@@ -28,9 +29,6 @@ using namespace zopt;
 static constexpr size_t kMaxOps = 8;
 
 static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-static int64_t bytesOf(Value value) {
-  return typeOf(value).getNumElements() * llvm::divideCeil(typeOf(value).getElementTypeBitWidth(), 8);
-}
 static bool isElementwise(Operation *op) { return op->hasTrait<train::Elementwise>() || isa<train::BroadcastOp>(op); }
 
 /// Held by every kernel itself, as elementwise fusion copies it.
