@@ -156,9 +156,9 @@ FailureOr<SmallVector<int64_t, 8>> splitSizes(NodeImporter &node, int64_t axis) 
   } else if (std::optional<SmallVector<int64_t, 8>> named = node.attributeInts("split")) { // before opset 13
     sizes = *named;
   } else {
-    const int64_t parts = node.attribute("num_outputs", int64_t(node.proto.output_size()));
-    if (parts < 1)
-      return node.error("num_outputs is " + Twine(parts));
+    const int64_t outputs = node.proto.output_size(), parts = node.attribute("num_outputs", outputs);
+    if (parts < 1 || parts != outputs)
+      return node.error("num_outputs is " + Twine(parts) + ", and the node has " + Twine(outputs));
     const int64_t part = (size + parts - 1) / parts;
     for (int64_t i = 0; i < parts; ++i)
       sizes.push_back(std::max<int64_t>(0, std::min(part, size - i * part)));

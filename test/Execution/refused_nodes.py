@@ -34,7 +34,7 @@ NODES = [
     ("Concat", "x x", {}, "has no operands or no axis"), ("Concat", "x v", {"axis": 0}, "operand 1 of shape [8] cannot be joined to one of [4, 8] along axis 0"), ("Gather", "x x", {}, "the indices must be integers"),
     ("Slice", "x k0 k1 k0 k0", {}, "step 0 is not a step"), ("Reshape", "x kopen", {}, "the shape [-1, -1] leaves more than one axis open"),
     ("Reshape", "x kcopy", {}, "the shape [4, 8, 0] copies axis 2 of an input with 2 axes"), ("Unsqueeze", "x", {}, "has no axes"), ("Squeeze", "x k0", {}, "axis 0 of [4, 8] cannot be squeezed: its size is not 1"),
-    ("ReduceSum", "x k00", {}, "the axes [0, 0] name one axis twice"), ("Split", "x", {"num_outputs": 0}, "num_outputs is 0"), ("Split", "x kneg", {}, "parts of sizes [-1] do not make up axis 0 of size 4"),
+    ("ReduceSum", "x k00", {}, "the axes [0, 0] name one axis twice"), ("Split", "x", {"num_outputs": 0}, "num_outputs is 0"), ("Split", "x", {"num_outputs": 1 << 40}, "num_outputs is 1099511627776, and the node has 1"), ("Split", "x kneg", {}, "parts of sizes [-1] do not make up axis 0 of size 4"),
     ("Split", "x k12", {}, "1 parts of sizes [1, 2] do not make up axis 0 of size 4"), ("ReduceSum", "x kf", {}, "operand 1 (the axes) must hold integers"),
     ("Dropout", "x s", {}, "the ratio depends on the data, but it must be known when the model is imported"), ("Dropout", "x - b", {}, "training_mode depends on the data, but it must be known when the model is imported"),
     ("BatchNormalization", "z v", {}, "operand 2 of the operator 'BatchNormalization' is missing"), ("BatchNormalization", "v v v v v", {}, "needs an input [batch, channels, ...], but got [8]"), ("BatchNormalization", "x v v v i", {}, "operand 4 is no tensor of floats"),
