@@ -304,12 +304,23 @@ void GraphImporter::run(func::FuncOp function) {
 
   // Names that nodes make further down: reading one of them too early is another mistake than reading what nothing makes.
   llvm::StringSet<> made;
+  llvm::DenseSet<const onnx::NodeProto *> repeats;
   for (const onnx::NodeProto *node : flat.nodes())
-    for (const std::string &output : node->output())
-      if (!output.empty() && !made.insert(output).second)
+    for (const std::string &output : node->output()) {
+      if (output.empty())
+        continue;
+      const Tensor *given = find(output);
+      const bool own = node->op_type() == "Constant" && given && given->initializer; // what a Constant makes stands with the initializers
+      if (given && !own)
+        problems.error(node->name(), "the value '" + output + "' is made by a node, but it is an input or an initializer");
+      else if (!made.insert(output).second)
         problems.error(node->name(), "the value '" + output + "' is made by more than one node");
+      else
+        continue;
+      repeats.insert(node);
+    }
   for (const onnx::NodeProto *node : flat.nodes()) {
-    bool complete = true;
+    bool complete = !repeats.contains(node); // of the two nobody knows which is meant
     for (const std::string &input : node->input()) {
       if (input.empty() || find(input))
         continue;

@@ -41,7 +41,7 @@ def parse():
     parser.add_argument("--known-peers", type=Path, help="benchmarks: read PyTorch's results from this file where it has them, and add to it")
     parser.add_argument("--autotune", action="store_true", help="benchmarks: zrun --autotune")
     parser.add_argument("--kernels", action="store_true", help="benchmarks: each generated kernel's bandwidth (benchmarks/gpu/kernels.py)")
-    parser.add_argument("--traces", type=Path, help="benchmarks: keep each row's final plan and trace in this folder")
+    parser.add_argument("--traces", type=Path, help="benchmarks and scaling: keep each row's trace in this folder, of benchmarks the final plan too")
     parser.add_argument("--torch-python", default=sys.executable, help="a python3 with PyTorch")
     parser.add_argument("--steps", type=int, help="training: steps (500)")
     parser.add_argument("--lr", type=float, help="training: rate (1e-4)")

@@ -55,6 +55,9 @@ def ours(name, batch, seq, flags, stage, ranks, environment=()):
                  find_graph(name), "-o", plan], timeout=300)
         command = ["zrun", plan, "--nproc", ranks, f"--target={Device.target}", "--init=gpt2", "--steps", SKIP + STEPS, "--timeout", 60, "--metrics", folder / "m", "--trace", folder / "t"]
         done = succeed(command, timeout=300, **dict(environment))
+        if Options.traces:
+            Options.traces.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / "t", Options.traces / f"{name}-B{batch}-{'-'.join((*flags, f'stage{stage}', f'on{ranks}'))}.json")
         starts, steps, ends = read_metrics(folder / "m")
         ms = statistics.median(s["step_ms"] for s in steps[SKIP:])
         return {"ms": ms, "tok_s": batch * seq * ranks / ms * 1e3, "planned": starts[0]["planned_peak"]["device"], "measured": ends[0]["measured_peak"]["device"], "loss": steps[-1]["loss"],

@@ -29,6 +29,9 @@ simple('newer', [node('Relu', ['x'], ['y'])], opset=29)
 simple('cycle', [node('Relu', ['b'], ['a']), node('Relu', ['a'], ['b']), node('Add', ['x', 'b'], ['y'])])
 simple('missing', [node('Add', ['x', 'nowhere'], ['y'])])
 simple('twice', [node('Relu', ['x'], ['y'], 'one'), node('Neg', ['x'], ['y'], 'two')])
+# What 'm' is would change between its two readers, from a constant of two axes to a tensor of four.
+simple('shadowed', [node('Shape', ['x'], ['m']), node('Unsqueeze', ['x', 'w'], ['m'], 'unsqueezed'), node('Transpose', ['m'], ['t'], perm=[1, 0]), node('Relu', ['x'], ['w'], 'weight'), node('Relu', ['x'], ['y'])],
+       [tensor('w', INT64, [2], [0, 1])])
 simple('nooutput', [node('Relu', ['x'], ['z'])])
 simple('types', [node('Relu', ['x'], ['a']), node('Add', ['a', 'i'], ['y'], 'mixed')], [tensor('i', INT64, [4], [1, 2, 3, 4])])
 simple('shapes', [node('MatMul', ['x', 'v'], ['y'], 'product')], [tensor('v', FLOAT, [3, 4], [0.5] * 12)])
