@@ -20,12 +20,14 @@ WORK = (("llama3-8b", 1, 4096, ()), ("llama3-8b", 1, 4096, ("--recompute=selecti
 def exposed(kernels, collectives):
     """Microseconds, of spans."""
     total, end = 0.0, None  # of the kernels so far
-    ends = sorted((last, first) for first, last in collectives)
     for first, last in [*sorted(kernels), (float("inf"), 0.0)]:
         if end is not None and first > end:
-            awaited = [(e, b) for e, b in ends if end < e <= first]
-            if awaited and (first - awaited[-1][0] <= 30 or first == float("inf")):
-                total += awaited[-1][0] - max(end, awaited[-1][1])
+            awaited = [span for span in sorted(collectives) if end < span[1] <= first]
+            if awaited and (first - max(e for _, e in awaited) <= 30 or first == float("inf")):
+                covered = end
+                for b, e in awaited:
+                    total += max(0.0, e - max(b, covered))
+                    covered = max(covered, e)
         end = last if end is None else max(end, last)
     return total
 

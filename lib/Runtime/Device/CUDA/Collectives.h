@@ -31,6 +31,8 @@ public:
   virtual const char *name() const = 0;
   /// Whether the host takes part, so that a sequence with collectives cannot be captured.
   virtual bool needsHost() const = 0;
+  /// Whether reductions have a stream of their own. Their sums wait for multiprocessors, which a gather that needs none should not wait for.
+  virtual bool reducesApart() const { return false; }
 
   virtual Status allGather(const Collective &collective, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes) = 0;
   virtual Status reduceScatter(const Collective &collective, CUstream stream, CUdeviceptr source, DataType sourceType, CUdeviceptr destination, DataType destinationType, CUdeviceptr workspace, int64_t elements,

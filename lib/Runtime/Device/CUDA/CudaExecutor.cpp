@@ -232,7 +232,7 @@ Status CudaExecutor::passed(const PreparedSequence &sequence, size_t index, size
 
 Status CudaExecutor::synchronize() {
   meter.noteAllocation(allocationCounts().devicePeak - deviceBefore - planned);
-  for (CUstream stream : {device->compute, device->exchange, device->copies, device->uploads})
+  for (CUstream stream : {device->compute, device->exchange, device->reductions, device->copies, device->uploads})
     if (Status status = device->await(stream); status.failed())
       return failed(status);
   return success();
@@ -241,18 +241,20 @@ Status CudaExecutor::synchronize() {
 std::string CudaExecutor::standing() const {
   if (running)
     return running->location.empty() ? current : running->location;
-  // Collectives run in the order of the program, sequence by sequence: the one behind the last that was passed is where the device stands, or what comes after it.
-  if (progressWord && !marked.empty()) {
-    uint32_t passed = *progressWord;
-    // Evaluation stands behind all and is entered by name only.
-    auto isOther = [&](const Mark &mark) { return *mark.sequence == "eval_step" && current != "eval_step"; };
-    size_t place = passed < marked.size() ? passed : 0;
-    if (isOther(marked[place]))
-      place = 0;
-    const Mark &next = marked[place];
-    return concat(*next.sequence, ", at or before collective '", next.command->location, "'");
-  }
-  return current;
+  // Each stream's collectives run in the order of the program, sequence by sequence: the one behind the last that was passed is where the stream stands, or what comes after it.
+  if (!progressWords)
+    return current;
+  std::string text;
+  for (int word = 0; word < 2; ++word)
+    for (size_t i = 0, passed = progressWords[word]; i < marked.size(); ++i) {
+      const Mark &next = marked[(passed + i) % marked.size()];
+      // Evaluation stands behind all and is entered by name only.
+      if (next.word != word || (*next.sequence == "eval_step" && current != "eval_step"))
+        continue;
+      text += text.empty() ? concat(*next.sequence, ", at or before collective '", next.command->location, "'") : concat(" or '", next.command->location, "'");
+      break;
+    }
+  return text.empty() ? current : text;
 }
 
 std::vector<std::pair<std::string, int64_t>> CudaExecutor::unplannedMemory() const {

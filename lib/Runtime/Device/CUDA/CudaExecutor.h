@@ -97,6 +97,7 @@ private:
   struct Mark {
     const Command *command;
     const std::string *sequence;
+    int word; // of progressWords
   };
   /// Pinned memory and what guards it: the event behind the last use.
   struct Slot {
@@ -133,9 +134,12 @@ private:
   Status copyInputs();
   /// Behind each command of a sequence, by number.
   Status passed(const PreparedSequence &sequence, size_t index, size_t command);
-  /// Runs `body` on the exchange stream, behind what the compute stream has so far.
+  /// Runs `body` on a stream of collectives, behind what the compute stream has so far.
   template <typename Body>
-  Status onExchange(CUevent done, uint32_t mark, Body body);
+  Status onStream(CUstream stream, CUevent done, uint32_t mark, Body body);
+  CUstream streamOf(const Command &collective) const {
+    return collective.kind != Command::Kind::AllGather && collectives->reducesApart() ? device->reductions : device->exchange;
+  }
   Status order(CUstream first, CUstream then, CUevent event);
   Status launch(const DeviceCall &call);
   Status poison(const std::vector<PoisonRange> &ranges);
@@ -173,7 +177,7 @@ private:
   std::string current = "start";      // the sequence that was issued last
   const Command *running = nullptr;   // where commands are waited for one by one
   std::vector<Mark> marked;           // collectives by mark
-  volatile uint32_t *progressWord = nullptr; // pinned: the mark of the last collective that the exchange stream came past
+  volatile uint32_t *progressWords = nullptr; // pinned: the marks of the last collectives that the exchange stream and that of reductions came past
 
   bool isTracing = false;
   std::unique_ptr<DeviceActivities> activities; // while a step is traced, where CUPTI is there

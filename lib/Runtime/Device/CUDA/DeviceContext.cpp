@@ -102,6 +102,7 @@ Status DeviceContext::open(int ordinal) {
   ZOPT_CUDA(driver, cuCtxGetStreamPriorityRange, &least, &greatest);
   ZOPT_CUDA(driver, cuStreamCreateWithPriority, &compute, CU_STREAM_NON_BLOCKING, least);
   ZOPT_CUDA(driver, cuStreamCreateWithPriority, &exchange, CU_STREAM_NON_BLOCKING, greatest);
+  ZOPT_CUDA(driver, cuStreamCreateWithPriority, &reductions, CU_STREAM_NON_BLOCKING, greatest);
   ZOPT_CUDA(driver, cuStreamCreateWithPriority, &copies, CU_STREAM_NON_BLOCKING, least);
   ZOPT_CUDA(driver, cuStreamCreateWithPriority, &uploads, CU_STREAM_NON_BLOCKING, least);
   return success();
@@ -114,7 +115,7 @@ DeviceContext::~DeviceContext() {
     driver.cuEventDestroy(event);
   for (void *block : pinnedBlocks)
     driver.cuMemFreeHost(block);
-  for (CUstream stream : {compute, exchange, copies, uploads})
+  for (CUstream stream : {compute, exchange, reductions, copies, uploads})
     if (stream)
       driver.cuStreamDestroy(stream);
   if (context)

@@ -38,7 +38,7 @@ public:
   int64_t totalBytes = 0, freeAtStart = 0;
   int64_t multiprocessors = 0;
   bool shared = false; // with another rank
-  CUstream compute = nullptr, exchange = nullptr, copies = nullptr, uploads = nullptr;
+  CUstream compute = nullptr, exchange = nullptr, reductions = nullptr, copies = nullptr, uploads = nullptr;
   bool broken = false;
   double timeoutSeconds;
 

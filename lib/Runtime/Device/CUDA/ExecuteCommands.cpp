@@ -22,12 +22,12 @@ Status CudaExecutor::order(CUstream first, CUstream then, CUevent event) {
 }
 
 template <typename Body>
-Status CudaExecutor::onExchange(CUevent done, uint32_t mark, Body body) {
-  ZOPT_RETURN_IF_FAILED(order(device->compute, device->exchange, fork));
-  ZOPT_RETURN_IF_FAILED(body(device->exchange));
-  if (mark && progressWord)
-    ZOPT_CUDA(device->driver, cuStreamWriteValue32, device->exchange, CUdeviceptr(reinterpret_cast<uintptr_t>(progressWord)), mark, CU_STREAM_WRITE_VALUE_DEFAULT);
-  ZOPT_CUDA(device->driver, cuEventRecord, done, device->exchange);
+Status CudaExecutor::onStream(CUstream stream, CUevent done, uint32_t mark, Body body) {
+  ZOPT_RETURN_IF_FAILED(order(device->compute, stream, fork));
+  ZOPT_RETURN_IF_FAILED(body(stream));
+  if (mark && progressWords)
+    ZOPT_CUDA(device->driver, cuStreamWriteValue32, stream, CUdeviceptr(reinterpret_cast<uintptr_t>(progressWords + marked[mark - 1].word)), mark, CU_STREAM_WRITE_VALUE_DEFAULT);
+  ZOPT_CUDA(device->driver, cuEventRecord, done, stream);
   return success();
 }
 
@@ -85,7 +85,7 @@ Status CudaExecutor::execute(Prepared &prepared, bool firstMicroStep) {
   case Command::Kind::AllReduce:
     return startCollective(prepared, firstMicroStep);
   case Command::Kind::AllReduceScalars:
-    ZOPT_RETURN_IF_FAILED(onExchange(fork, 0, [&](CUstream stream) { return collectives->allReduceScalars(command.location, stream, pointers[0], pointers[1], command.elements, command.type); }));
+    ZOPT_RETURN_IF_FAILED(onStream(device->exchange, fork, 0, [&](CUstream stream) { return collectives->allReduceScalars(command.location, stream, pointers[0], pointers[1], command.elements, command.type); }));
     ZOPT_CUDA(driver, cuStreamWaitEvent, device->compute, fork, CU_EVENT_WAIT_DEFAULT);
     return success();
   case Command::Kind::Wait:
@@ -100,7 +100,7 @@ Status CudaExecutor::execute(Prepared &prepared, bool firstMicroStep) {
 Status CudaExecutor::startCollective(Prepared &prepared, bool firstMicroStep) {
   const Command &command = *prepared.command;
   const std::vector<CUdeviceptr> &pointers = prepared.pointers;
-  return onExchange(prepared.done, prepared.mark, [&](CUstream stream) {
+  return onStream(streamOf(command), prepared.done, prepared.mark, [&](CUstream stream) {
     if (command.kind == Command::Kind::AllGather)
       return collectives->allGather(prepared.collective, stream, pointers[0], pointers[1], command.bytes);
     if (command.kind == Command::Kind::ReduceScatter)
@@ -118,7 +118,7 @@ Status CudaExecutor::computeNorm(Prepared &prepared) {
   for (int32_t bucket : command.buckets)
     anySliced |= !program.buckets[bucket].gradientWhole;
   if (anySliced && communicator.size() > 1) {
-    ZOPT_RETURN_IF_FAILED(onExchange(fork, 0, [&](CUstream stream) { return collectives->allReduceIntegers(command.location, stream, words, ExactSum::kWords); }));
+    ZOPT_RETURN_IF_FAILED(onStream(device->exchange, fork, 0, [&](CUstream stream) { return collectives->allReduceIntegers(command.location, stream, words, ExactSum::kWords); }));
     ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->compute, fork, CU_EVENT_WAIT_DEFAULT);
   }
   ZOPT_RETURN_IF_FAILED(launch(*prepared.calls.back()));
@@ -136,7 +136,7 @@ Status CudaExecutor::sumParameterNorms(Prepared &prepared) {
   for (size_t i = 0; i < prepared.summed; ++i)
     ZOPT_RETURN_IF_FAILED(launch(*prepared.calls[i]));
   if (program.buckets[command.buckets[0]].optimizerSharded && communicator.size() > 1) {
-    ZOPT_RETURN_IF_FAILED(onExchange(fork, 0, [&](CUstream stream) { return collectives->allReduceIntegers(command.location, stream, words, count); }));
+    ZOPT_RETURN_IF_FAILED(onStream(device->exchange, fork, 0, [&](CUstream stream) { return collectives->allReduceIntegers(command.location, stream, words, count); }));
     ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->compute, fork, CU_EVENT_WAIT_DEFAULT);
   }
   for (size_t i = prepared.summed; i < prepared.calls.size(); ++i)

@@ -17,18 +17,18 @@ Status CudaExecutor::prepareProgress() {
   Result<void *> word = device->pinned(64);
   if (word.failed())
     return word.getStatus();
-  progressWord = static_cast<uint32_t *>(*word);
-  *progressWord = 0;
+  progressWords = static_cast<uint32_t *>(*word);
+  progressWords[0] = progressWords[1] = 0;
   // A driver that cannot put such writes into graphs costs messages their precision, and no more.
   const Driver &driver = device->driver;
   CUgraph probe = nullptr;
   ZOPT_CUDA(driver, cuStreamBeginCapture, device->compute, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
-  CUresult written = driver.cuStreamWriteValue32(device->compute, CUdeviceptr(reinterpret_cast<uintptr_t>(progressWord)), 0, CU_STREAM_WRITE_VALUE_DEFAULT);
+  CUresult written = driver.cuStreamWriteValue32(device->compute, CUdeviceptr(reinterpret_cast<uintptr_t>(progressWords)), 0, CU_STREAM_WRITE_VALUE_DEFAULT);
   CUresult ended = driver.cuStreamEndCapture(device->compute, &probe);
   if (probe)
     driver.cuGraphDestroy(probe);
   if (written != CUDA_SUCCESS || ended != CUDA_SUCCESS)
-    progressWord = nullptr;
+    progressWords = nullptr;
   return success();
 }
 

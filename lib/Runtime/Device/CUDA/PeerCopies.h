@@ -42,12 +42,15 @@ public:
   PeerCopies(const PeerCopies &) = delete;
   PeerCopies &operator=(const PeerCopies &) = delete;
 
+  /// What the copies of one stream are for. The two may be under way at the same time; each has words of its own.
+  enum Channel { Gathers, Reductions };
+
   /// Every rank's `bytes` of `source` into everybody's `destination`, in rank order; `source` may be this rank's part
   /// of `destination`.
-  Status gather(CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
+  Status gather(Channel channel, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
   /// Part q of `source`, of `bytes`, to rank q, into part rank() of its `destination`. This rank's own part stays where
   /// it is.
-  Status exchange(CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
+  Status exchange(Channel channel, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
 
 private:
   struct Area {
@@ -65,11 +68,11 @@ private:
   /// The first of everybody's failures, as text; empty where nobody failed.
   Status consent(const Status &mine, std::string &reason);
 
-  Status tell(CUstream stream, Meeting meeting);
-  Status await(CUstream stream, Meeting meeting);
+  Status tell(CUstream stream, Channel channel, Meeting meeting);
+  Status await(CUstream stream, Channel channel, Meeting meeting);
   Status copy(CUstream stream, int peer, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
-  CUdeviceptr word(CUdeviceptr base, Meeting meeting, int from) const {
-    return base + sizeof(uint32_t) * (uint64_t(meeting) * uint64_t(world) + uint64_t(from));
+  CUdeviceptr word(CUdeviceptr base, Channel channel, Meeting meeting, int from) const {
+    return base + sizeof(uint32_t) * (uint64_t(2 * channel + meeting) * uint64_t(world) + uint64_t(from));
   }
   unsigned char mark(int rank, size_t area) const {
     return static_cast<unsigned char>(1 + (size_t(rank) * 31 + area * 7) % 255);
@@ -78,7 +81,7 @@ private:
   DeviceContext &device;
   Communicator &host;
   const int world, rank;
-  CUdeviceptr words = 0, one = 0; // two words a rank, which the others write; and a word that is 1
+  CUdeviceptr words = 0, one = 0; // four words a rank, which the others write; and a word that is 1
   std::vector<Area> areas;        // the words, then the arenas
 };
 

@@ -54,7 +54,7 @@ Status CudaExecutor::prepareCommands() {
       prepared.hasCollectives |= isCollective(command.kind) || command.kind == Command::Kind::ParameterNorms || command.kind == Command::Kind::AllReduceScalars || command.kind == Command::Kind::GradientNorm;
       if (isCollective(command.kind)) {
         open[command.id] = prepared.commands[i].done;
-        marked.push_back({&command, &sequence.name});
+        marked.push_back({&command, &sequence.name, streamOf(command) == device->reductions});
         prepared.commands[i].mark = uint32_t(marked.size());
       }
       if (command.kind == Command::Kind::Wait)

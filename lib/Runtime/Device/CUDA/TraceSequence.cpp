@@ -67,10 +67,10 @@ Status CudaExecutor::issueBetweenEvents(PreparedSequence &sequence, size_t index
   const int64_t originTime = steadyNanoseconds();
   for (size_t i = 0; i < sequence.commands.size(); ++i) {
     Prepared &prepared = sequence.commands[i];
-    bool elsewhere = isCollective(prepared.command->kind);
+    const bool elsewhere = isCollective(prepared.command->kind);
+    CUstream stream = elsewhere ? streamOf(*prepared.command) : device->compute;
     if (elsewhere)
-      ZOPT_RETURN_IF_FAILED(order(device->compute, device->exchange, fork));
-    CUstream stream = elsewhere ? device->exchange : device->compute;
+      ZOPT_RETURN_IF_FAILED(order(device->compute, stream, fork));
     ZOPT_CUDA(driver, cuEventRecord, traceEvents[2 * i], stream);
     ZOPT_RETURN_IF_FAILED(execute(prepared, firstMicroStep).in(prepared.command->location));
     ZOPT_CUDA(driver, cuEventRecord, traceEvents[2 * i + 1], stream);
