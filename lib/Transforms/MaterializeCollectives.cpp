@@ -14,7 +14,6 @@
 #include "ParameterUses.h"
 #include "mlir/IR/IRMapping.h"
 #include "zopt/Transforms/Passes.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
 namespace zopt {
@@ -274,8 +273,8 @@ private:
       norm.erase();
     }
 
-    // The updates of a bucket's parameters become one, where the first of them stands.
-    llvm::MapVector<Operation *, SmallVector<train::UpdateOp>> updates;
+    // The updates of a bucket's parameters become one, behind all of them, in the order of the buckets: what the next step reads first is published first.
+    DenseMap<Operation *, SmallVector<train::UpdateOp>> updates;
     for (auto update : apply.getOps<train::UpdateOp>()) {
       auto it = homes.find(update.getParameterAttr().getAttr());
       if (it == homes.end())
@@ -284,9 +283,12 @@ private:
       SmallVector<train::UpdateOp> &list = updates[bucket];
       list.resize(bucket.getSegments().size());
       list[it->second.segment] = update;
+      builder.setInsertionPointAfter(update);
     }
-    for (auto &[op, list] : updates) {
-      auto bucket = cast<zero::BucketOp>(op);
+    for (zero::BucketOp bucket : buckets) {
+      SmallVector<train::UpdateOp> list = updates.lookup(bucket);
+      if (list.empty())
+        continue;
       SmallVector<double> decays, rates;
       train::UpdateOp last;
       for (auto [update, segment] : llvm::zip_equal(list, bucket.getSegments().getAsRange<zero::SegmentAttr>())) {
@@ -300,7 +302,6 @@ private:
       for (train::UpdateOp update : list)
         if (update.getOperands() != last.getOperands())
           return update.emitOpError("expects the scale, lr, step, finite and momentum of the other updates of bucket '") << bucket.getSymName() << "'";
-      builder.setInsertionPoint(last);
       SmallVector<Value> directions;
       auto optimizer = SymbolTable::lookupNearestSymbolFrom<train::OptimizerOp>(bucket, last.getOptimizerAttr());
       if (std::optional<int64_t> iterations = optimizer ? optimizer.getNewtonSchulz() : std::nullopt) {

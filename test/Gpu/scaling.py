@@ -1,7 +1,7 @@
 """Several GPUs with NCCL: time a step, scaling against one GPU, planned against measured peak, exposed communication; FSDP2 beside them in the same call.
 
 Exposed is the share of a rank's traced step in which kernels wait for a collective: it ends while no kernel runs, and the next one begins within 30 microseconds. (A step is traced command by command, so that
-kernels wait for the host too.) The rank with the least has what communication costs; what others have beyond that is waiting for the rank whose host is the last to issue a command. Of two GPUs every row is also measured with NCCL's
+kernels wait for the host too.) What publishes the parameters behind the last kernel is not: steps that are not traced go on with the next one meanwhile. The rank with the least has what communication costs; what others have beyond that is waiting for the rank whose host is the last to issue a command. Of two GPUs every row is also measured with NCCL's
 kernels in the place of copy engines (ZOPT_COPY_ENGINES=0, and "gathers" at stage 1). --rows takes parts of labels.
 """
 import json
@@ -38,11 +38,13 @@ def traced(trace):
     for event in json.loads(trace.read_text())["traceEvents"]:
         if event.get("ph") == "X" and not event["name"].startswith("wait"):
             kind = event["name"].split(" ")[0] if event.get("cat") == "collectives" else "kernels"
+            if event.get("args", {}).get("location", "").startswith("publish"):
+                kind = "publish"
             ranks.setdefault(event["pid"], {}).setdefault(kind, []).append((event["ts"], event["ts"] + event["dur"]))
     result = {"exposed": []}
     for of in ranks.values():
         every = [span for spans in of.values() for span in spans]
-        collectives = [span for kind, spans in of.items() if kind != "kernels" for span in spans]
+        collectives = [span for kind, spans in of.items() if kind not in ("kernels", "publish") for span in spans]
         result["exposed"].append(exposed(of["kernels"], collectives) / (max(last for _, last in every) - min(first for first, _ in every)))
         for kind, spans in of.items():
             result[kind] = max(result.get(kind, 0.0), sum(last - first for first, last in spans) / 1e3)

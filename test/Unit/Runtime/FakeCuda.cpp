@@ -35,6 +35,7 @@ struct Node {
   std::vector<std::shared_ptr<Node>> after;
   bool done = false;
   CUevent_st *external = nullptr; // that it records, for others than the graph
+  CUevent_st *awaited = nullptr;  // by a graph: as it was last recorded when the graph is launched
 };
 using NodePointer = std::shared_ptr<Node>;
 
@@ -456,8 +457,14 @@ CUresult cuStreamQuery(CUstream stream) {
   isReady(code, stream->last);
   return code;
 }
-CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
   ENTER("cuStreamWaitEvent");
+  if (flags & CU_EVENT_WAIT_EXTERNAL) {
+    if (!stream->capture || event->capture)
+      return CUDA_ERROR_INVALID_VALUE;
+    append(stream, nullptr)->awaited = event;
+    return CUDA_SUCCESS;
+  }
   if (event->capture && !stream->capture) {
     // The event's capture spreads to this stream.
     stream->capture = event->capture;
@@ -622,9 +629,13 @@ CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     std::vector<NodePointer> nodes;
     std::set<Node *> done;
     std::map<Node *, std::shared_ptr<bool>> recorded;
+    std::map<Node *, NodePointer> awaited;
   };
   auto launch = std::make_shared<Launch>();
   launch->nodes = executable->nodes;
+  for (const NodePointer &node : launch->nodes)
+    if (node->awaited && node->awaited->node)
+      launch->awaited[node.get()] = node->awaited->node;
   NodePointer whole = append(stream, [launch] {
     for (bool progress = true; progress && launch->done.size() < launch->nodes.size();) {
       progress = false;
@@ -633,6 +644,8 @@ CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
         bool ready = !launch->done.count(node.get());
         for (const NodePointer &before : node->after)
           ready &= launch->done.count(before.get()) > 0;
+        if (auto awaited = launch->awaited.find(node.get()); ready && awaited != launch->awaited.end())
+          ready = run(awaited->second);
         if (ready && (!node->body || node->body())) {
           launch->done.insert(node.get());
           if (node->external)

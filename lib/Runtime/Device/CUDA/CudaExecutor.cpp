@@ -212,7 +212,10 @@ Status CudaExecutor::issue(PreparedSequence &sequence, size_t index, bool firstM
     Prepared &prepared = sequence.commands[i];
     if (waits)
       running = prepared.command;
-    ZOPT_RETURN_IF_FAILED(execute(prepared, firstMicroStep).in(prepared.command->location));
+    if (!isCapturing || !prepared.continues)
+      ZOPT_RETURN_IF_FAILED(execute(prepared, firstMicroStep).in(prepared.command->location));
+    else if (prepared.ready)
+      ZOPT_CUDA(device->driver, cuEventRecordWithFlags, prepared.ready, device->compute, CU_EVENT_RECORD_EXTERNAL);
     if (waits)
       ZOPT_RETURN_IF_FAILED(synchronize().in(prepared.command->location));
     ZOPT_RETURN_IF_FAILED(passed(sequence, index, i));

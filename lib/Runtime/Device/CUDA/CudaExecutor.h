@@ -83,12 +83,16 @@ private:
     uint32_t mark = 0;      // of a collective: its place among those of the program, from 1
     CUevent done = nullptr; // of a collective: recorded behind it
     CUevent awaited = nullptr; // Wait: that of its collective
+    CUevent ready = nullptr;   // of a gather that goes on behind the end of its sequence: recorded in its place
+    bool continues = false;    // such a gather, or its Wait
+    std::vector<CUevent> firstUses; // of other sequences' gathers that go on: this command is the first that needs them
   };
   struct PreparedSequence {
     std::vector<Prepared> commands;
     PoisonPlan poison;
     size_t inputsRead = 0; // commands up to the last that reads inputs
     bool writesResults = false, hasNorm = false, hasCollectives = false;
+    std::vector<size_t> continued; // gathers that go on behind its end
     bool dependsOnFirst = false; // on whether it is the first micro-step
     // One a variant: the first micro-step, the others.
     bool ran[2] = {false, false};
@@ -113,6 +117,13 @@ private:
   void limitBlocks(DeviceCall &call, int64_t enough) const;
   Status prepareSlots();
   Status prepareProgress();
+  /// Finds the gathers that nothing behind them in their sequence needs, and what needs them in others.
+  Status continueGathers();
+  Status issueContinued(PreparedSequence &sequence);
+  /// Whether two buffers have bytes in common.
+  bool overlap(BufferId a, BufferId b) const;
+  /// Before the host reads or writes a buffer: behind the gathers that go on, where one of them is into it.
+  Status awaitContinued(BufferId buffer);
   Status loadKernels();
   Status makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end, std::unique_ptr<DeviceCall> &made);
   Status makeSlot(Slot &slot, int64_t bytes);
@@ -134,9 +145,11 @@ private:
   Status copyInputs();
   /// Behind each command of a sequence, by number.
   Status passed(const PreparedSequence &sequence, size_t index, size_t command);
-  /// Runs `body` on a stream of collectives, behind what the compute stream has so far.
+  /// Runs `body` on a stream of collectives, behind what the compute stream has so far; and without that.
   template <typename Body>
   Status onStream(CUstream stream, CUevent done, uint32_t mark, Body body);
+  template <typename Body>
+  Status inStream(CUstream stream, CUevent done, uint32_t mark, Body body);
   CUstream streamOf(const Command &collective) const {
     return collective.kind != Command::Kind::AllGather && collectives->reducesApart() ? device->reductions : device->exchange;
   }
@@ -158,6 +171,8 @@ private:
   std::vector<CUdeviceptr> arenas;
   std::vector<PreparedSequence> sequences;
   bool graphs = true, everyCommand = false;
+  CUevent continuing = nullptr;       // the last gather that goes on, until the compute stream waits for it
+  std::vector<BufferId> continuedInto; // what such gathers write
 
   CUevent fork = nullptr; // of the compute stream, for others to wait behind; each use is waited for at once
   Slot transfers[kTransferBlocks];

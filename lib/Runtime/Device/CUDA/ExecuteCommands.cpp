@@ -12,6 +12,7 @@
 #include "CudaExecutor.h"
 #include "zopt/Runtime/Core/ExactSum.h"
 #include <algorithm>
+#include <utility>
 
 namespace zopt::runtime::cuda {
 
@@ -24,6 +25,11 @@ Status CudaExecutor::order(CUstream first, CUstream then, CUevent event) {
 template <typename Body>
 Status CudaExecutor::onStream(CUstream stream, CUevent done, uint32_t mark, Body body) {
   ZOPT_RETURN_IF_FAILED(order(device->compute, stream, fork));
+  return inStream(stream, done, mark, body);
+}
+
+template <typename Body>
+Status CudaExecutor::inStream(CUstream stream, CUevent done, uint32_t mark, Body body) {
   ZOPT_RETURN_IF_FAILED(body(stream));
   if (mark && progressWords)
     ZOPT_CUDA(device->driver, cuStreamWriteValue32, stream, CUdeviceptr(reinterpret_cast<uintptr_t>(progressWords + marked[mark - 1].word)), mark, CU_STREAM_WRITE_VALUE_DEFAULT);
@@ -46,6 +52,8 @@ Status CudaExecutor::poison(const std::vector<PoisonRange> &ranges) {
 }
 
 Status CudaExecutor::execute(Prepared &prepared, bool firstMicroStep) {
+  for (CUevent gathered : prepared.firstUses)
+    ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->compute, gathered, isCapturing ? CU_EVENT_WAIT_EXTERNAL : CU_EVENT_WAIT_DEFAULT);
   const Command &command = *prepared.command;
   const std::vector<CUdeviceptr> &pointers = prepared.pointers;
   const Driver &driver = device->driver;
@@ -107,6 +115,23 @@ Status CudaExecutor::startCollective(Prepared &prepared, bool firstMicroStep) {
       return collectives->reduceScatter(prepared.collective, stream, pointers[0], command.type, pointers[1], command.destinationType, pointers[2], command.elements, command.accumulate && !firstMicroStep);
     return collectives->allReduce(prepared.collective, stream, pointers[0], command.type, pointers[1], command.elements);
   });
+}
+
+Status CudaExecutor::issueContinued(PreparedSequence &sequence) {
+  for (size_t index : sequence.continued) {
+    Prepared &gather = sequence.commands[index];
+    auto body = [&](CUstream stream) { return collectives->allGather(gather.collective, stream, gather.pointers[0], gather.pointers[1], gather.command->bytes); };
+    ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->exchange, gather.ready, CU_EVENT_WAIT_DEFAULT);
+    ZOPT_RETURN_IF_FAILED(inStream(device->exchange, gather.done, gather.mark, body).in(gather.command->location));
+    continuing = gather.done;
+  }
+  return success();
+}
+
+Status CudaExecutor::awaitContinued(BufferId buffer) {
+  if (continuing && std::any_of(continuedInto.begin(), continuedInto.end(), [&](BufferId each) { return overlap(buffer, each); }))
+    ZOPT_CUDA(device->driver, cuStreamWaitEvent, device->compute, std::exchange(continuing, nullptr), CU_EVENT_WAIT_DEFAULT);
+  return success();
 }
 
 Status CudaExecutor::computeNorm(Prepared &prepared) {

@@ -7,9 +7,13 @@
 //
 // A sequence that has run once is captured and, from then on, one call.
 //
+// A graph ends when all of it has ended. Gathers that publish what a step has updated would keep the next step waiting, whose first layers need the first of them only. They stay out of the graph: each
+// is issued behind it, waits for its place in it, and is waited for in the graph of the sequence that uses it.
+//
 //===----------------------------------------------------------------------===//
 
 #include "CudaExecutor.h"
+#include <algorithm>
 
 namespace zopt::runtime::cuda {
 
@@ -55,6 +59,57 @@ Status CudaExecutor::replay(PreparedSequence &sequence, size_t index, bool first
     }
   }
   ZOPT_CUDA(driver, cuGraphLaunch, graph, device->compute);
+  return issueContinued(sequence);
+}
+
+bool CudaExecutor::overlap(BufferId a, BufferId b) const {
+  const Buffer &x = program.buffers[a], &y = program.buffers[b];
+  return x.arena == y.arena && offsetOf(a) < offsetOf(b) + y.bytes && offsetOf(b) < offsetOf(a) + x.bytes;
+}
+
+Status CudaExecutor::continueGathers() {
+  auto touches = [&](const Command &command, BufferId buffer) {
+    for (const BufferAccess &access : accessesOf(program, command))
+      if (overlap(access.buffer, buffer))
+        return true;
+    return false;
+  };
+  for (size_t s = 0; s < sequences.size(); ++s)
+    for (size_t i = 0; i < sequences[s].commands.size(); ++i) {
+      std::vector<Prepared> &commands = sequences[s].commands;
+      Prepared &gather = commands[i], *wait = nullptr;
+      if (gather.command->kind != Command::Kind::AllGather)
+        continue;
+      const BufferId destination = gather.command->buffers[1];
+      bool needed = false;
+      for (size_t j = i + 1; j < commands.size(); ++j)
+        if (commands[j].command->kind == Command::Kind::Wait && commands[j].awaited == gather.done)
+          wait = &commands[j];
+        else
+          needed |= touches(*commands[j].command, destination);
+      if (needed || !wait)
+        continue;
+      Result<CUevent> event = device->event();
+      if (event.failed())
+        return event.getStatus();
+      gather.ready = *event;
+      gather.continues = wait->continues = true;
+      sequences[s].continued.push_back(i);
+      continuedInto.push_back(destination);
+      auto awaitIn = [&](size_t other) {
+        std::vector<Prepared> &commands = sequences[other].commands;
+        auto user = std::find_if(commands.begin(), commands.end(), [&](const Prepared &each) { return touches(*each.command, destination); });
+        if (user != commands.end())
+          user->firstUses.push_back(gather.done);
+        return user != commands.end();
+      };
+      bool everyStep = false;
+      for (size_t other = 0; other < sequences.size(); ++other)
+        if (other != s)
+          everyStep |= awaitIn(other) && program.sequences[other].name == "micro_step";
+      if (!everyStep)
+        awaitIn(s);
+    }
   return success();
 }
 

@@ -63,6 +63,8 @@ Status CudaExecutor::prepareCommands() {
     if (options.poison)
       prepared.poison = planPoison(program, sequence, communicator.rank());
   }
+  if (graphs && !collectives->needsHost())
+    ZOPT_RETURN_IF_FAILED(continueGathers());
   return synchronize();
 }
 

@@ -141,6 +141,7 @@ Status CudaExecutor::markBlock(Slot &slot) {
 
 Status CudaExecutor::upload(BufferId buffer, int64_t byteOffset, const void *source, int64_t bytes) {
   auto copy = [&]() -> Status {
+    ZOPT_RETURN_IF_FAILED(awaitContinued(buffer));
     for (int64_t done = 0; done < bytes; done += kTransferBytes) {
       int64_t size = std::min(kTransferBytes, bytes - done);
       Slot &slot = nextBlock();
@@ -157,6 +158,7 @@ Status CudaExecutor::upload(BufferId buffer, int64_t byteOffset, const void *sou
 
 Status CudaExecutor::download(BufferId buffer, int64_t byteOffset, void *destination, int64_t bytes) {
   auto copy = [&]() -> Status {
+    ZOPT_RETURN_IF_FAILED(awaitContinued(buffer));
     // One block travels while another is copied out.
     struct Piece {
       Slot *slot;
@@ -192,6 +194,8 @@ Status CudaExecutor::download(BufferId buffer, int64_t byteOffset, void *destina
 Status CudaExecutor::zero(BufferId buffer, int64_t byteOffset, int64_t bytes) {
   if (bytes == 0)
     return success();
+  if (Status status = awaitContinued(buffer); status.failed())
+    return failed(status);
   if (CUresult code = device->driver.cuMemsetD8Async(address(buffer) + uint64_t(byteOffset), 0, size_t(bytes), device->compute); code != CUDA_SUCCESS)
     return failed(device->driver.error("cuMemsetD8Async", code));
   return success();
