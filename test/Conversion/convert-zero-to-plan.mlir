@@ -44,12 +44,11 @@
 // STAGE3: plan.wait 1
 // STAGE3-NOT: plan.all_gather
 // STAGE3: plan.launch @cross_entropy_grad
-// Gradients are written where they are reduced from; what lies between segments is zeroed; the wait is the next start.
+// Gradients are written where they are reduced from; what lies between segments, and with it what is near, is zeroed before the first of them; the wait is the next start.
+// STAGE0: plan.zero @bucket1.gradient at 128 bytes 2944
+// STAGE0-NEXT: plan.matmul {{.*}} -> @bucket1.gradient
 // STAGE0: plan.all_reduce 0 @bucket0.gradient workspace @{{.*}} elements_per_rank 1024 f32 label "reduce bucket0"
-// STAGE0: plan.zero @bucket1.gradient at 128 bytes 384
-// STAGE0: plan.zero @bucket1.gradient at 1792 bytes 256
-// STAGE0: plan.zero @bucket1.gradient at 2088 bytes 984
-// STAGE0-NEXT: plan.wait 0
+// STAGE0: plan.wait 0
 // STAGE0-NEXT: plan.all_reduce 1 @bucket1.gradient
 // STAGE1: plan.reduce_scatter 0 @bucket0.gradient into @bucket0.gradient.slice workspace @{{.*}} elements_per_rank 1024 f32 -> f32 label "reduce bucket0"
 // STAGE2: plan.reduce_scatter 0 @[[B0:.*]] into @bucket0.gradient workspace

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../PlanAccess.h"
 #include "FunctionLowering.h"
 #include "zopt/Runtime/Core/ExactSum.h"
 #include "llvm/Support/MathExtras.h"
@@ -50,11 +51,17 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   int64_t elementBytes = getElementBytes(type);
   StorageId source = bucketGradients.lookup(op);
 
-  // Between segments and behind the last there are zeros: norms are taken over whole blocks.
+  // Between segments and behind the last there are zeros: norms are taken over whole blocks. What lies between two that are near is written later and may be zeroed with them.
+  constexpr int64_t nearBytes = int64_t(1) << 16;
   int64_t end = 0;
   auto zeroUpTo = [&](int64_t begin) {
-    if (begin > end)
-      plan::ZeroOp::create(builder, op.getLoc(), getRef(source), builder.getI64IntegerAttr(end * elementBytes), builder.getI64IntegerAttr((begin - end) * elementBytes), nullptr);
+    if (begin <= end)
+      return;
+    const int64_t from = end * elementBytes, to = begin * elementBytes;
+    if (!gaps.empty() && gaps.back().storage == source && from - gaps.back().end <= nearBytes)
+      gaps.back().end = to;
+    else
+      gaps.push_back({op.getLoc(), source, from, to});
   };
   for (auto [index, segment] : llvm::enumerate(home.op.getSegments().getAsRange<zero::SegmentAttr>())) {
     zeroUpTo(segment.getOffset());
@@ -81,6 +88,29 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   auto wait = plan::WaitOp::create(builder, op.getLoc(), id);
   collectives.push_back({Collective::Kind::Reduce, start, wait, home.op, -1});
   return success();
+}
+
+void FunctionLowering::zeroGaps() {
+  if (gaps.empty())
+    return;
+  DenseMap<StorageId, Operation *> firstAccess;
+  for (const Gap &gap : gaps)
+    firstAccess[gap.storage] = nullptr;
+  PlanSymbols symbols(context.module);
+  SmallVector<PlanAccess> accesses;
+  for (Operation &command : *builder.getInsertionBlock()) {
+    accesses.clear();
+    collectAccesses(&command, symbols, accesses);
+    for (const PlanAccess &access : accesses)
+      for (StorageId id = context.storages.lookup(access.buffer); id >= 0; id = context.storages[id].parent)
+        if (auto found = firstAccess.find(id); found != firstAccess.end() && !found->second)
+          found->second = &command;
+  }
+  for (const Gap &gap : gaps) {
+    Operation *first = firstAccess.lookup(gap.storage);
+    OpBuilder before = first ? OpBuilder(first) : builder;
+    plan::ZeroOp::create(before, gap.loc, getRef(gap.storage), before.getI64IntegerAttr(gap.begin), before.getI64IntegerAttr(gap.end - gap.begin), nullptr);
+  }
 }
 
 LogicalResult FunctionLowering::lowerAllReduce(zero::AllReduceOp op) {

@@ -27,6 +27,7 @@ LogicalResult FunctionLowering::run() {
   for (Operation &op : llvm::make_early_inc_range(function.getBody().front()))
     if (failed(lower(&op)))
       return failure();
+  zeroGaps();
   return success();
 }
 

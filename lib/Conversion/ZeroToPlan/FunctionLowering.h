@@ -62,6 +62,8 @@ private:
   void lowerAllGather(zero::AllGatherOp op);
   void lowerView(zero::ViewOp op);
   mlir::LogicalResult lowerReduceGradients(zero::ReduceGradientsOp op);
+  /// Zeroes what gradients leave free in their buckets, before the first of them is written.
+  void zeroGaps();
   mlir::LogicalResult lowerAllReduce(zero::AllReduceOp op);
   void lowerGradientNorm(zero::GradientNormOp op);
   mlir::LogicalResult lowerUpdate(zero::UpdateOp op);
@@ -132,6 +134,12 @@ private:
   llvm::DenseMap<mlir::Value, View> copies, channelsLastCopies;
   llvm::DenseMap<mlir::Value, StorageId> gathered;
   std::pair<const BucketHome *, StorageId> lastGather{nullptr, -1};
+  struct Gap {
+    mlir::Location loc;
+    StorageId storage;
+    int64_t begin, end; // bytes
+  };
+  llvm::SmallVector<Gap> gaps;
   llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients, or zero.update its directions, takes them from
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already
   llvm::DenseMap<mlir::Value, mlir::Operation *> lastReads; // by the value that is no movement
