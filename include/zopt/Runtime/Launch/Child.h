@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The launcher keeps the compiler and CUDA out of its own process, which ranks are forked from. What they find comes back through a pipe.
+// The launcher keeps the compiler out of its own process, and CUDA where ranks are forked from it. What they find comes back through a socket.
 //
 //===----------------------------------------------------------------------===//
 

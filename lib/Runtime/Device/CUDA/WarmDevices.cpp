@@ -9,6 +9,7 @@
 #include "zopt/Runtime/Device/CUDA/Devices.h"
 #include "zopt/Runtime/Device/CUDA/LibraryCalls.h"
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 namespace zopt::runtime {
@@ -52,6 +53,8 @@ std::shared_ptr<void> warmDevices(int ranks) {
   int devices = 0;
   for (int rank = 0; rank < ranks; ++rank)
     devices = std::max(devices, DeviceContext::ordinalOf(rank, count) + 1);
+  // As NCCL gets it later, but before threads read the environment.
+  setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
   return std::make_shared<Warmth>(**driver, devices);
 }
 
