@@ -5,17 +5,20 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "zopt/Runtime/Core/InitialValues.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/File.h"
 #include "zopt/Runtime/Core/Fingerprint.h"
+#include "zopt/Runtime/Core/InitialValues.h"
 #include "zopt/Runtime/Core/States.h"
 #include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <thread>
 #include <xxhash.h>
 
 namespace zopt::runtime {
@@ -90,6 +93,64 @@ bool gpt2Constant(const State &state, double &value) {
   return wide <= 1;
 }
 
+/// The deviation of a parameter whose first values are normal numbers, or nothing.
+std::optional<double> deviationOf(const State &state, const InitializationOptions &options) {
+  const bool learned = state.role == Role::Parameter || state.role == Role::Buffer;
+  double constant = 0;
+  if (options.weights && (options.weights->covers ? options.weights->covers(state) : learned))
+    return std::nullopt;
+  if (options.kind == Initialization::Model || !(state.role == Role::Parameter || (learned && state.init.file >= 0)) ||
+      (options.kind == Initialization::Gpt2 && gpt2Constant(state, constant)))
+    return std::nullopt;
+  return options.kind == Initialization::Gpt2 ? 0.02 : options.standardDeviation;
+}
+
+void makeNumbers(const NormalNumbers &numbers, int threads, DataType type, int64_t begin, int64_t count,
+                 char *destination) {
+  parallelFor(threads, count, kThreadChunk, [&](int64_t first, int64_t last) {
+    numbers.forEach(begin + first, begin + last,
+                    [&](int64_t index, double value) { storeDouble(type, destination, index - begin, value); });
+  });
+}
+
+/// An array that holds elements [begin, end) of a state (or of a bucket) in a type.
+struct Target {
+  BufferId buffer;
+  DataType type;
+  int64_t begin, end;
+};
+
+Target targetOf(const Bucket &bucket, int rank, BufferId buffer, DataType type, bool sharded) {
+  int64_t begin = sharded ? rank * bucket.sliceElements : 0;
+  return {buffer, type, begin, begin + (sharded ? bucket.sliceElements : bucket.paddedElements)};
+}
+
+/// Of a bucket's parameters.
+std::vector<Target> targetsOf(const Bucket &bucket, int rank) {
+  std::vector<Target> targets = {
+      targetOf(bucket, rank, bucket.parameters, bucket.computeType, bucket.parametersSharded)};
+  if (bucket.master >= 0)
+    targets.push_back(targetOf(bucket, rank, bucket.master, bucket.masterType, bucket.optimizerSharded));
+  return targets;
+}
+
+/// Turns a bucket's arrays into those of a state, in the state's own numbers: where an array begins before it, that is
+/// negative. Gives the elements [from, to) that they hold of it.
+std::pair<int64_t, int64_t> placeIn(std::vector<Target> &targets, const State &state) {
+  int64_t from = elementCount(state.shape), to = 0;
+  for (Target &each : targets) {
+    each.begin -= state.offset;
+    each.end -= state.offset;
+    from = std::min(from, std::max<int64_t>(0, each.begin));
+    to = std::max(to, std::min(elementCount(state.shape), each.end));
+  }
+  return {from, to};
+}
+
+bool isFilled(const State &state, size_t bucket) {
+  return state.bucket == int32_t(bucket) && (state.role == Role::Parameter || state.role == Role::Buffer);
+}
+
 class Initializer {
 public:
   Initializer(Executor &executor, const InitializationOptions &options) : executor(executor), program(executor.getProgram()), options(options) {
@@ -112,45 +173,25 @@ public:
   Status value(const State &state, int64_t begin, int64_t count, char *destination) { return produce(state, begin, count, destination); }
 
 private:
-  /// An array that holds elements [begin, end) of a state (or of a bucket) in a type.
-  struct Target {
-    BufferId buffer;
-    DataType type;
-    int64_t begin, end;
-  };
-
   Status fillBucket(int32_t index) {
     const Bucket &bucket = program.buckets[index];
     const int rank = executor.getCommunicator().rank();
-    auto target = [&](BufferId buffer, DataType type, bool sharded) {
-      int64_t begin = sharded ? rank * bucket.sliceElements : 0;
-      return Target{buffer, type, begin, begin + (sharded ? bucket.sliceElements : bucket.paddedElements)};
-    };
-    std::vector<Target> targets = {target(bucket.parameters, bucket.computeType, bucket.parametersSharded)};
-    if (bucket.master >= 0)
-      targets.push_back(target(bucket.master, bucket.masterType, bucket.optimizerSharded));
+    const std::vector<Target> targets = targetsOf(bucket, rank);
     for (const Target &each : targets)
       ZOPT_RETURN_IF_FAILED(executor.zero(each.buffer, 0, (each.end - each.begin) * sizeOf(each.type)));
     for (BufferId slot : bucket.slots)
       ZOPT_RETURN_IF_FAILED(executor.zero(slot, 0, program.buffers[slot].bytes));
     for (const State &state : program.states) {
-      if (state.bucket != index || (state.role != Role::Parameter && state.role != Role::Buffer))
+      if (!isFilled(state, size_t(index)))
         continue;
-      // In the state's own numbers: where an array begins before it, that is negative.
       std::vector<Target> ofState = targets;
-      int64_t from = elementCount(state.shape), to = 0;
-      for (Target &each : ofState) {
-        each.begin -= state.offset;
-        each.end -= state.offset;
-        from = std::min(from, std::max<int64_t>(0, each.begin));
-        to = std::max(to, std::min(elementCount(state.shape), each.end));
-      }
+      const auto [from, to] = placeIn(ofState, state);
       ZOPT_RETURN_IF_FAILED(fill(state, from, to, ofState));
       for (size_t slot = 0; slot < bucket.slots.size() && state.role == Role::Parameter; ++slot) {
         State kept = slotState(state, bucket, slot);
         if (!options.weights || !options.weights->covers || !options.weights->covers(kept))
           continue; // it begins at zero
-        Target whole = target(bucket.slots[slot], bucket.masterType, bucket.optimizerSharded);
+        Target whole = targetOf(bucket, rank, bucket.slots[slot], bucket.masterType, bucket.optimizerSharded);
         whole.begin -= state.offset;
         whole.end -= state.offset;
         ZOPT_RETURN_IF_FAILED(fill(kept, std::max<int64_t>(0, whole.begin), std::min(elementCount(state.shape), whole.end), {whole}));
@@ -164,13 +205,17 @@ private:
     const int64_t width = sizeOf(state.type);
     for (int64_t at = begin; at < end; at += kChunk) {
       int64_t chunkEnd = std::min(end, at + kChunk);
-      chunk.resize(size_t((chunkEnd - at) * width));
-      ZOPT_RETURN_IF_FAILED(produce(state, at, chunkEnd - at, chunk.data()));
+      const std::unique_ptr<char[]> ahead = options.ahead ? options.ahead->take(state, at, chunkEnd - at) : nullptr;
+      if (!ahead) {
+        chunk.resize(size_t((chunkEnd - at) * width));
+        ZOPT_RETURN_IF_FAILED(produce(state, at, chunkEnd - at, chunk.data()));
+      }
+      const char *made = ahead ? ahead.get() : chunk.data();
       for (const Target &target : targets) {
         int64_t from = std::max(at, target.begin), to = std::min(chunkEnd, target.end);
         if (from >= to)
           continue;
-        const char *values = chunk.data() + (from - at) * width;
+        const char *values = made + (from - at) * width;
         if (target.type != state.type) {
           converted.resize(size_t((to - from) * sizeOf(target.type)));
           parallelFor(executor.threads(), to - from, kThreadChunk, [&](int64_t first, int64_t last) {
@@ -200,12 +245,8 @@ private:
       double constant = 0;
       if (options.kind == Initialization::Gpt2 && gpt2Constant(state, constant))
         return splat(constant);
-      if (options.kind != Initialization::Model) {
-        double deviation = options.kind == Initialization::Gpt2 ? 0.02 : options.standardDeviation;
-        NormalNumbers numbers(options.seed, state.name, deviation);
-        parallelFor(executor.threads(), count, kThreadChunk, [&](int64_t first, int64_t last) {
-          numbers.forEach(begin + first, begin + last, [&](int64_t index, double value) { storeDouble(state.type, destination, index - begin, value); });
-        });
+      if (std::optional<double> deviation = deviationOf(state, options)) {
+        makeNumbers({options.seed, state.name, *deviation}, executor.threads(), state.type, begin, count, destination);
         return success();
       }
     }
@@ -307,6 +348,82 @@ Status checkWeightFiles(const Program &program, const InitializationOptions &opt
   if (!problems.empty())
     return inputError(problems);
   return success();
+}
+
+struct InitialNumbers::Maker {
+  struct Piece {
+    const State *state;
+    double deviation;
+    int64_t begin, count;
+    std::unique_ptr<char[]> data; // once made
+    int64_t bytes() const { return count * sizeOf(state->type); }
+  };
+  std::vector<Piece> pieces;
+  size_t taken = 0;
+  std::mutex mutex; // guards a piece's data, `waiting` and `ended`
+  std::condition_variable changed;
+  int64_t waiting = 0; // bytes
+  bool ended = false;
+  std::thread thread;
+
+  void make(int threads, int64_t bytesAhead, uint64_t seed) {
+    TeamSize teamSize(threads);
+    for (Piece &piece : pieces) {
+      {
+        std::unique_lock<std::mutex> lock(mutex);
+        changed.wait(lock, [&] { return ended || waiting < bytesAhead; });
+        if (ended)
+          return;
+      }
+      std::unique_ptr<char[]> data(new char[size_t(piece.bytes())]);
+      makeNumbers({seed, piece.state->name, piece.deviation}, threads, piece.state->type, piece.begin, piece.count,
+                  data.get());
+      std::lock_guard<std::mutex> lock(mutex);
+      piece.data = std::move(data);
+      waiting += piece.bytes();
+      changed.notify_all();
+    }
+  }
+};
+
+InitialNumbers::InitialNumbers(const Program &program, int rank, int threads, int64_t bytesAhead,
+                               const InitializationOptions &options)
+    : maker(std::make_unique<Maker>()) {
+  for (size_t i = 0; i < program.buckets.size(); ++i)
+    for (const State &state : program.states) {
+      std::optional<double> deviation = isFilled(state, i) ? deviationOf(state, options) : std::nullopt;
+      if (!deviation)
+        continue;
+      std::vector<Target> targets = targetsOf(program.buckets[i], rank);
+      const auto [from, to] = placeIn(targets, state);
+      for (int64_t at = from; at < to; at += kChunk)
+        maker->pieces.push_back({&state, *deviation, at, std::min(kChunk, to - at), nullptr});
+    }
+  maker->thread =
+      std::thread([=, maker = maker.get(), seed = options.seed] { maker->make(threads, bytesAhead, seed); });
+}
+
+InitialNumbers::~InitialNumbers() {
+  {
+    std::lock_guard<std::mutex> lock(maker->mutex);
+    maker->ended = true;
+  }
+  maker->changed.notify_all();
+  maker->thread.join();
+}
+
+std::unique_ptr<char[]> InitialNumbers::take(const State &state, int64_t begin, int64_t count) {
+  if (maker->taken == maker->pieces.size())
+    return nullptr;
+  Maker::Piece &piece = maker->pieces[maker->taken];
+  if (piece.state != &state || piece.begin != begin || piece.count != count)
+    return nullptr;
+  std::unique_lock<std::mutex> lock(maker->mutex);
+  maker->changed.wait(lock, [&] { return piece.data != nullptr; });
+  maker->waiting -= piece.bytes();
+  ++maker->taken;
+  maker->changed.notify_all();
+  return std::move(piece.data);
 }
 
 struct InitialValues::Reader {

@@ -7,58 +7,87 @@
 
 #include "zopt/Runtime/Launch/Child.h"
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 namespace zopt::runtime {
 
 namespace {
 
-/// Writes the exit code as one byte, then the text.
-[[noreturn]] void answer(int pipe, const ChildAnswer &answer) {
-  std::string message = std::string(1, char(answer.code)) + answer.text;
-  for (size_t done = 0; done < message.size();) {
-    ssize_t written = ::write(pipe, message.data() + done, message.size() - done);
-    if (written < 0 && errno != EINTR)
+/// Whether there is more to come of what the other end sends.
+bool receive(int channel, std::string &text) {
+  char chunk[4096];
+  ssize_t got = ::read(channel, chunk, sizeof chunk);
+  if (got > 0)
+    text.append(chunk, size_t(got));
+  return got > 0 || (got < 0 && errno == EINTR);
+}
+
+/// A receiver that is gone is no matter here: who waits for its answer learns that.
+void send(int channel, const std::string &text) {
+  for (size_t done = 0; done < text.size();) {
+    ssize_t sent = ::send(channel, text.data() + done, text.size() - done, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EINTR)
       break;
-    done += written > 0 ? size_t(written) : 0;
+    done += sent > 0 ? size_t(sent) : 0;
   }
-  _exit(0);
+}
+
+int reap(pid_t process) {
+  int status = 0;
+  while (waitpid(process, &status, 0) < 0 && errno == EINTR)
+    ;
+  return status;
 }
 
 } // namespace
 
-Result<std::string> askChild(const std::string &who, const std::function<ChildAnswer()> &body) {
+Child::Child(const Body &body) {
   int ends[2];
-  if (pipe(ends) != 0)
-    return callError("pipe", std::strerror(errno));
-  pid_t child = fork();
-  if (child < 0) {
-    Status status = callError("fork", std::strerror(errno));
-    close(ends[0]);
-    close(ends[1]);
-    return status;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    failure = callError("socketpair", std::strerror(errno));
+    return;
   }
-  if (child == 0) {
+  process = fork();
+  if (process < 0)
+    failure = callError("fork", std::strerror(errno));
+  if (process == 0) {
     close(ends[0]);
-    answer(ends[1], body());
+    ChildAnswer answer = body([&] {
+      std::string request;
+      while (receive(ends[1], request))
+        ;
+      return request;
+    });
+    // The exit code as one byte, then the text.
+    send(ends[1], std::string(1, char(answer.code)) + answer.text);
+    _exit(0);
   }
+  channel = ends[0];
   close(ends[1]);
-  std::string answer;
-  char chunk[4096];
-  for (;;) {
-    ssize_t got = ::read(ends[0], chunk, sizeof chunk);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got <= 0)
-      break;
-    answer.append(chunk, size_t(got));
+}
+
+Child::~Child() {
+  if (channel >= 0)
+    close(channel);
+  if (process > 0) {
+    kill(process, SIGKILL);
+    reap(process);
   }
-  close(ends[0]);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+}
+
+Result<std::string> Child::finish(const std::string &who, const std::string &request) {
+  ZOPT_RETURN_IF_FAILED(failure);
+  send(channel, request);
+  shutdown(channel, SHUT_WR);
+  std::string answer;
+  while (receive(channel, answer))
     ;
+  const int status = reap(std::exchange(process, -1));
   if (answer.empty()) {
     if (WIFSIGNALED(status))
       return runtimeError(who, " was ended by signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)), ")");
@@ -70,6 +99,10 @@ Result<std::string> askChild(const std::string &who, const std::function<ChildAn
   if (answer[0] != 0)
     return Status(Error{answer[0] == 1 ? ErrorKind::Input : answer[0] == 2 ? ErrorKind::Usage : ErrorKind::Runtime, -1, "", "", text});
   return text;
+}
+
+Result<std::string> askChild(const std::string &who, const std::function<ChildAnswer()> &body) {
+  return Child([&](const std::function<std::string()> &) { return body(); }).finish(who);
 }
 
 } // namespace zopt::runtime

@@ -8,12 +8,12 @@
 #include "zopt/Runtime/Launch/Compile.h"
 #include "zopt/Compiler/CompilerAPI.h"
 #include "zopt/Runtime/Core/DynamicLibrary.h"
-#include "zopt/Runtime/Launch/Child.h"
 #include "zopt/Runtime/Launch/Run.h"
 #include "zopt/Runtime/Launch/Tune.h"
 #include <cstdlib>
 #include <dlfcn.h>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace zopt::runtime {
 
@@ -36,7 +36,9 @@ void *loadCompiler(std::string &problem) {
 
 namespace {
 
-ChildAnswer compileInChild(const RunOptions &options, int worldSize, int threads, const MatmulTuning *tuning) {
+/// The request is the target and, behind a blank, the chip.
+ChildAnswer compileInChild(const RunOptions &options, int worldSize, int threads, const MatmulTuning *tuning,
+                           const std::function<std::string()> &request) {
   std::string problem = "not found";
   void *handle = loadCompiler(problem);
   if (!handle)
@@ -44,9 +46,13 @@ ChildAnswer compileInChild(const RunOptions &options, int worldSize, int threads
   auto compile = reinterpret_cast<decltype(&zoptCompile)>(dlsym(handle, "zoptCompile"));
   if (!compile)
     return {3, std::string("dlsym: ") + dlerror()};
-  nlohmann::json json = {{"world_size", worldSize}, {"threads", threads}, {"target", options.target}};
-  if (!options.chip.empty())
-    json["chip"] = options.chip;
+  const std::string wanted = request();
+  const size_t blank = wanted.find(' ');
+  if (blank == std::string::npos) // who asked has ended
+    return {3, ""};
+  nlohmann::json json = {{"world_size", worldSize}, {"threads", threads}, {"target", wanted.substr(0, blank)}};
+  if (blank + 1 < wanted.size())
+    json["chip"] = wanted.substr(blank + 1);
   if (options.comm == "nccl" && worldSize == 1) // asked for by name: NCCL is to be seen
     json["keep_collectives"] = true;
   if (!options.savePlan.empty())
@@ -62,11 +68,23 @@ ChildAnswer compileInChild(const RunOptions &options, int worldSize, int threads
   return {code ? code : 3, error ? error : "the compiler failed and did not say why"};
 }
 
+std::unique_ptr<Child> start(const RunOptions &options, int worldSize, int threads, const MatmulTuning *tuning) {
+  return std::make_unique<Child>([&](const std::function<std::string()> &request) {
+    return compileInChild(options, worldSize, threads, tuning, request);
+  });
+}
+
 } // namespace
 
-Result<std::string> compilePlan(const RunOptions &options, int worldSize, int threads) {
+std::unique_ptr<Child> startCompiler(const RunOptions &options, int worldSize, int threads) {
+  return options.autotune ? nullptr : start(options, worldSize, threads, nullptr);
+}
+
+Result<std::string> compilePlan(const RunOptions &options, int worldSize, int threads, std::unique_ptr<Child> started) {
   auto compile = [&](const RunOptions &with, const MatmulTuning *tuning) {
-    return askChild(with.plan + ": the compiler", [&] { return compileInChild(with, worldSize, threads, tuning); });
+    if (!started)
+      started = start(with, worldSize, threads, tuning);
+    return std::exchange(started, nullptr)->finish(with.plan + ": the compiler", with.target + ' ' + with.chip);
   };
   if (options.autotune && options.target != "cuda")
     reportNote("nothing to tune: this run is on the CPU");

@@ -117,9 +117,20 @@ int runZrun(const RunOptions &given) {
   if (!options.savePlan.empty())
     if (Status status = checkWritable(options.savePlan); status.failed())
       return fail(status);
-  if (Status status = resolveTarget(options, *ranksHere); status.failed())
+  // The order of what takes long before the first step. The compiler's process is forked first, while this one has a
+  // single thread, and loads the compiler while the driver is asked for its devices. Ranks that live in this process
+  // ask in it, so that the driver starts once a run; processes that are to come are not forked from one that has used
+  // the driver, so a child asks for them. While the plan is compiled, loaded and checked, threads make the contexts and
+  // load CUDA's libraries (WarmDevices.cpp). An executor then has the kernels, the plans of cuDNN and the first values
+  // made side by side (CudaExecutor::prepareDevice, InitialNumbers).
+  const bool usesDevices = inThisProcess && options.checkpoint.maxRestarts == 0 && !options.dryRun && !options.autotune;
+  std::unique_ptr<Child> compiler = startCompiler(options, options.ranks, threads);
+  if (Status status = resolveTarget(options, *ranksHere, usesDevices); status.failed())
     return fail(status);
-  Result<std::string> program = compilePlan(options, options.ranks, threads);
+  std::shared_ptr<void> warmth;
+  if (usesDevices && options.target == "cuda")
+    warmth = warmDevices(*ranksHere);
+  Result<std::string> program = compilePlan(options, options.ranks, threads, std::move(compiler));
   if (program.failed())
     return fail(program.getStatus());
   {

@@ -46,6 +46,9 @@ double secondsSince(Clock::time_point begin) { return std::chrono::duration<doub
 /// Steps in a row with a non-finite norm that end a run.
 constexpr int kSkipsInARow = 10;
 
+/// First values that may wait in memory for a device that is being prepared, of all ranks together.
+constexpr int64_t kBytesAhead = int64_t(512) << 20;
+
 class RankRun {
 public:
   RankRun(const Run &run, Communicator &communicator, bool &agreed) : run(run), options(run.options), program(run.program), communicator(communicator), root(communicator.rank() == 0), agreed(agreed), checkpoints(run, communicator, [this](const SaveResult &result) { tellSave(result); }) {}
@@ -121,6 +124,9 @@ private:
     executorOptions.timeoutSeconds = options.timeoutSeconds;
     executorOptions.exchange = options.comm == "nccl" ? DeviceExchange::Nccl : options.comm == "auto" ? DeviceExchange::Automatic : DeviceExchange::Host;
     communicator.setTimeout(options.timeoutSeconds);
+    if (program.target == "cuda" && !run.weights && options.checkpoint.resume == CheckpointOptions::Resume::None)
+      numbers = std::make_unique<InitialNumbers>(program, communicator.rank(), executorOptions.threads,
+                                                 kBytesAhead / communicator.size(), options.initialization);
     Result<std::unique_ptr<Executor>> created = Executor::create(program, run.kernels, communicator, executorOptions);
     if (created.failed())
       return created.getStatus();
@@ -138,7 +144,9 @@ private:
     }
     if (checkpoints.source())
       initialization.weights = checkpoints.source();
+    initialization.ahead = numbers.get();
     ZOPT_RETURN_IF_FAILED(initializeStates(*executor, initialization));
+    numbers.reset();
     checkpoints.closeReader();
     return success();
   }
@@ -744,6 +752,7 @@ private:
   bool &agreed;
   RankCheckpoints checkpoints;
   std::unique_ptr<Executor> executor;
+  std::unique_ptr<InitialNumbers> numbers; // while the executor is made and its states are initialized
   std::unique_ptr<Progress> progress;
   std::unique_ptr<MetricsFile> metrics; // its monitors may warn when they are closed
   std::unique_ptr<GradientCopy> gradients;

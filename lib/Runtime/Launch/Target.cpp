@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "zopt/Runtime/Launch/Target.h"
+#include "zopt/Runtime/Launch/Child.h"
 #include "zopt/Runtime/Launch/Run.h"
 
 namespace zopt::runtime {
@@ -38,10 +39,18 @@ Result<std::string> chooseTarget(const RunOptions &options, int localRanks, cons
   return std::string("cuda");
 }
 
-Status resolveTarget(RunOptions &options, int localRanks) {
+Status resolveTarget(RunOptions &options, int localRanks, bool inThisProcess) {
   if (options.target == "cpu")
     return success();
-  DeviceProbe probe = probeDevices(/*withFree=*/options.dryRun);
+  std::string text;
+  if (inThisProcess) {
+    text = describeDevices(/*withFree=*/options.dryRun);
+  } else {
+    Result<std::string> answer =
+        askChild("the process that asked for GPUs", [&] { return ChildAnswer{0, describeDevices(options.dryRun)}; });
+    text = answer.failed() ? "found\nproblem " + answer.getStatus().message() : *answer;
+  }
+  DeviceProbe probe = parseDevices(text);
   std::string note;
   Result<std::string> target = chooseTarget(options, localRanks, probe, note);
   if (target.failed())

@@ -14,6 +14,8 @@
 #include "zopt/Runtime/Core/Executor.h"
 #include "zopt/Runtime/Core/ProgramFile.h"
 #include "zopt/Runtime/Core/States.h"
+#include "zopt/Runtime/Device/CUDA/Devices.h"
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -406,6 +408,42 @@ TEST_F(CudaExecutor, kernelsThatAreNotThereAreNamed) {
   outcome = train(makeTinyDeviceProgram(1, 0));
   EXPECT_NE(outcome.failures[0].message().find("cuModuleLoadDataEx: CUDA_ERROR_INVALID_PTX: as the fake driver was told: ptxas fatal: no .version;ptxas fatal: line two"), std::string::npos)
       << outcome.failures[0].message();
+}
+
+TEST_F(CudaExecutor, kernelsAreToldBeforeLibrariesThatFailBesideThem) {
+  Program program = makeTinyDeviceProgram(1, 0);
+  Command &product = program.sequences[0].commands.emplace_back();
+  product.kind = Command::Kind::Matmul;
+  product.algorithm = 0;
+  Outcome outcome = train(program);
+  EXPECT_NE(
+      outcome.failures[0].message().find("this plan has algorithms of products, but does not say for which library"),
+      std::string::npos)
+      << outcome.failures[0].message();
+  std::ofstream(folder.path("kernels.ptx")) << "nonsense";
+  outcome = train(program);
+  EXPECT_NE(outcome.failures[0].message().find("cuModuleLoadDataEx: CUDA_ERROR_INVALID_PTX"), std::string::npos)
+      << outcome.failures[0].message();
+  EXPECT_EQ(counts().deviceBytes, 0);
+}
+
+TEST_F(CudaExecutor, warmDevicesAreHeldAndGivenBack) {
+  const int64_t before = counts().retained;
+  Variable devices("FAKE_CUDA_DEVICES", "2");
+  for (int ranks : {1, 2, 3}) {
+    std::shared_ptr<void> warmth = warmDevices(ranks);
+    expectSuccess(train(makeTinyDeviceProgram(ranks, 0)));
+    EXPECT_EQ(counts().retained - before, std::min(ranks, 2));
+    warmth.reset();
+    EXPECT_EQ(counts().retained, before);
+  }
+  // What fails there is left to those who need it.
+  {
+    Variable fail("FAKE_CUDA_FAIL", "cuDevicePrimaryCtxRetain:1:2");
+    warmDevices(1).reset();
+  }
+  EXPECT_EQ(counts().retained, before);
+  expectSuccess(train(makeTinyDeviceProgram(1, 0)));
 }
 
 TEST_F(CudaExecutor, aFailureOfOneRankIsToldByAll) {

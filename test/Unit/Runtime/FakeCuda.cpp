@@ -296,6 +296,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
   ENTER("cuDevicePrimaryCtxRetain");
+  ++state().counts.retained;
   for (std::unique_ptr<CUctx_st> &known : state().contexts)
     if (known->device == device) {
       *context = known.get();
@@ -305,7 +306,11 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
   *context = state().contexts.back().get();
   return CUDA_SUCCESS;
 }
-CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUDA_SUCCESS; }
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
+  ENTER("cuDevicePrimaryCtxRelease");
+  --state().counts.retained;
+  return CUDA_SUCCESS;
+}
 CUresult cuCtxSetCurrent(CUcontext context) {
   currentContext = context;
   return CUDA_SUCCESS;

@@ -44,7 +44,8 @@ extern "C" void fakeCudaSpend(double microseconds);
 
 /// For tests, by dlsym: how often things have happened since the library was loaded.
 struct FakeCudaCounts {
-  int64_t launches, graphLaunches, captures, copiesIn, copiesOut, deviceBytes, pinnedBytes, collectives, opened, mapped;
+  int64_t launches, graphLaunches, captures, copiesIn, copiesOut, deviceBytes, pinnedBytes, collectives, opened, mapped,
+      retained;
 };
 extern "C" FakeCudaCounts fakeCudaCounts();
 

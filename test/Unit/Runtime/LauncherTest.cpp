@@ -285,7 +285,7 @@ TEST_F(CudaLauncher, givesTheBitsOfTheCpu) {
   for (const Case &test : {Case{{"--target=auto"}, "nccl"}, Case{{"--target=cuda", "--comm=local"}, "local"}, Case{{"--nproc=2", "--target=cuda", "--comm=local"}, "local"},
                            Case{{"--nproc=3", "--target=cuda"}, "mpi"}}) {
     SCOPED_TRACE(test.arguments[0]);
-    std::vector<std::string> arguments = {folder + "stage3", "--steps", "6", "--threads=1", "--metrics", folder + "metrics", "--weights-out", folder + "weights", "--gradients-out", folder + "gradients"};
+    std::vector<std::string> arguments = {folder + "stage3", "--steps", "6", "--threads=1", "--init=normal:0.5", "--metrics", folder + "metrics", "--weights-out", folder + "weights", "--gradients-out", folder + "gradients"};
     std::vector<std::string> onCpu = arguments;
     if (test.arguments[0].rfind("--nproc", 0) == 0)
       onCpu.push_back(test.arguments[0]);

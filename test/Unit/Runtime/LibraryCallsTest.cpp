@@ -187,6 +187,20 @@ TEST_F(LibraryCalls, ChoosesTheFastestAlgorithm) {
   unsetenv("FAKE_CUBLASLT_FAST");
 }
 
+TEST_F(LibraryCalls, PlansThatCannotBePreparedAreToldWhereTheyAreMade) {
+  command.kind = Command::Kind::Attention;
+  command.tensors.assign(5, {DataType::F32, {1, 2, 8, 8}, {128, 64, 8, 1}});
+  Command other = command;
+  other.causal = true;
+  const std::string refusal = createAttention(*context, command, 0).getStatus().message();
+  int entered = 0;
+  preparePlans(*context, {{&command, 0}, {&other, 0}}, [&] { ++entered; });
+  EXPECT_EQ(entered, 0); // the rules have refused them before
+  EXPECT_EQ(context->attentionLibrary(), "");
+  EXPECT_EQ(createAttention(*context, command, 0).getStatus().message(), refusal);
+  EXPECT_NE(refusal, "");
+}
+
 TEST_F(LibraryCalls, RefusesWhatTheRulesRefuse) {
   command.lhs.strides = {16, 2};
   EXPECT_EQ(createMatmul(*context, command, 0).getStatus().message(), "lhs has no unit stride on its rows or columns");

@@ -9,6 +9,7 @@
 #include "TinyProgram.h"
 #include "zopt/Runtime/Comm/Local.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/InitialValues.h"
 #include "zopt/Runtime/Data/SafetensorsFile.h"
 #include "zopt/Runtime/Launch/WeightsFile.h"
 #include <cmath>
@@ -16,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <optional>
 #include <thread>
 
 using namespace zopt::runtime;
@@ -49,10 +51,25 @@ protected:
       rank.join();
   }
 
-  std::vector<float> collect(const Program &program, const InitializationOptions &options, const std::string &name) {
+  /// With `bytesAhead` the numbers are made ahead, and all of them are used.
+  std::vector<float> collect(const Program &program, const InitializationOptions &given, const std::string &name,
+                             int64_t bytesAhead = 0) {
     std::vector<float> values;
     onEveryRank(program, [&](Executor &executor) {
+      InitializationOptions options = given;
+      const State &first = program.states[0];
+      const int rank = executor.getCommunicator().rank();
+      std::optional<InitialNumbers> ahead;
+      if (bytesAhead > 0) {
+        options.ahead = &ahead.emplace(program, rank, 2, bytesAhead, options);
+        EXPECT_EQ(ahead->take(first, 1, 4), nullptr); // not what comes first
+      }
       ASSERT_SUCCESS(initializeStates(executor, options));
+      if (bytesAhead > 0 && program.worldSize == 1) {
+        EXPECT_EQ(ahead->take(first, 0, elementCount(first.shape)), nullptr);
+        EXPECT_NE(InitialNumbers(program, rank, 1, bytesAhead, options).take(first, 0, elementCount(first.shape)),
+                  nullptr);
+      }
       for (const State &state : program.states)
         if (state.name == name)
           ASSERT_SUCCESS(collectState(executor, state, StateValue::Current, 1, [&](const void *data, int64_t count) {
@@ -100,6 +117,20 @@ TEST_F(States, comeFromWeightFilesSliceBySlice) {
       for (int i = 0; i < 10; ++i)
         EXPECT_EQ(b[i], float(i - 5));
     }
+}
+
+TEST_F(States, numbersMadeAheadAreTheSame) {
+  InitializationOptions options;
+  options.kind = Initialization::Normal;
+  for (int world : {1, 2, 3})
+    for (int stage : {0, 3})
+      for (const char *name : {"a", "b"}) {
+        Program program = makeTinyProgram(world, stage);
+        const std::vector<float> values = collect(program, options, name);
+        EXPECT_FALSE(values.empty());
+        EXPECT_EQ(collect(program, options, name, 1), values);
+        EXPECT_EQ(collect(program, options, name, 1 << 20), values);
+      }
 }
 
 TEST_F(States, mastersKeepWhatComputeTypesRound) {

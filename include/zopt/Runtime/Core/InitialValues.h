@@ -29,6 +29,23 @@ private:
   std::unique_ptr<Reader> reader;
 };
 
+/// Normal numbers of a rank's states, made by a team of `threads` threads while there is no executor yet, in the order
+/// in which initializeStates() takes them. Once `bytesAhead` bytes wait to be taken, no more are made. What the program
+/// and the options point to must outlive this.
+class InitialNumbers {
+public:
+  InitialNumbers(const Program &program, int rank, int threads, int64_t bytesAhead,
+                 const InitializationOptions &options);
+  ~InitialNumbers();
+
+  /// Elements [begin, begin + count) of a state, in its type: waited for where they are next, null where they are not.
+  std::unique_ptr<char[]> take(const State &state, int64_t begin, int64_t count);
+
+private:
+  struct Maker;
+  std::unique_ptr<Maker> maker;
+};
+
 } // namespace zopt::runtime
 
 #endif // ZOPT_RUNTIME_CORE_INITIALVALUES_H

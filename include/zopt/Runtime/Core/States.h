@@ -31,12 +31,15 @@ struct StateSource {
   std::function<bool(const State &state)> covers;
 };
 
+class InitialNumbers;
+
 struct InitializationOptions {
   Initialization kind = Initialization::Model;
   double standardDeviation = 0.02;
   uint64_t seed = 0;
   std::string planDirectory;           // that weight files are relative to
   const StateSource *weights = nullptr; // --weights: for every parameter and buffer, before `kind`
+  InitialNumbers *ahead = nullptr;      // what it has is taken from it
 };
 
 /// Parses "model", "normal:STD" and "gpt2".

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The launcher keeps the compiler and CUDA out of its own process, which ranks are forked from. What they find comes back through a pipe.
+// The launcher keeps the compiler out of its own process, and CUDA where ranks are forked from it. What they find comes back through a socket.
 //
 //===----------------------------------------------------------------------===//
 
@@ -23,7 +23,26 @@ struct ChildAnswer {
   std::string text; // the answer, or what went wrong
 };
 
-/// Runs `body` in a child process and gives its answer. `who` names it where it ends without one. Called while the process has one thread.
+/// A child process at work. Made while the process has one thread.
+class Child {
+public:
+  /// `body` runs in the child. Its argument waits for what finish() sends: what could be done before is done by then.
+  using Body = std::function<ChildAnswer(const std::function<std::string()> &request)>;
+  explicit Child(const Body &body);
+  /// Ends it where it was not finished.
+  ~Child();
+  Child(const Child &) = delete;
+  Child &operator=(const Child &) = delete;
+
+  /// Sends the request and gives the answer. `who` names the child where it ends without one.
+  Result<std::string> finish(const std::string &who, const std::string &request = "");
+
+private:
+  Status failure; // of starting it
+  int channel = -1, process = -1;
+};
+
+/// Runs `body` in a child process and gives its answer, in one.
 Result<std::string> askChild(const std::string &who, const std::function<ChildAnswer()> &body);
 
 } // namespace zopt::runtime

@@ -13,7 +13,9 @@
 #define ZOPT_RUNTIME_LAUNCH_COMPILE_H
 
 #include "zopt/Runtime/Core/Status.h"
+#include "zopt/Runtime/Launch/Child.h"
 #include "zopt/Runtime/Launch/Options.h"
+#include <memory>
 #include <string>
 
 namespace zopt::runtime {
@@ -21,8 +23,15 @@ namespace zopt::runtime {
 /// The handle of libZoptCompiler.so, or null and why. For child processes alone.
 void *loadCompiler(std::string &problem);
 
-/// Makes the Program for a world and gives its path; with --autotune and a GPU twice, the second time with the algorithms that were the fastest in between. Called while the process has one thread.
-Result<std::string> compilePlan(const RunOptions &options, int worldSize, int threads);
+/// A compiler that is loaded while the target is still looked for, or null where compilePlan() does better without.
+/// Called while the process has one thread.
+std::unique_ptr<Child> startCompiler(const RunOptions &options, int worldSize, int threads);
+
+/// Makes the Program for a world and gives its path, by the compiler that was `started` for it or by a new one; with
+/// --autotune and a GPU twice, the second time with the algorithms that were the fastest in between. Called while the
+/// process has one thread.
+Result<std::string> compilePlan(const RunOptions &options, int worldSize, int threads,
+                                std::unique_ptr<Child> started = nullptr);
 
 } // namespace zopt::runtime
 

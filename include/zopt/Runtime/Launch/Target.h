@@ -21,8 +21,10 @@ namespace zopt::runtime {
 /// "cpu" or "cuda" for `localRanks` ranks on a machine with these devices. `note` receives what the user should know of the choice, or nothing.
 Result<std::string> chooseTarget(const RunOptions &options, int localRanks, const DeviceProbe &probe, std::string &note);
 
-/// Looks for GPUs where the options leave that open or want them, and sets target, devices and chip. Called while the process has one thread.
-Status resolveTarget(RunOptions &options, int localRanks);
+/// Looks for GPUs where the options leave that open or want them, and sets target, devices and chip. Called while the
+/// process has one thread. Asks the driver in a child, or `inThisProcess` where no process that uses devices is to be
+/// forked from this one.
+Status resolveTarget(RunOptions &options, int localRanks, bool inThisProcess = false);
 
 } // namespace zopt::runtime
 

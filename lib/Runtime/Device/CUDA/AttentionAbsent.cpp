@@ -17,4 +17,7 @@ Result<std::unique_ptr<DeviceConvolution>> createConvolution(LibraryContext &, c
   return runtimeError("this zrun was built without the headers of cuDNN and cudnn-frontend, so it has no convolutions on CUDA");
 }
 
+std::string attentionPlanKey(const Command &, const AttentionOptions &) { return ""; }
+std::string convolutionPlanKey(const Command &, int64_t) { return ""; }
+
 } // namespace zopt::runtime::cuda

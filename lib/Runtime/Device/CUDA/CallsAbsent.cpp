@@ -18,6 +18,7 @@ struct LibraryContext::Implementation {};
 LibraryContext::LibraryContext() = default;
 LibraryContext::~LibraryContext() = default;
 Result<std::unique_ptr<LibraryContext>> LibraryContext::create() { return refusal(); }
+void LibraryContext::preload() {}
 Status LibraryContext::loadAttentionLibrary() { return refusal(); }
 std::string LibraryContext::matmulLibrary() const { return ""; }
 std::string LibraryContext::attentionLibrary() const { return ""; }
@@ -30,5 +31,6 @@ Result<std::unique_ptr<DeviceMatmul>> createMatmul(LibraryContext &, const Comma
 Result<MatmulChoice> chooseMatmul(LibraryContext &, const Command &, int64_t, CUstream, const std::vector<MatmulPlace> &, int) { return refusal(); }
 Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &, const Command &, int64_t, const AttentionOptions &) { return refusal(); }
 Result<std::unique_ptr<DeviceConvolution>> createConvolution(LibraryContext &, const Command &, int64_t) { return refusal(); }
+void preparePlans(LibraryContext &, const std::vector<PlanOf> &, const std::function<void()> &) {}
 
 } // namespace zopt::runtime::cuda

@@ -16,6 +16,7 @@
 #include "zopt/Runtime/Device/CUDA/Tuning.h"
 #include "zopt/Runtime/Monitor/Machine.h"
 #include <algorithm>
+#include <future>
 #include <utility>
 
 namespace zopt::runtime {
@@ -133,22 +134,39 @@ Status CudaExecutor::prepareDevice() {
   for (size_t i = 0; i < arenas.size(); ++i)
     if (arenas[i])
       ZOPT_CUDA(device->driver, cuMemsetD8Async, arenas[i], 0, size_t(program.arenas[i].bytes), device->compute);
-  ZOPT_RETURN_IF_FAILED(loadKernels());
-  bool usesLibraries = false;
-  for (const Sequence &sequence : program.sequences)
-    for (const Command &command : sequence.commands)
-      usesLibraries |= command.kind == Command::Kind::Matmul || command.kind == Command::Kind::Attention || command.kind == Command::Kind::AttentionGrad || command.kind == Command::Kind::Convolution;
-  if (usesLibraries) {
-    Result<std::unique_ptr<LibraryContext>> context = LibraryContext::create();
-    if (context.failed())
-      return context.getStatus();
-    libraries = std::move(*context);
-    ZOPT_RETURN_IF_FAILED(checkTuning(program, device->model, libraries->matmulLibrary()));
-  }
+  // The driver compiles the kernels while cuDNN's plans are made, which is mostly compilation too.
+  std::future<Status> kernels = std::async(std::launch::async, [this]() -> Status {
+    ZOPT_CUDA(device->driver, cuCtxSetCurrent, device->context);
+    return loadKernels();
+  });
+  const Status loaded = loadLibraries();
+  ZOPT_RETURN_IF_FAILED(kernels.get());
+  ZOPT_RETURN_IF_FAILED(loaded);
   Result<int64_t> after = device->freeBytes();
   if (after.failed())
     return after.getStatus();
   libraryBytes = *before - *after;
+  return success();
+}
+
+Status CudaExecutor::loadLibraries() {
+  bool usesLibraries = false;
+  std::vector<PlanOf> plans;
+  for (const Sequence &sequence : program.sequences)
+    for (const Command &command : sequence.commands) {
+      const bool attention = command.kind == Command::Kind::Attention || command.kind == Command::Kind::AttentionGrad;
+      if (attention || command.kind == Command::Kind::Convolution)
+        plans.push_back({&command, scratchBytes(command, attention ? command.buffers.size() - 1 : 4)});
+      usesLibraries |= attention || command.kind == Command::Kind::Matmul || command.kind == Command::Kind::Convolution;
+    }
+  if (!usesLibraries)
+    return success();
+  Result<std::unique_ptr<LibraryContext>> context = LibraryContext::create();
+  if (context.failed())
+    return context.getStatus();
+  libraries = std::move(*context);
+  ZOPT_RETURN_IF_FAILED(checkTuning(program, device->model, libraries->matmulLibrary()));
+  preparePlans(*libraries, plans, [this] { device->driver.cuCtxSetCurrent(device->context); });
   return success();
 }
 

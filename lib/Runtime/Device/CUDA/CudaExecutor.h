@@ -113,6 +113,8 @@ private:
   Status prepareDevice();
   Status prepareCommands();
   Status prepareCommand(const Command &command, Prepared &prepared);
+  /// Of buffer `index` of a command, which is scratch; 0 where there is none.
+  int64_t scratchBytes(const Command &command, size_t index) const;
   Status prepareNorm(const Command &command, Prepared &prepared);
   void limitBlocks(DeviceCall &call, int64_t enough) const;
   Status prepareSlots();
@@ -125,6 +127,7 @@ private:
   /// Before the host reads or writes a buffer: behind the gathers that go on, where one of them is into it.
   Status awaitContinued(BufferId buffer);
   Status loadKernels();
+  Status loadLibraries();
   Status makeCall(int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end, std::unique_ptr<DeviceCall> &made);
   Status makeSlot(Slot &slot, int64_t bytes);
   /// Of `transfers`, the one whose turn it is; the wait for the copy that was last issued from or to it; and the mark

@@ -65,7 +65,7 @@ public:
   }
 
   Status run(CUstream stream, const CUdeviceptr *buffers) override {
-    if (int status = library.cudnn.setStream(library.cudnnHandle, stream))
+    if (int status = library.cudnn.setStream(handle, stream))
       return callError("cudnnSetStream", library.cudnn.getErrorString(status));
     const CUdeviceptr scratch = (buffers[scratchIndex] + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
     try {
@@ -73,7 +73,9 @@ public:
         for (int64_t head = 0; head < headParts; ++head) {
           for (const PartTensor &tensor : tensors)
             pack[tensor.uid] = reinterpret_cast<void *>(buffers[tensor.buffer] + CUdeviceptr((batch * tensor.batchStep + head * tensor.headStep) * tensor.elementSize));
-          ZOPT_RETURN_IF_FAILED(statusOf(graph->execute(static_cast<cudnnHandle_t>(library.cudnnHandle), pack, reinterpret_cast<void *>(scratch)), "cudnn execute"));
+          ZOPT_RETURN_IF_FAILED(
+              statusOf(graph->execute(static_cast<cudnnHandle_t>(handle), pack, reinterpret_cast<void *>(scratch)),
+                       "cudnn execute"));
         }
     } catch (const std::exception &error) {
       return callError("cudnn execute", error.what());
@@ -82,6 +84,16 @@ public:
   }
 
   int64_t workspaceBytes() const override { return workspace; }
+
+  /// Everything that the library's plan depends on: layers of a model share one, because making it takes the library up
+  /// to a second.
+  static std::string keyOf(const Command &command, const AttentionParts &parts, const AttentionOptions &options) {
+    LibraryContext::Implementation none;
+    CudnnAttention described(none);
+    described.parts = parts;
+    described.describeTensors(command);
+    return described.keyOf(command, options);
+  }
 
 private:
   void describeTensors(const Command &command) {
@@ -146,7 +158,6 @@ private:
       attributes.set_bias(input(size_t(maskIndex), "mask"));
   }
 
-  /// Everything that the library's plan depends on: layers of a model share one, because making it takes the library up to a second.
   std::string keyOf(const Command &command, const AttentionOptions &options) const {
     std::ostringstream key;
     key.precision(17);
@@ -167,13 +178,13 @@ private:
     static const bool isSet = [&] { return (fe::cudnn_dlhandle = library.cudnnLibrary) != nullptr; }();
     if (!isSet)
       return callError("dlopen", "no cuDNN");
-    std::shared_ptr<void> &known = library.attentionGraphs[keyOf(command, options)];
-    if (known) {
-      graph = std::static_pointer_cast<fe::graph::Graph>(known);
-      return success();
+    CudnnPlan &known = library.attentionGraphs[keyOf(command, options)];
+    if (!known.graph) {
+      ZOPT_RETURN_IF_FAILED(makeGraph(command, options));
+      known = {graph, library.cudnnHandle};
     }
-    ZOPT_RETURN_IF_FAILED(makeGraph(command, options));
-    known = graph;
+    graph = std::static_pointer_cast<fe::graph::Graph>(known.graph);
+    handle = known.handle;
     return success();
   }
 
@@ -210,12 +221,18 @@ private:
   AttentionParts parts;
   std::vector<PartTensor> tensors;
   std::shared_ptr<fe::graph::Graph> graph;
+  void *handle = nullptr; // that the plan was made with
   std::unordered_map<int64_t, void *> pack;
   int64_t batchParts = 1, headParts = 1, workspace = 0;
   int maskIndex = 0, scratchIndex = 0;
 };
 
 } // namespace
+
+std::string attentionPlanKey(const Command &command, const AttentionOptions &options) {
+  Result<AttentionParts> parts = planAttention(command, options);
+  return parts.failed() ? "" : CudnnAttention::keyOf(command, *parts, options);
+}
 
 Result<std::unique_ptr<DeviceAttention>> createAttention(LibraryContext &context, const Command &command, int64_t scratchBytes, const AttentionOptions &options) {
   Result<AttentionParts> parts = planAttention(command, options);

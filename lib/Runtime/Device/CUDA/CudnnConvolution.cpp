@@ -40,12 +40,13 @@ public:
     if (!isSet)
       return callError("dlopen", "no cuDNN");
     // Layers that are alike share a plan, because making one takes the library up to a second.
-    std::shared_ptr<void> &known = library.convolutionGraphs[keyOf(command, scratchBytes)];
-    if (!known) {
+    CudnnPlan &known = library.convolutionGraphs[keyOf(command, scratchBytes)];
+    if (!known.graph) {
       ZOPT_RETURN_IF_FAILED(makeGraph(command.convolution.kind, mapping, scratchBytes - kWorkspaceAlignment));
-      known = graph;
+      known = {graph, library.cudnnHandle};
     }
-    graph = std::static_pointer_cast<fe::graph::Graph>(known);
+    graph = std::static_pointer_cast<fe::graph::Graph>(known.graph);
+    handle = known.handle;
     ZOPT_RETURN_IF_FAILED(statusOf(graph->get_workspace_size(workspace), "cudnn workspace size"));
     if (workspace > scratchBytes - kWorkspaceAlignment)
       return runtimeError("cudnn wants ", workspace, " bytes of workspace for a convolution of ", shapeText(command.tensors[kInput].shape), " and ", shapeText(command.tensors[kWeight].shape), ", but the plan has ", scratchBytes);
@@ -55,23 +56,21 @@ public:
   }
 
   Status run(CUstream stream, const CUdeviceptr *buffers) override {
-    if (int status = library.cudnn.setStream(library.cudnnHandle, stream))
+    if (int status = library.cudnn.setStream(handle, stream))
       return callError("cudnnSetStream", library.cudnn.getErrorString(status));
     // Used from its first aligned byte on, so a little of the scratch may be lost.
     const CUdeviceptr scratch = (buffers[kScratch] + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
     for (int i : {kInput, kWeight, kOutput})
       pack[i + 1] = reinterpret_cast<void *>(buffers[i]);
     try {
-      return statusOf(graph->execute(static_cast<cudnnHandle_t>(library.cudnnHandle), pack, reinterpret_cast<void *>(scratch)), "cudnn execute");
+      return statusOf(graph->execute(static_cast<cudnnHandle_t>(handle), pack, reinterpret_cast<void *>(scratch)),
+                      "cudnn execute");
     } catch (const std::exception &error) {
       return callError("cudnn execute", error.what());
     }
   }
 
   int64_t workspaceBytes() const override { return workspace; }
-
-private:
-  static constexpr int kScratch = 4; // in Command::buffers, behind a bias that is never there
 
   static std::string keyOf(const Command &command, int64_t scratchBytes) {
     std::ostringstream key;
@@ -88,6 +87,9 @@ private:
     }
     return key.str();
   }
+
+private:
+  static constexpr int kScratch = 4; // in Command::buffers, behind a bias that is never there
 
   template <typename Attributes>
   static Attributes attributesOf(const ConvolutionMapping &mapping) {
@@ -139,11 +141,16 @@ private:
 
   LibraryContext::Implementation &library;
   std::shared_ptr<fe::graph::Graph> graph;
+  void *handle = nullptr; // that the plan was made with
   std::unordered_map<int64_t, void *> pack;
   int64_t workspace = 0;
 };
 
 } // namespace
+
+std::string convolutionPlanKey(const Command &command, int64_t scratchBytes) {
+  return CudnnConvolution::keyOf(command, scratchBytes);
+}
 
 Result<std::unique_ptr<DeviceConvolution>> createConvolution(LibraryContext &context, const Command &command, int64_t scratchBytes) {
   Result<ConvolutionMapping> mapping = mapConvolution(command);

@@ -57,7 +57,7 @@ Result<std::unique_ptr<DeviceContext>> DeviceContext::create(Communicator &commu
     ZOPT_CUDA(**driver, cuDeviceGetCount, &count);
     if (count == 0)
       return (*driver)->error("cuDeviceGetCount", CUDA_ERROR_NO_DEVICE);
-    ZOPT_RETURN_IF_FAILED(made->open(localRank % count));
+    ZOPT_RETURN_IF_FAILED(made->open(ordinalOf(localRank, count)));
     ZOPT_CUDA(**driver, cuDeviceGetUuid, &mine.device, made->device);
     mine.free = made->freeAtStart;
     return success();

@@ -55,6 +55,9 @@ public:
   Result<CUevent> event(bool timing = false);
   Result<int64_t> freeBytes() const;
 
+  /// Which of `count` devices a rank takes, by its place among the ranks of its machine.
+  static int ordinalOf(int localRank, int count) { return localRank % count; }
+
 private:
   DeviceContext(const Driver &driver, double timeoutSeconds) : driver(driver), timeoutSeconds(timeoutSeconds) {}
   Status open(int ordinal);

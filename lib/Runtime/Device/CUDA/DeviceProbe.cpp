@@ -8,11 +8,7 @@
 #include "Driver.h"
 #include "zopt/Runtime/Core/DynamicLibrary.h"
 #include "zopt/Runtime/Device/CUDA/Devices.h"
-#include <cerrno>
-#include <cstring>
 #include <sstream>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace zopt::runtime {
 
@@ -20,7 +16,7 @@ using namespace cuda;
 
 namespace {
 
-/// What the driver says, as lines that parse() reads.
+/// What the driver says, as lines that parseDevices() reads.
 Status describe(bool withFree, std::ostringstream &text) {
   Result<const Driver *> loaded = Driver::load();
   if (loaded.failed())
@@ -52,14 +48,27 @@ Status describe(bool withFree, std::ostringstream &text) {
   return success();
 }
 
-DeviceProbe parse(const std::string &text) {
+} // namespace
+
+std::string describeDevices(bool withFree) {
+  std::ostringstream text;
+  if (openLibrary({"libcuda.so.1"}).handle)
+    text << "found\n";
+  if (Status status = describe(withFree, text); status.failed())
+    text << "problem " << status.message() << '\n';
+  return text.str();
+}
+
+DeviceProbe parseDevices(const std::string &text) {
   DeviceProbe probe;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string kind;
     words >> kind;
-    if (kind == "driver") {
+    if (kind == "found") {
+      probe.hasDriver = true;
+    } else if (kind == "driver") {
       words >> probe.driverVersion;
     } else if (kind == "device") {
       DeviceFacts facts;
@@ -71,62 +80,6 @@ DeviceProbe parse(const std::string &text) {
       std::getline(words, probe.problem);
     }
   }
-  if (text.empty())
-    probe.problem = "the process that asked for GPUs ended without an answer";
-  return probe;
-}
-
-} // namespace
-
-DeviceProbe probeDevices(bool withFree) {
-  DeviceProbe probe;
-  // Loaded but not initialized, which a fork does not mind.
-  if (DynamicLibrary library = openLibrary({"libcuda.so.1"}); !library.handle) {
-    probe.problem = Driver::load().getStatus().message();
-    return probe;
-  }
-  int ends[2];
-  if (pipe(ends) != 0) {
-    probe.problem = concat("pipe: ", std::strerror(errno));
-    return probe;
-  }
-  pid_t child = fork();
-  if (child < 0) {
-    probe.problem = concat("fork: ", std::strerror(errno));
-    close(ends[0]);
-    close(ends[1]);
-    return probe;
-  }
-  if (child == 0) {
-    close(ends[0]);
-    std::ostringstream text;
-    if (Status status = describe(withFree, text); status.failed())
-      text << "problem " << status.message() << '\n';
-    std::string all = text.str();
-    for (size_t done = 0; done < all.size();) {
-      ssize_t written = ::write(ends[1], all.data() + done, all.size() - done);
-      if (written < 0 && errno != EINTR)
-        break;
-      done += written > 0 ? size_t(written) : 0;
-    }
-    _exit(0);
-  }
-  close(ends[1]);
-  std::string text;
-  char chunk[1024];
-  for (;;) {
-    ssize_t got = ::read(ends[0], chunk, sizeof chunk);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got <= 0)
-      break;
-    text.append(chunk, size_t(got));
-  }
-  close(ends[0]);
-  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR)
-    ;
-  probe = parse(text);
-  probe.hasDriver = true;
   return probe;
 }
 

@@ -7,7 +7,10 @@
 
 #include "LibraryTables.h"
 #include "zopt/Runtime/Core/DynamicLibrary.h"
+#include <algorithm>
+#include <atomic>
 #include <dlfcn.h>
+#include <thread>
 
 namespace zopt::runtime::cuda {
 
@@ -26,7 +29,8 @@ std::string versionText(size_t version) { return concat(version / 10000, ".", ve
 } // namespace
 
 LibraryContext::Implementation::~Implementation() {
-  attentionGraphs.clear(); // before the handle they were made with
+  attentionGraphs.clear(); // before the handles they were made with
+  convolutionGraphs.clear();
   if (cudnnHandle)
     cudnn.destroy(cudnnHandle);
   if (cublasHandle)
@@ -40,7 +44,7 @@ std::string LibraryContext::Implementation::textOf(CUresult result) const {
   return concat("error ", int(result));
 }
 
-Status LibraryContext::Implementation::loadCublas() {
+Status LibraryContext::Implementation::openCublas() {
   std::string missing;
   DynamicLibrary found = openLibrary({"libcuda.so.1"});
   if (!found.handle)
@@ -76,13 +80,16 @@ Status LibraryContext::Implementation::loadCublas() {
   find(cublasLibrary, "cublasLtMatmul", cublas.matmul, missing);
   if (!missing.empty())
     return callError("dlsym", concat("cuBLASLt has no ", missing));
+  return success();
+}
+
+Status LibraryContext::Implementation::loadCublas() {
+  ZOPT_RETURN_IF_FAILED(openCublas());
   ZOPT_CUBLAS(*this, create, &cublasHandle);
   return success();
 }
 
-Status LibraryContext::Implementation::loadCudnn() {
-  if (cudnnHandle)
-    return success();
+Status LibraryContext::Implementation::openCudnn() {
   std::string missing;
   // cuDNN's parts look these up by name; already loaded ones are found wherever they came from.
   const char *runtime = cublas.getVersion() >= 130000 ? "libcudart.so.13" : "libcudart.so.12";
@@ -101,6 +108,17 @@ Status LibraryContext::Implementation::loadCudnn() {
   find(cudnnLibrary, "cudnnGetErrorString", cudnn.getErrorString, missing);
   if (!missing.empty())
     return callError("dlsym", concat("cuDNN has no ", missing));
+  return success();
+}
+
+Status LibraryContext::Implementation::loadCudnn() {
+  if (cudnnHandle)
+    return success();
+  ZOPT_RETURN_IF_FAILED(openCudnn());
+  return createCudnn();
+}
+
+Status LibraryContext::Implementation::createCudnn() {
   if (int status = cudnn.create(&cudnnHandle)) {
     cudnnHandle = nullptr;
     return callError("cudnnCreate", cudnn.getErrorString(status));
@@ -115,6 +133,60 @@ Result<std::unique_ptr<LibraryContext>> LibraryContext::create() {
   std::unique_ptr<LibraryContext> context(new LibraryContext);
   ZOPT_RETURN_IF_FAILED(context->implementation->loadCublas());
   return std::unique_ptr<LibraryContext>(std::move(context));
+}
+
+void LibraryContext::preload() {
+  Implementation loaded;
+  if (loaded.openCublas().succeeded())
+    (void)loaded.openCudnn();
+}
+
+/// More plans at once would share the cores with the compiler of the kernels, to nobody's gain.
+static constexpr size_t kPlanThreads = 4;
+
+void preparePlans(LibraryContext &context, const std::vector<PlanOf> &plans, const std::function<void()> &enter) {
+  std::map<std::string, PlanOf> distinct;
+  for (const PlanOf &plan : plans)
+    distinct.try_emplace(plan.command->kind == Command::Kind::Convolution
+                             ? convolutionPlanKey(*plan.command, plan.scratchBytes)
+                             : attentionPlanKey(*plan.command),
+                         plan);
+  distinct.erase("");
+  if (distinct.empty() || context.loadAttentionLibrary().failed())
+    return;
+  std::vector<PlanOf> wanted;
+  for (const auto &[key, plan] : distinct)
+    wanted.push_back(plan);
+  std::atomic<size_t> next{0};
+  // A handle is for one thread, and so is a context.
+  auto work = [&](LibraryContext &mine) {
+    for (size_t i = next++; i < wanted.size(); i = next++)
+      if (wanted[i].command->kind == Command::Kind::Convolution)
+        (void)createConvolution(mine, *wanted[i].command, wanted[i].scratchBytes);
+      else
+        (void)createAttention(mine, *wanted[i].command, wanted[i].scratchBytes);
+  };
+  LibraryContext::Implementation &all = *context.implementation;
+  const size_t before = all.others.size();
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < std::min(wanted.size(), kPlanThreads); ++i) {
+    LibraryContext &other = *all.others.emplace_back(new LibraryContext);
+    other.implementation->cublas = all.cublas;
+    other.implementation->cudnn = all.cudnn;
+    other.implementation->cudnnLibrary = all.cudnnLibrary;
+    threads.emplace_back([&] {
+      enter();
+      if (other.implementation->createCudnn().succeeded())
+        work(other);
+    });
+  }
+  work(context);
+  for (std::thread &thread : threads)
+    thread.join();
+  for (size_t i = before; i < all.others.size(); ++i) {
+    all.attentionGraphs.merge(all.others[i]->implementation->attentionGraphs);
+    all.convolutionGraphs.merge(all.others[i]->implementation->convolutionGraphs);
+  }
 }
 
 Status LibraryContext::loadAttentionLibrary() { return implementation->loadCudnn(); }

@@ -16,6 +16,8 @@
 #include <cublasLt.h>
 #include <cuda.h>
 #include <map>
+#include <string>
+#include <vector>
 
 namespace zopt::runtime::cuda {
 
@@ -55,6 +57,12 @@ struct CudnnTable {
   const char *(*getErrorString)(int) = nullptr;
 };
 
+/// A plan of cuDNN's, and the handle that it was made with and runs on.
+struct CudnnPlan {
+  std::shared_ptr<void> graph;
+  void *handle = nullptr;
+};
+
 struct LibraryContext::Implementation {
   DriverTable driver;
   CublasLtTable cublas;
@@ -62,11 +70,15 @@ struct LibraryContext::Implementation {
   void *driverLibrary = nullptr, *cublasLibrary = nullptr, *cudnnLibrary = nullptr;
   cublasLtHandle_t cublasHandle = nullptr;
   void *cudnnHandle = nullptr;
-  std::map<std::string, std::shared_ptr<void>> attentionGraphs, convolutionGraphs; // cuDNN's plans by what they depend on
+  std::map<std::string, CudnnPlan> attentionGraphs, convolutionGraphs; // cuDNN's plans by what they depend on
+  std::vector<std::unique_ptr<LibraryContext>> others; // with the handles of plans that other threads have made
   ~Implementation();
 
+  Status openCublas();
+  Status openCudnn();
   Status loadCublas();
   Status loadCudnn();
+  Status createCudnn();
   std::string textOf(CUresult result) const;
 };
 

@@ -12,11 +12,15 @@ namespace zopt::runtime {
 
 static constexpr const char *kProblem = "this zrun was built without CUDA's headers, so it has no target cuda: build it where CUDA 13 is installed, or give --target=cpu";
 
-DeviceProbe probeDevices(bool) {
+std::string describeDevices(bool) { return ""; }
+
+DeviceProbe parseDevices(const std::string &) {
   DeviceProbe probe;
   probe.problem = kProblem;
   return probe;
 }
+
+std::shared_ptr<void> warmDevices(int) { return nullptr; }
 
 Result<std::unique_ptr<Executor>> createCudaExecutor(const Program &, Communicator &, const ExecutorOptions &) { return inputError(kProblem); }
 

@@ -131,6 +131,13 @@ static Status keep(Result<std::unique_ptr<Made>> made, std::unique_ptr<Made> &pl
   return success();
 }
 
+int64_t CudaExecutor::scratchBytes(const Command &command, size_t index) const {
+  if (index >= command.buffers.size() || command.buffers[index] < 0)
+    return 0;
+  return program.buffers[command.buffers[index]].bytes -
+         (index < command.byteOffsets.size() ? command.byteOffsets[index] : 0);
+}
+
 Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) {
   prepared.command = &command;
   for (size_t i = 0; i < command.buffers.size(); ++i) {
@@ -138,11 +145,6 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     prepared.pointers.push_back(command.buffers[i] < 0 ? 0 : address(command.buffers[i]) + uint64_t(offset));
   }
   prepared.collective = {command.id, command.location};
-  auto scratchBytes = [&](size_t index) {
-    if (index >= command.buffers.size() || command.buffers[index] < 0)
-      return int64_t(0);
-    return program.buffers[command.buffers[index]].bytes - (index < command.byteOffsets.size() ? command.byteOffsets[index] : 0);
-  };
   auto call = [&](int32_t kernel, std::vector<CUdeviceptr> pointers, int64_t begin, int64_t end) {
     return makeCall(kernel, std::move(pointers), begin, end, prepared.calls.emplace_back());
   };
@@ -153,14 +155,15 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     break;
   case Command::Kind::Matmul:
     prepared.pointers.resize(kAddendBuffer + 1, 0);
-    ZOPT_RETURN_IF_FAILED(keep(createMatmul(*libraries, command, scratchBytes(4)), prepared.matmul));
+    ZOPT_RETURN_IF_FAILED(keep(createMatmul(*libraries, command, scratchBytes(command, 4)), prepared.matmul));
     break;
   case Command::Kind::Attention:
   case Command::Kind::AttentionGrad:
-    ZOPT_RETURN_IF_FAILED(keep(createAttention(*libraries, command, scratchBytes(command.buffers.size() - 1)), prepared.attention));
+    ZOPT_RETURN_IF_FAILED(keep(createAttention(*libraries, command, scratchBytes(command, command.buffers.size() - 1)),
+                               prepared.attention));
     break;
   case Command::Kind::Convolution:
-    ZOPT_RETURN_IF_FAILED(keep(createConvolution(*libraries, command, scratchBytes(4)), prepared.convolution));
+    ZOPT_RETURN_IF_FAILED(keep(createConvolution(*libraries, command, scratchBytes(command, 4)), prepared.convolution));
     break;
   case Command::Kind::AllGather:
   case Command::Kind::ReduceScatter:

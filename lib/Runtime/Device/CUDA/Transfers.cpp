@@ -11,6 +11,7 @@
 
 #include "CudaExecutor.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Device/ThreadTeam.h"
 #include <algorithm>
 #include <cstring>
 #include <iterator>
@@ -146,7 +147,9 @@ Status CudaExecutor::upload(BufferId buffer, int64_t byteOffset, const void *sou
       int64_t size = std::min(kTransferBytes, bytes - done);
       Slot &slot = nextBlock();
       ZOPT_RETURN_IF_FAILED(awaitBlock(slot));
-      std::memcpy(slot.data, static_cast<const char *>(source) + done, size_t(size));
+      parallelFor(threads(), size, kTransferBytes / 4, [&](int64_t begin, int64_t end) {
+        std::memcpy(slot.data + begin, static_cast<const char *>(source) + done + begin, size_t(end - begin));
+      });
       ZOPT_CUDA(device->driver, cuMemcpyHtoDAsync, address(buffer) + uint64_t(byteOffset + done), slot.data, size_t(size), device->compute);
       ZOPT_RETURN_IF_FAILED(markBlock(slot));
     }

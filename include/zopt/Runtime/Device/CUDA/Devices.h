@@ -35,8 +35,15 @@ struct DeviceProbe {
   std::vector<DeviceFacts> devices; ///< those that CUDA_VISIBLE_DEVICES leaves
 };
 
-/// Looks in a child process, because a process that has asked the driver for devices cannot fork ones that use them: to be called while there is one thread. `withFree` makes a context on every device.
-DeviceProbe probeDevices(bool withFree = false);
+/// What the driver says of the devices, as text for parseDevices(). Initializes it in this process, which then cannot
+/// fork ones that use devices. `withFree` makes a context on every device.
+std::string describeDevices(bool withFree = false);
+DeviceProbe parseDevices(const std::string &text);
+
+/// In threads, makes the contexts of the devices that `ranks` ranks of this process will take, and loads the libraries
+/// that programs of CUDA usually need. What fails is left to createCudaExecutor(), which tells it. The contexts are
+/// held, and the threads waited for, until what is returned is dropped.
+std::shared_ptr<void> warmDevices(int ranks);
 
 /// The executor of Program::target cuda. Each rank takes the device of its place among the ranks of its machine, modulo their number. Every rank calls it, and all fail together.
 Result<std::unique_ptr<Executor>> createCudaExecutor(const Program &program, Communicator &communicator, const ExecutorOptions &options);

@@ -22,6 +22,7 @@
 #include "zopt/Runtime/Device/CUDA/MatmulRules.h"
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +32,12 @@ typedef struct CUstream_st *CUstream;
 typedef unsigned long long CUdeviceptr;
 
 namespace zopt::runtime::cuda {
+
+/// An Attention, AttentionGrad or Convolution and the bytes of its scratch buffer.
+struct PlanOf {
+  const Command *command;
+  int64_t scratchBytes;
+};
 
 /// The loaded libraries and their handles. Not for use from two threads at once.
 class LibraryContext {
@@ -48,11 +55,16 @@ public:
   std::string matmulLibrary() const;
   std::string attentionLibrary() const;
 
+  /// Opens what create() and loadAttentionLibrary() will, so that they find it loaded. Needs no context; for any
+  /// thread.
+  static void preload();
+
   struct Implementation;
   Implementation &get() { return *implementation; }
   const Implementation &get() const { return *implementation; }
 
 private:
+  friend void preparePlans(LibraryContext &, const std::vector<PlanOf> &, const std::function<void()> &);
   LibraryContext();
   std::unique_ptr<Implementation> implementation;
 };
@@ -116,6 +128,14 @@ public:
 };
 
 Result<std::unique_ptr<DeviceConvolution>> createConvolution(LibraryContext &context, const Command &command, int64_t scratchBytes);
+
+/// Makes cuDNN's plans of these commands side by side, in threads that call `enter` first, which makes the context
+/// theirs. createAttention() and createConvolution() then find them; what fails here, those try again and tell.
+void preparePlans(LibraryContext &context, const std::vector<PlanOf> &plans, const std::function<void()> &enter);
+
+/// What the plan of a command depends on; empty where there is none.
+std::string attentionPlanKey(const Command &command, const AttentionOptions &options = {});
+std::string convolutionPlanKey(const Command &command, int64_t scratchBytes);
 
 } // namespace zopt::runtime::cuda
 
