@@ -139,7 +139,8 @@ void Update::write() {
 void Update::writeGpu() {
   constexpr int64_t kWarps = 8, kWarp = 32, kRepeats = 4;
   kernel.setSpread({/*lanes=*/4, kWarps * kWarp, /*groups=*/1, /*repeats=*/1, /*interleaved=*/false, /*residents=*/4});
-  auto [first, end] = kernel.beginShares(kWarps * kRepeats);
+  const auto shares = kernel.beginShares(kWarps * kRepeats);
+  const Value first = shares.first, end = shares.second; // captured below
   SmallVector<Value> split = kernel.delinearize(kernel.thread(), {kWarps, kWarp});
   Value own = kernel.add(first, split[0]), place = kernel.mul(split[1], kernel.lanes());
   SmallVector<View> streams;
