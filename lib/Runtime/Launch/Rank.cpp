@@ -46,9 +46,6 @@ double secondsSince(Clock::time_point begin) { return std::chrono::duration<doub
 /// Steps in a row with a non-finite norm that end a run.
 constexpr int kSkipsInARow = 10;
 
-/// First values that may wait in memory for a device that is being prepared, of all ranks together.
-constexpr int64_t kBytesAhead = int64_t(512) << 20;
-
 class RankRun {
 public:
   RankRun(const Run &run, Communicator &communicator, bool &agreed) : run(run), options(run.options), program(run.program), communicator(communicator), root(communicator.rank() == 0), agreed(agreed), checkpoints(run, communicator, [this](const SaveResult &result) { tellSave(result); }) {}
@@ -126,7 +123,7 @@ private:
     communicator.setTimeout(options.timeoutSeconds);
     if (program.target == "cuda" && !run.weights && options.checkpoint.resume == CheckpointOptions::Resume::None)
       numbers = std::make_unique<InitialNumbers>(program, communicator.rank(), executorOptions.threads,
-                                                 kBytesAhead / communicator.size(), options.initialization);
+                                                 InitialNumbers::kMostBytes / communicator.size(), options.initialization);
     Result<std::unique_ptr<Executor>> created = Executor::create(program, run.kernels, communicator, executorOptions);
     if (created.failed())
       return created.getStatus();

@@ -10,6 +10,7 @@
 #include "zopt/Runtime/Launch/Checkpoints.h"
 #include "zopt/Runtime/Launch/Evaluation.h"
 #include "zopt/Runtime/Core/DataType.h"
+#include "zopt/Runtime/Core/InitialValues.h"
 #include "zopt/Runtime/Core/ProgramFile.h"
 #include "zopt/Runtime/Data/Prefetcher.h"
 #include "zopt/Runtime/Device/CUDA/Tuning.h"
@@ -168,6 +169,7 @@ Status checkRun(const Run &run, int localRanks) {
   if (onDevice) {
     needs.devices = options.devices;
     needs.bytesPerProcess = kBytesOfCuda;
+    needs.plannedBytesPerRank += InitialNumbers::kMostBytes / run.program.worldSize;
   }
   Result<int64_t> checkpointBytes = plannedCheckpointBytes(options.checkpoint, run.program);
   if (checkpointBytes.failed())

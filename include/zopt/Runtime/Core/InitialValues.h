@@ -34,6 +34,9 @@ private:
 /// and the options point to must outlive this.
 class InitialNumbers {
 public:
+  /// What may wait in memory for a device that is being prepared, of all ranks together.
+  static constexpr int64_t kMostBytes = int64_t(512) << 20;
+
   InitialNumbers(const Program &program, int rank, int threads, int64_t bytesAhead,
                  const InitializationOptions &options);
   ~InitialNumbers();
