@@ -17,8 +17,6 @@ namespace {
 
 /// The words have a block of the driver's to themselves: it shares whole ones.
 constexpr int64_t kWordsBytes = int64_t(2) << 20;
-/// What an engine copies at a time: 45 microseconds, against 2 for beginning.
-constexpr int64_t kPieceBytes = int64_t(16) << 20;
 /// As many bytes of every area are compared once they are mapped.
 constexpr int64_t kMarkBytes = 16;
 
@@ -207,15 +205,12 @@ Status PeerCopies::await(CUstream stream, Channel channel, Meeting meeting) {
   return success();
 }
 
-/// To the counterpart of `destination` on a peer, in pieces: an engine takes whole copies in turn from the streams, and
-/// the gather of a layer should not stand behind all of an embedding's gradient.
+/// To the counterpart of `destination` on a peer.
 Status PeerCopies::copy(CUstream stream, int peer, CUdeviceptr source, CUdeviceptr destination, int64_t bytes) {
   for (size_t i = 1; i < areas.size(); ++i)
     if (destination >= areas[i].own && destination + uint64_t(bytes) <= areas[i].own + uint64_t(areas[i].bytes)) {
-      const CUdeviceptr there = areas[i].mapped[size_t(peer)] + (destination - areas[i].own);
-      for (int64_t at = 0; at < bytes; at += kPieceBytes)
-        ZOPT_CUDA(device.driver, cuMemcpyDtoDAsync, there + uint64_t(at), source + uint64_t(at),
-                  size_t(std::min(kPieceBytes, bytes - at)), stream);
+      ZOPT_CUDA(device.driver, cuMemcpyDtoDAsync, areas[i].mapped[size_t(peer)] + (destination - areas[i].own), source,
+                size_t(bytes), stream);
       return success();
     }
   return inputError("a collective reaches out of its arena");
