@@ -370,10 +370,7 @@ void GraphImporter::visit(const onnx::NodeProto &node) {
   const Operator *op = findOperator(node);
   if (!op)
     return; // reported before, all at once
-  // What folds has no optional operands but these, and may walk over all of them.
-  static constexpr StringRef optional[] = {"Pad", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Slice", "Split", "Squeeze", "Trilu"};
-  const bool needsAll = op->fold && !llvm::is_contained(optional, op->name);
-  for (int i = 0, count = needsAll ? std::max(op->operands, node.input_size()) : op->operands; i < count; ++i)
+  for (int i = 0, count = op->operands == kAllOperands ? std::max(1, node.input_size()) : op->operands; i < count; ++i)
     if (i >= node.input_size() || node.input(i).empty()) {
       problems.error(node.name().empty() && node.output_size() ? node.output(0) : node.name(), "operand " + Twine(i) + " of the operator '" + node.op_type() + "' is missing");
       return;

@@ -74,6 +74,9 @@ struct Tensor {
   bool none = false;                                     ///< an optional that holds nothing; `element` is NoneType
 };
 
+/// Operator::operands of operators that have no optional ones: all that a node names.
+constexpr int kAllOperands = -1;
+
 /// An ONNX operator. `lower` makes ops; `fold`, where there is one, makes constants if all inputs are known and returns whether it could. What `fold` leaves, `lower` reports.
 struct Operator {
   const char *name;
