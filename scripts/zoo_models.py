@@ -291,6 +291,12 @@ model("vision", "gmlp")(lambda: mixer(block_layer="SpatialGatingBlock", mlp_laye
 timm("levit", "levit_128s", size=64, img_size=64)
 
 
+@model("vision", "bit")
+def bit():
+    from timm.models import resnetv2 as library  # convolutions whose weights are standardized
+    return Row(library.ResNetV2((1, 1), channels=(128, 256), num_classes=5, stem_chs=32, stem_type="fixed"), {"x": image(32)}, classes(5))
+
+
 @model("vision", "poolformer")
 def poolformer():
     from timm.models import metaformer as library

@@ -103,14 +103,16 @@ LogicalResult lowerBatchNormalization(NodeImporter &node) {
       states[i] = states[i]->tiedTo;
     if (states[i] && states[i]->parameter)
       return node.error("the running averages are a parameter, '" + states[i]->name + "'");
-    if (states[i] && states[i]->file >= 0) {
+    if (states[i] && states[i]->file < 0) {
+      if (training)
+        return node.error("training needs running averages that a plan can refer to, but operand " + Twine(3 + i) + " is none");
+      states[i] = nullptr;
+    }
+    if (states[i]) {
       states[i]->used = true;
       running[i] = train::ReadStateOp::create(node.builder, node.loc, states[i]->stateType(),
                                               FlatSymbolRefAttr::get(node.graph.context, states[i]->name));
-    } else if (training) {
-      return node.error("training needs running averages that are initializers, but operand " + Twine(3 + i) +
-                        " is none that a plan can refer to");
-    } else if (!(running[i] = node.operand(3 + i))) {
+    } else if (!(running[i] = node.operand(3 + i))) { // what is computed has no state that could move
       return failure();
     }
   }
@@ -129,8 +131,9 @@ LogicalResult lowerBatchNormalization(NodeImporter &node) {
     const Value computed[] = {mean, variance};
     for (auto [i, value] : llvm::enumerate(computed)) {
       Value average = as(value, node.element(3 + i));
-      train::RunningAverageOp::create(node.builder, node.loc,
-                                      FlatSymbolRefAttr::get(node.graph.context, states[i]->name), average, exact);
+      if (states[i])
+        train::RunningAverageOp::create(node.builder, node.loc,
+                                        FlatSymbolRefAttr::get(node.graph.context, states[i]->name), average, exact);
       if (node.wants(1 + i)) {
         Value kept = node.binary<train::MulOp>(running[i], node.splat(momentum, node.element(3 + i)));
         node.result(1 + i,

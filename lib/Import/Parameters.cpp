@@ -84,9 +84,9 @@ bool isView(StringRef op) {
       .Default(false);
 }
 
-/// Ops through which models reparametrize: what trains is what goes in (the log of Mamba's A, DeBERTa's distances under a norm, a vision transformer's positions for another size).
+/// Ops through which models reparametrize: what trains is what goes in (the log of Mamba's A, DeBERTa's distances under a norm, the standardized weights of BiT, a vision transformer's positions for another size).
 bool isReparametrization(StringRef op) {
-  return llvm::StringSwitch<bool>(op).Cases({"Exp", "Neg", "Softplus", "Sigmoid", "Tanh", "LayerNormalization", "RMSNormalization", "Resize"}, true).Default(false);
+  return llvm::StringSwitch<bool>(op).Cases({"Exp", "Neg", "Softplus", "Sigmoid", "Tanh", "BatchNormalization", "LayerNormalization", "RMSNormalization", "Resize"}, true).Default(false);
 }
 
 const char *describeSlot(Slot slot) {

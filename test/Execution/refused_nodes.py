@@ -38,7 +38,6 @@ NODES = [
     ("Split", "x k12", {}, "1 parts of sizes [1, 2] do not make up axis 0 of size 4"), ("ReduceSum", "x kf", {}, "operand 1 (the axes) must hold integers"),
     ("Dropout", "x s", {}, "the ratio depends on the data, but it must be known when the model is imported"), ("Dropout", "x - b", {}, "training_mode depends on the data, but it must be known when the model is imported"),
     ("BatchNormalization", "z v", {}, "operand 2 of the operator 'BatchNormalization' is missing"), ("BatchNormalization", "v v v v v", {}, "needs an input [batch, channels, ...], but got [8]"), ("BatchNormalization", "x v v v i", {}, "operand 4 is no tensor of floats"),
-    ("BatchNormalization", "x v v v v", {"training_mode": 1}, "training needs running averages that are initializers, but operand 3 is none that a plan can refer to"),
     ("Pad", "x k12", {}, "has 2 pads for 2 axes"), ("Pad", "x kf4 - -", {}, "must hold integers"), ("Pad", "v k11", {"mode": "zero"}, "mode is 'zero', but it must be constant, reflect, edge or wrap"),
     ("Pad", "v kfar", {"mode": "edge"}, "are supported where they repeat others"), ("Pad", "v k11 v", {}, "pads with a value [8] that is not one element of the data's type"),
     ("CenterCropPad", "x k1", {}, "has 1 sizes for 2 axes"), ("Tile", "x k1", {}, "has 1 repeats for 2 axes"), ("Tile", "v kneg", {}, "repeats an axis -1 times"),

@@ -104,18 +104,3 @@ module {
     return
   }
 }
-
-// -----
-
-// Learned statistics.
-module {
-  train.state @m : tensor<3x1xf32> {role = #train.role<parameter>, trained}
-  func.func @micro_step(%x: tensor<2x3x4xf32>, %v: tensor<3x1xf32>, %seed: tensor<f32>) {
-    %m = train.read_state @m : tensor<3x1xf32>
-    // expected-error@+1 {{has no derivative through statistics that are not the batch's}}
-    %y = train.batch_norm %x mean %m variance %v gamma %v beta %v {epsilon = 1.0e-5 : f64} : tensor<2x3x4xf32>, tensor<3x1xf32>, tensor<3x1xf32>
-    %loss = train.reduce_sum %y [0, 1, 2] : tensor<2x3x4xf32> -> tensor<f32>
-    train.backward %loss seed %seed : tensor<f32>
-    return
-  }
-}

@@ -200,12 +200,9 @@ Values BatchNormOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Arr
   Location loc = getLoc();
   Value cotangent = cotangents[0];
   Values result(5);
-  if (!getTraining() && (needed[1] || needed[2])) {
-    emitOpError("has no derivative through statistics that are not the batch's");
-    return {};
-  }
+  const bool ofStatistics = !getTraining() && (needed[1] || needed[2]);
   Value sum, product;
-  if (needed[3] || needed[4] || (needed[0] && getTraining())) {
+  if (needed[3] || needed[4] || (needed[0] && getTraining()) || ofStatistics) {
     auto vector = getTensorType(getMean()).clone({getTensorType(getInput()).getDimSize(1)});
     auto sums = BatchNormSumsOp::create(builder, loc, vector, vector, getInput(), getMean(), getVariance(), cotangent,
                                         /*scale=*/Value(), /*shift=*/Value(), getEpsilonAttr());
@@ -220,6 +217,19 @@ Values BatchNormOp::buildVJP(OpBuilder &builder, ArrayRef<Value> cotangents, Arr
     result[3] = toParameter(product);
   if (needed[4])
     result[4] = toParameter(sum);
+  if (ofStatistics) {
+    // Of weights that are standardized: -sum gamma / s and -product gamma / (2 s^2), with s^2 = variance + epsilon.
+    RankedTensorType type = getTensorType(getVariance());
+    Value square = add(builder, loc, getVariance(), splat(builder, loc, type, getEpsilon().convertToDouble()));
+    Value gamma = train::cast(builder, loc, train::reshape(builder, loc, getGamma(), type.getShape()), type.getElementType());
+    auto times = [&](Value of, double factor) {
+      return mul(builder, loc, mul(builder, loc, train::reshape(builder, loc, of, type.getShape()), gamma), splat(builder, loc, type, factor));
+    };
+    if (needed[1])
+      result[1] = div(builder, loc, times(sum, -1), SqrtOp::create(builder, loc, type, square));
+    if (needed[2])
+      result[2] = div(builder, loc, times(product, -0.5), square);
+  }
   if (!needed[0])
     return result;
   Values sums;

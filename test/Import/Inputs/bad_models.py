@@ -1,6 +1,7 @@
 """Writes models that must be refused, one a file, into a folder: bad_models.py FOLDER GOOD.onnx"""
 import os
 import random
+import struct
 import sys
 
 from onnx_writer import *
@@ -32,6 +33,9 @@ simple('twice', [node('Relu', ['x'], ['y'], 'one'), node('Neg', ['x'], ['y'], 't
 # What 'm' is would change between its two readers, from a constant of two axes to a tensor of four.
 simple('shadowed', [node('Shape', ['x'], ['m']), node('Unsqueeze', ['x', 'w'], ['m'], 'unsqueezed'), node('Transpose', ['m'], ['t'], perm=[1, 0]), node('Relu', ['x'], ['w'], 'weight'), node('Relu', ['x'], ['y'])],
        [tensor('w', INT64, [2], [0, 1])])
+# Floats one by one, as no writer stores them: a state is read from the file.
+unpacked = tensor('m', FLOAT, [4]) + b''.join(varint(4 << 3 | 5) + struct.pack('<f', i) for i in range(4))
+simple('unpacked', [node('BatchNormalization', ['x', 'g', 'b', 'm', 'v'], ['y'], 'norm', training_mode=1)], [tensor(n, FLOAT, [4], [0.5, 1, 2, 3]) for n in 'gbv'] + [unpacked])
 simple('nooutput', [node('Relu', ['x'], ['z'])])
 simple('types', [node('Relu', ['x'], ['a']), node('Add', ['a', 'i'], ['y'], 'mixed')], [tensor('i', INT64, [4], [1, 2, 3, 4])])
 simple('shapes', [node('MatMul', ['x', 'v'], ['y'], 'product')], [tensor('v', FLOAT, [3, 4], [0.5] * 12)])

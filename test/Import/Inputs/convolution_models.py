@@ -27,6 +27,13 @@ write("ceil", "MaxPool", IMAGE, kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1
 write("ceil-outside", "MaxPool", [1, 1, 4], kernel_shape=[1], strides=[5], pads=[0, 0], ceil_mode=1)
 write("counted", "AveragePool", IMAGE, kernel_shape=[3, 3], pads=[1, 0, 1, 2], count_include_pad=1)
 write("uncounted", "AveragePool", IMAGE, kernel_shape=[3, 3], pads=[1, 0, 1, 2])
+# A weight that is standardized, as TorchScript's exporter writes it: the averages are computed, and nobody reads what becomes of them.
+save(folder / "standardized.onnx", model(graph(
+    [node("Reshape", ["w", "rows"], ["r"]), node("ReduceMean", ["r"], ["m"], axes=[0, 2], keepdims=0), node("Mul", ["r", "r"], ["s"]), node("ReduceMean", ["s"], ["v"], axes=[0, 2], keepdims=0),
+     node("BatchNormalization", ["r", "g", "b", "m", "v"], ["n", "m1", "v1"], training_mode=1, momentum=1.0), node("Reshape", ["n", "shape"], ["k"]), node("Conv", ["x", "k"], ["y"])],
+    [value("x", FLOAT, IMAGE)], [value("y", FLOAT, [])],
+    [tensor("w", FLOAT, [6, 4, 2, 4], [0.01 * i for i in range(192)]), tensor("g", FLOAT, [6], [1.0] * 6), tensor("b", FLOAT, [6], [0.0] * 6), tensor("rows", INT64, [3], [1, 6, 32]),
+     tensor("shape", INT64, [4], [6, 4, 2, 4])])))
 write("indices", "MaxPool", IMAGE, outputs=("y", "i"), kernel_shape=[2, 2])
 write("bad/channels", "Conv", IMAGE, [(6, 3, 3, 3)])
 write("bad/groups", "Conv", IMAGE, [(6, 1, 3, 3)], group=3)

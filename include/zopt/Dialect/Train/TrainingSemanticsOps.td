@@ -101,7 +101,7 @@ def Train_BatchNormOp : Train_Op<"batch_norm", [Pure, ElementwiseTrait, AllTypes
   let summary = "(x - mean) / sqrt(variance + epsilon) * gamma + beta";
   let description = [{
     Everything but the input is [C, 1, ...], an axis shorter than the input, or [1, ..., C] where `zopt-channels-last` has put channels last. With `training`, mean and variance are those of `batch_statistics` on the input (over all
-    ranks' inputs with `synchronized`), and the derivative is also that through them; without, they are constants.
+    ranks' inputs with `synchronized`), and the derivative is also that through them; without, they have derivatives of their own.
     (C1) the four vectors have one of these shapes; (C2) `synchronized` only with `training`.
   }];
   let arguments = (ins Train_FloatTensor:$input, Train_FloatTensor:$mean, Train_FloatTensor:$variance, Train_FloatTensor:$gamma, Train_FloatTensor:$beta, F64Attr:$epsilon, UnitAttr:$training, UnitAttr:$synchronized);
