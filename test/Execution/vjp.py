@@ -207,13 +207,11 @@ def batch_norm(shape, training):
     channels, spread = shape[1], (shape[1], *[1] * (len(shape) - 2))
     def body(case, operands):
         wide = [case.emit(f"train.reshape {v} : {mlir((channels,))} -> {mlir(spread)}") for v in operands[1:]]
-        def positive(v):
-            return case.emit(f"train.exp {v} : {mlir(spread)}")
         if training:
             mean = case.emit_many(f"train.batch_statistics {operands[0]} : {mlir(shape)} -> {mlir((channels,))}", 2)
             statistics = [case.emit(f"train.reshape {v} : {mlir((channels,))} -> {mlir(spread)}") for v in (mean, mean[:-1] + "1")]
         else:
-            statistics = [wide[2], positive(wide[3])]
+            statistics = [wide[2], case.emit(f"train.exp {wide[3]} : {mlir(spread)}")]  # a variance is positive
         text = f"train.batch_norm {operands[0]} mean {statistics[0]} variance {statistics[1]} gamma {wide[0]} beta {wide[1]} {{epsilon = 1.0e-02 : f64{', training' * training}}} : {mlir(shape)}, {mlir(spread)}, {mlir(spread)}"
         return case.emit(text), shape
     return Case(f"batch_norm/{mlir(shape)}{' training' * training}", [shape, *[(channels,)] * (2 if training else 4)], body)

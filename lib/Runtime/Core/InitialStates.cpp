@@ -93,13 +93,22 @@ bool gpt2Constant(const State &state, double &value) {
   return wide <= 1;
 }
 
+bool isLearned(const State &state) { return state.role == Role::Parameter || state.role == Role::Buffer; }
+
+/// Whether --weights or a checkpoint has the state.
+bool isGiven(const State &state, const InitializationOptions &options) {
+  return options.weights && (options.weights->covers ? options.weights->covers(state) : isLearned(state));
+}
+
+/// Whether --init, where it is not the model, says what the state begins with.
+bool isInitialized(const State &state) { return state.role == Role::Parameter || (isLearned(state) && state.init.file >= 0); }
+
 /// The deviation of a parameter whose first values are normal numbers, or nothing.
 std::optional<double> deviationOf(const State &state, const InitializationOptions &options) {
-  const bool learned = state.role == Role::Parameter || state.role == Role::Buffer;
   double constant = 0;
-  if (options.weights && (options.weights->covers ? options.weights->covers(state) : learned))
+  if (isGiven(state, options))
     return std::nullopt;
-  if (options.kind == Initialization::Model || !(state.role == Role::Parameter || (learned && state.init.file >= 0)) ||
+  if (options.kind == Initialization::Model || !isInitialized(state) ||
       (options.kind == Initialization::Gpt2 && gpt2Constant(state, constant)))
     return std::nullopt;
   return options.kind == Initialization::Gpt2 ? 0.02 : options.standardDeviation;
@@ -148,7 +157,7 @@ std::pair<int64_t, int64_t> placeIn(std::vector<Target> &targets, const State &s
 }
 
 bool isFilled(const State &state, size_t bucket) {
-  return state.bucket == int32_t(bucket) && (state.role == Role::Parameter || state.role == Role::Buffer);
+  return state.bucket == int32_t(bucket) && isLearned(state);
 }
 
 class Initializer {
@@ -230,8 +239,7 @@ private:
   }
 
   Status produce(const State &state, int64_t begin, int64_t count, char *destination) {
-    bool learned = state.role == Role::Parameter || state.role == Role::Buffer;
-    if (options.weights && (options.weights->covers ? options.weights->covers(state) : learned))
+    if (isGiven(state, options))
       return options.weights->read(state, begin, count, destination);
     const int64_t width = sizeOf(state.type);
     auto splat = [&](double value) {
@@ -241,15 +249,12 @@ private:
       });
       return success();
     };
-    if (state.role == Role::Parameter || (learned && state.init.file >= 0)) {
-      double constant = 0;
-      if (options.kind == Initialization::Gpt2 && gpt2Constant(state, constant))
-        return splat(constant);
-      if (std::optional<double> deviation = deviationOf(state, options)) {
-        makeNumbers({options.seed, state.name, *deviation}, executor.threads(), state.type, begin, count, destination);
-        return success();
-      }
+    if (std::optional<double> deviation = deviationOf(state, options)) {
+      makeNumbers({options.seed, state.name, *deviation}, executor.threads(), state.type, begin, count, destination);
+      return success();
     }
+    if (double constant = 0; options.kind == Initialization::Gpt2 && isInitialized(state) && gpt2Constant(state, constant))
+      return splat(constant);
     if (state.init.file < 0)
       return splat(state.init.splat);
     std::unique_ptr<InputFile> &file = files[state.init.file];
@@ -324,9 +329,7 @@ Status parseInitialization(const std::string &text, InitializationOptions &optio
 Status checkWeightFiles(const Program &program, const InitializationOptions &options) {
   std::set<int32_t> needed;
   for (const State &state : program.states) {
-    bool learned = state.role == Role::Parameter || state.role == Role::Buffer;
-    bool given = options.weights && (options.weights->covers ? options.weights->covers(state) : learned);
-    if (state.init.file >= 0 && !given && !(learned && options.kind != Initialization::Model))
+    if (state.init.file >= 0 && !isGiven(state, options) && !(isLearned(state) && options.kind != Initialization::Model))
       needed.insert(state.init.file);
   }
   std::string problems;

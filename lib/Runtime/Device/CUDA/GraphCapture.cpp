@@ -68,11 +68,13 @@ bool CudaExecutor::overlap(BufferId a, BufferId b) const {
 }
 
 Status CudaExecutor::continueGathers() {
-  auto touches = [&](const Command &command, BufferId buffer) {
-    for (const BufferAccess &access : accessesOf(program, command))
-      if (overlap(access.buffer, buffer))
-        return true;
-    return false;
+  std::vector<std::vector<std::vector<BufferAccess>>> accesses(sequences.size()); // of every command
+  for (size_t s = 0; s < sequences.size(); ++s)
+    for (const Prepared &prepared : sequences[s].commands)
+      accesses[s].push_back(accessesOf(program, *prepared.command));
+  auto touches = [&](size_t sequence, size_t command, BufferId buffer) {
+    const std::vector<BufferAccess> &all = accesses[sequence][command];
+    return std::any_of(all.begin(), all.end(), [&](const BufferAccess &access) { return overlap(access.buffer, buffer); });
   };
   for (size_t s = 0; s < sequences.size(); ++s)
     for (size_t i = 0; i < sequences[s].commands.size(); ++i) {
@@ -82,11 +84,11 @@ Status CudaExecutor::continueGathers() {
         continue;
       const BufferId destination = gather.command->buffers[1];
       bool needed = false;
-      for (size_t j = i + 1; j < commands.size(); ++j)
+      for (size_t j = i + 1; j < commands.size() && !needed; ++j)
         if (commands[j].command->kind == Command::Kind::Wait && commands[j].awaited == gather.done)
           wait = &commands[j];
         else
-          needed |= touches(*commands[j].command, destination);
+          needed = touches(s, j, destination);
       if (needed || !wait)
         continue;
       Result<CUevent> event = device->event();
@@ -98,10 +100,12 @@ Status CudaExecutor::continueGathers() {
       continuedInto.push_back(destination);
       auto awaitIn = [&](size_t other) {
         std::vector<Prepared> &commands = sequences[other].commands;
-        auto user = std::find_if(commands.begin(), commands.end(), [&](const Prepared &each) { return touches(*each.command, destination); });
-        if (user != commands.end())
-          user->firstUses.push_back(gather.done);
-        return user != commands.end();
+        size_t user = 0;
+        while (user < commands.size() && !touches(other, user, destination))
+          ++user;
+        if (user < commands.size())
+          commands[user].firstUses.push_back(gather.done);
+        return user < commands.size();
       };
       bool everyStep = false;
       for (size_t other = 0; other < sequences.size(); ++other)

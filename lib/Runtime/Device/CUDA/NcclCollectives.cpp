@@ -202,7 +202,7 @@ public:
 
   Status allGather(const Collective &, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes) override {
     if (peers)
-      return peers->gather(PeerCopies::Gathers, stream, source, destination, bytes);
+      return peers->gather(stream, source, destination, bytes);
     ZOPT_NCCL(ncclAllGather, pointer(source), pointer(destination), size_t(bytes), ncclUint8, communicator, stream);
     return success();
   }
@@ -233,7 +233,7 @@ public:
     ZOPT_RETURN_IF_FAILED(exchangeParts(stream, buffer, workspace, bytes));
     // In place: nobody else reads this rank's own part, and what it sent of the other parts has left when the stream comes here.
     ZOPT_RETURN_IF_FAILED(sums.run(stream, buffer, type, own, type, world == 1 ? buffer : workspace, elements, world, rank, false));
-    return carriesParts ? peers->gather(PeerCopies::Reductions, stream, own, buffer, bytes) : allGather(collective, stream, own, buffer, bytes);
+    return allGather(collective, stream, own, buffer, bytes);
   }
 
   Status allReduceScalars(const std::string &, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t count, DataType type) override {
@@ -267,7 +267,7 @@ private:
     if (world == 1)
       return success();
     if (carriesParts)
-      return peers->exchange(PeerCopies::Reductions, stream, source, workspace, bytes);
+      return peers->exchange(stream, source, workspace, bytes);
     ZOPT_NCCL(ncclGroupStart);
     for (int step = 1; step < world; ++step) {
       int to = (rank + step) % world, from = (rank - step + world) % world;

@@ -187,20 +187,19 @@ Status PeerCopies::consent(const Status &mine, std::string &reason) {
 }
 
 /// By a copy, which comes behind the copies before it wherever the memory is.
-Status PeerCopies::tell(CUstream stream, Channel channel, Meeting meeting) {
+Status PeerCopies::tell(CUstream stream, Meeting meeting) {
   for (int step = 1; step < world; ++step)
     ZOPT_CUDA(device.driver, cuMemcpyDtoDAsync,
-              word(areas[0].mapped[size_t((rank + step) % world)], channel, meeting, rank), one, sizeof(uint32_t),
-              stream);
+              word(areas[0].mapped[size_t((rank + step) % world)], stream, meeting, rank), one, sizeof(uint32_t), stream);
   return success();
 }
 
-Status PeerCopies::await(CUstream stream, Channel channel, Meeting meeting) {
+Status PeerCopies::await(CUstream stream, Meeting meeting) {
   std::vector<CUstreamBatchMemOpParams> operations;
   for (int step = 1; step < world; ++step)
-    operations.push_back(waitFor(word(words, channel, meeting, (rank + step) % world)));
+    operations.push_back(waitFor(word(words, stream, meeting, (rank + step) % world)));
   for (int step = 1; step < world; ++step)
-    operations.push_back(writeTo(word(words, channel, meeting, (rank + step) % world), 0));
+    operations.push_back(writeTo(word(words, stream, meeting, (rank + step) % world), 0));
   ZOPT_CUDA(device.driver, cuStreamBatchMemOp, stream, unsigned(operations.size()), operations.data(), 0);
   return success();
 }
@@ -216,35 +215,33 @@ Status PeerCopies::copy(CUstream stream, int peer, CUdeviceptr source, CUdevicep
   return inputError("a collective reaches out of its arena");
 }
 
-Status PeerCopies::gather(Channel channel, CUstream stream, CUdeviceptr source, CUdeviceptr destination,
-                          int64_t bytes) {
+Status PeerCopies::gather(CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes) {
   if (bytes == 0)
     return success();
   const CUdeviceptr own = destination + uint64_t(rank * bytes);
-  ZOPT_RETURN_IF_FAILED(tell(stream, channel, Free));
-  ZOPT_RETURN_IF_FAILED(await(stream, channel, Free));
+  ZOPT_RETURN_IF_FAILED(tell(stream, Free));
+  ZOPT_RETURN_IF_FAILED(await(stream, Free));
   for (int step = 1; step < world; ++step)
     ZOPT_RETURN_IF_FAILED(copy(stream, (rank + step) % world, source, own, bytes));
-  ZOPT_RETURN_IF_FAILED(tell(stream, channel, Arrived));
+  ZOPT_RETURN_IF_FAILED(tell(stream, Arrived));
   // Inside a device the driver copies by a kernel, which waits for multiprocessors: the other ranks should not.
   if (source != own)
     ZOPT_CUDA(device.driver, cuMemcpyDtoDAsync, own, source, size_t(bytes), stream);
-  return await(stream, channel, Arrived);
+  return await(stream, Arrived);
 }
 
-Status PeerCopies::exchange(Channel channel, CUstream stream, CUdeviceptr source, CUdeviceptr destination,
-                            int64_t bytes) {
+Status PeerCopies::exchange(CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes) {
   if (bytes == 0)
     return success();
-  ZOPT_RETURN_IF_FAILED(tell(stream, channel, Free));
-  ZOPT_RETURN_IF_FAILED(await(stream, channel, Free));
+  ZOPT_RETURN_IF_FAILED(tell(stream, Free));
+  ZOPT_RETURN_IF_FAILED(await(stream, Free));
   for (int step = 1; step < world; ++step) {
     const int peer = (rank + step) % world;
     ZOPT_RETURN_IF_FAILED(
         copy(stream, peer, source + uint64_t(peer * bytes), destination + uint64_t(rank * bytes), bytes));
   }
-  ZOPT_RETURN_IF_FAILED(tell(stream, channel, Arrived));
-  return await(stream, channel, Arrived);
+  ZOPT_RETURN_IF_FAILED(tell(stream, Arrived));
+  return await(stream, Arrived);
 }
 
 } // namespace zopt::runtime::cuda

@@ -42,15 +42,12 @@ public:
   PeerCopies(const PeerCopies &) = delete;
   PeerCopies &operator=(const PeerCopies &) = delete;
 
-  /// What the copies of one stream are for. The two may be under way at the same time; each has words of its own.
-  enum Channel { Gathers, Reductions };
-
   /// Every rank's `bytes` of `source` into everybody's `destination`, in rank order; `source` may be this rank's part
   /// of `destination`.
-  Status gather(Channel channel, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
+  Status gather(CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
   /// Part q of `source`, of `bytes`, to rank q, into part rank() of its `destination`. This rank's own part stays where
   /// it is.
-  Status exchange(Channel channel, CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
+  Status exchange(CUstream stream, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
 
 private:
   struct Area {
@@ -68,10 +65,12 @@ private:
   /// The first of everybody's failures, as text; empty where nobody failed.
   Status consent(const Status &mine, std::string &reason);
 
-  Status tell(CUstream stream, Channel channel, Meeting meeting);
-  Status await(CUstream stream, Channel channel, Meeting meeting);
+  Status tell(CUstream stream, Meeting meeting);
+  Status await(CUstream stream, Meeting meeting);
   Status copy(CUstream stream, int peer, CUdeviceptr source, CUdeviceptr destination, int64_t bytes);
-  CUdeviceptr word(CUdeviceptr base, Channel channel, Meeting meeting, int from) const {
+  /// The exchange stream and that of reductions may be under way at the same time: each has words of its own.
+  CUdeviceptr word(CUdeviceptr base, CUstream stream, Meeting meeting, int from) const {
+    const int channel = stream == device.reductions;
     return base + sizeof(uint32_t) * (uint64_t(2 * channel + meeting) * uint64_t(world) + uint64_t(from));
   }
   unsigned char mark(int rank, size_t area) const {
