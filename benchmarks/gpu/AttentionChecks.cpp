@@ -122,12 +122,6 @@ CommandRun runCommand(Gpu &gpu, LibraryContext &context, const Command &command,
   run.calls = parts->calls;
   // Room beyond the plan, so that a wrong plan is seen as such and the values are checked all the same.
   const int64_t room = run.planned * 2 + (int64_t(64) << 20);
-  Result<std::unique_ptr<DeviceAttention>> attention = createAttention(context, command, room, options);
-  if (attention.failed()) {
-    run.refusal = attention.getStatus().message();
-    return run;
-  }
-  run.wanted = (*attention)->workspaceBytes();
   std::vector<Memory> memories;
   std::vector<CUdeviceptr> buffers;
   for (const HostTensor &tensor : tensors) {
@@ -139,6 +133,12 @@ CommandRun runCommand(Gpu &gpu, LibraryContext &context, const Command &command,
   buffers.resize(plain + 2);
   Memory scratch(gpu, room);
   buffers[plain + 1] = scratch.get();
+  Result<std::unique_ptr<DeviceAttention>> attention = makeDeviceAttention(context, command, buffers.data(), room, options);
+  if (attention.failed()) {
+    run.refusal = attention.getStatus().message();
+    return run;
+  }
+  run.wanted = (*attention)->workspaceBytes();
   auto work = [&] { return (*attention)->run(gpu.stream(), buffers.data()); };
   for (int i = 0; i < 3; ++i) {
     gpu.fill(scratch.get(), i == 1 ? 0x3c : kPoison, scratch.size());
@@ -211,16 +211,22 @@ void checkCase(Gpu &gpu, LibraryContext &context, Verdict &verdict, const Case &
   backward[AttentionTensors::Cotangent].bytes = cotangent.bytes;
   if (hasMask)
     backward[AttentionTensors::GradMask].bytes = forward[AttentionTensors::Mask].bytes;
-  run = runCommand(gpu, context, problem.backward, backward, {AttentionTensors::QueryGradient, AttentionTensors::KeyGradient, AttentionTensors::ValueGradient}, options);
-  // The rules have no gradient with one row of a mask for all queries.
-  const bool isRefused = hasMask && std::string(which.mask).find('q') == std::string::npos;
-  if (isRefused || !run.refusal.empty()) {
-    std::printf("  %-52s bwd%s %s\n", "", verdict.check(isRefused && !run.refusal.empty(), concat("gradient of attention ", label, ": ", run.refusal)), run.refusal.c_str());
-    return;
+  std::vector<const char *> makers = {"cudnn"};
+  if (takesOwnAttentionGradient(problem.backward))
+    makers.push_back("own");
+  for (const char *maker : makers) {
+    problem.backward.ownKernels = maker == std::string("own");
+    run = runCommand(gpu, context, problem.backward, backward, {AttentionTensors::QueryGradient, AttentionTensors::KeyGradient, AttentionTensors::ValueGradient}, options);
+    // The rules have no gradient with one row of a mask for all queries.
+    const bool isRefused = hasMask && std::string(which.mask).find('q') == std::string::npos;
+    if (isRefused || !run.refusal.empty()) {
+      std::printf("  %-52s bwd%s %s\n", "", verdict.check(isRefused && !run.refusal.empty(), concat("gradient of attention ", label, ": ", run.refusal)), run.refusal.c_str());
+      continue;
+    }
+    const double ofQuery = relativeError(backward[AttentionTensors::QueryGradient], reference.ofQuery), ofKey = relativeError(backward[AttentionTensors::KeyGradient], reference.ofKey), ofValue = relativeError(backward[AttentionTensors::ValueGradient], reference.ofValue);
+    good = ofQuery < 2 * tolerance && ofKey < 2 * tolerance && ofValue < 2 * tolerance && run.sameBits && run.sameInGraph && run.wanted <= run.planned;
+    std::printf("  %-52s bwd %-5s dq %.1e dk %.1e dv %.1e%s%s ws %ld/%ld calls %ld%s\n", "", maker, ofQuery, ofKey, ofValue, run.sameBits ? "" : " BITS", run.sameInGraph ? "" : " GRAPH", long(run.wanted), long(run.planned), long(run.calls), verdict.check(good, concat("gradient of attention by ", maker, " ", label)));
   }
-  const double ofQuery = relativeError(backward[AttentionTensors::QueryGradient], reference.ofQuery), ofKey = relativeError(backward[AttentionTensors::KeyGradient], reference.ofKey), ofValue = relativeError(backward[AttentionTensors::ValueGradient], reference.ofValue);
-  good = ofQuery < 2 * tolerance && ofKey < 2 * tolerance && ofValue < 2 * tolerance && run.sameBits && run.sameInGraph && run.wanted <= run.planned;
-  std::printf("  %-52s bwd dq %.1e dk %.1e dv %.1e%s%s ws %ld/%ld calls %ld%s\n", "", ofQuery, ofKey, ofValue, run.sameBits ? "" : " BITS", run.sameInGraph ? "" : " GRAPH", long(run.wanted), long(run.planned), long(run.calls), verdict.check(good, concat("gradient of attention ", label)));
 }
 
 } // namespace
@@ -239,7 +245,8 @@ void checkAttention(Gpu &gpu, LibraryContext &context, Verdict &verdict) {
       {{2, 4, 4, 128, 128, 64, false}, packed, "q", bf16}, {{2, 4, 4, 128, 128, 64, false}, packed, "b", bf16},  {{2, 4, 2, 128, 128, 64, true}, tokens, "b", bf16},
       {{2, 4, 4, 128, 128, 64, false}, packed, "bq", bf16}, {{2, 4, 2, 128, 128, 64, true}, tokens, "bq", bf16},
       {{2, 4, 4, 100, 100, 64, false}, packed, "bq", bf16}, {{2, 4, 4, 128, 128, 64, true}, packed, "", f16},    {{2, 4, 2, 100, 100, 128, true}, tokens, "bhq", f16},
-      {{2, 2, 2, 32, 32, 16, true}, packed, "", bf16},     {{4, 2, 2, 8, 8, 8, true}, packed, "", bf16},         {{2, 2, 2, 64, 64, 32, true}, packed, "", bf16},
+      {{2, 4, 2, 200, 333, 128, true}, tokens, "", f16},  {{1, 6, 2, 513, 513, 128, false}, packed, "", bf16}, {{1, 2, 2, 8, 8, 64, true}, dense, "", f16},
+      {{2, 2, 2, 32, 32, 16, true}, packed, "", bf16},     {{4, 2, 2, 8, 8, 8, true}, packed, "", bf16},          {{2, 2, 2, 64, 64, 32, true}, packed, "", bf16},
   };
   for (const Case &which : cases)
     checkCase(gpu, context, verdict, which, {});

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "AttentionProblem.h"
+#include "../../lib/Runtime/Device/CUDA/AttentionGradient.h"
 #include <cmath>
 
 namespace zopt::benchmark {
@@ -47,6 +48,16 @@ AttentionProblem makeAttention(const AttentionSizes &sizes, AttentionLayout layo
     backward.tensors.push_back(operand);
   }
   return problem;
+}
+
+Result<std::unique_ptr<cuda::DeviceAttention>> makeDeviceAttention(cuda::LibraryContext &context, const Command &command, const CUdeviceptr *buffers, int64_t scratchBytes, const cuda::AttentionOptions &options) {
+  if (!command.ownKernels)
+    return cuda::createAttention(context, command, scratchBytes, options);
+  Result<const cuda::Driver *> driver = cuda::Driver::load();
+  if (driver.failed())
+    return driver.getStatus();
+  static cuda::AttentionGradientKernels *kernels = new cuda::AttentionGradientKernels(**driver, 0); // to the end of the process
+  return kernels->prepare(command, buffers, scratchBytes);
 }
 
 } // namespace zopt::benchmark

@@ -28,6 +28,9 @@ struct AttentionProblem {
 /// `mask`: "" for none, otherwise the axes on which it is not broadcast, of b, h and q.
 AttentionProblem makeAttention(const AttentionSizes &sizes, AttentionLayout layout, DataType type, const std::string &mask);
 
+/// The command ready to run on `buffers`: by the library, or by the runtime's kernels where it has `ownKernels`, which take these buffers only.
+Result<std::unique_ptr<cuda::DeviceAttention>> makeDeviceAttention(cuda::LibraryContext &context, const Command &command, const CUdeviceptr *buffers, int64_t scratchBytes, const cuda::AttentionOptions &options);
+
 } // namespace zopt::benchmark
 
 #endif // ZOPT_BENCHMARKS_GPU_ATTENTIONPROBLEM_H

@@ -50,7 +50,9 @@ private:
 
 void timeCommand(Gpu &gpu, LibraryContext &context, const Command &command, Buffers &buffers, const char *name, const AttentionOptions &options, double flops) {
   Result<AttentionParts> parts = planAttention(command, options);
-  Result<std::unique_ptr<DeviceAttention>> attention = createAttention(context, command, int64_t(1) << 50, options);
+  Memory ownScratch(gpu, command.ownKernels && !parts.failed() ? parts->scratchBytes : 1);
+  buffers.setScratch(ownScratch.get());
+  Result<std::unique_ptr<DeviceAttention>> attention = makeDeviceAttention(context, command, buffers[0], int64_t(1) << 50, options);
   if (parts.failed() || attention.failed()) {
     std::printf("    %-22s %s\n", name, (parts.failed() ? parts.getStatus() : attention.getStatus()).message().c_str());
     return;
@@ -60,8 +62,9 @@ void timeCommand(Gpu &gpu, LibraryContext &context, const Command &command, Buff
     std::printf("    %-22s wants %.0f MiB\n", name, double(wanted) / kMiB);
     return;
   }
-  Memory scratch(gpu, wanted + 1);
-  buffers.setScratch(scratch.get());
+  Memory scratch(gpu, command.ownKernels ? 1 : wanted + 1);
+  if (!command.ownKernels)
+    buffers.setScratch(scratch.get());
   Result<double> time = gpu.medianMilliseconds(0, [&](int run) { return (*attention)->run(gpu.stream(), buffers[run]); });
   if (time.failed())
     std::printf("    %-22s %s\n", name, time.getStatus().message().c_str());
@@ -99,6 +102,11 @@ void timeAttention(Gpu &gpu, LibraryContext &context) {
       AttentionOptions options;
       options.scoreBytesLimit = limit * kMiB;
       timeCommand(gpu, context, problem.backward, buffers, limit == 1 << 20 ? "gradient, whole" : concat("gradient, ", limit, " MiB").c_str(), options, 2.5 * flops);
+    }
+    if (takesOwnAttentionGradient(problem.backward)) {
+      Command own = problem.backward;
+      own.ownKernels = true;
+      timeCommand(gpu, context, own, buffers, "gradient, our kernels", {}, 2.5 * flops);
     }
     AttentionOptions atomics;
     atomics.deterministic = false;

@@ -361,7 +361,11 @@ private:
   static bool isInterleaved(Operation *op) { return isa<plan::AttentionGradOp>(op); }
 
   LogicalResult verifyOp(plan::AttentionOp op) { return verifyAttention(op); }
-  LogicalResult verifyOp(plan::AttentionGradOp op) { return verifyAttention(op); }
+  LogicalResult verifyOp(plan::AttentionGradOp op) {
+    if (op.getOwnKernels() && target.getCpu() != "sm_90")
+      return op.emitOpError("has own_kernels, which are for the chip sm_90, but the plan is for ") << target.getCpu();
+    return verifyAttention(op);
+  }
 
   LogicalResult verifyOp(plan::ConvolutionOp op) { return verifyTensors(op); }
 

@@ -299,6 +299,8 @@ void Converter::convertAttention(AttentionLike op, Command &command) {
     command.tensors.push_back(operand(tensor, op));
   command.scale = op.getScale().convertToDouble();
   command.causal = op.getCausal();
+  if constexpr (std::is_same_v<AttentionLike, plan::AttentionGradOp>)
+    command.ownKernels = op.getOwnKernels();
 }
 
 template <typename UpdateLike>

@@ -62,10 +62,13 @@ void FunctionLowering::emitAttention(Location loc, ArrayRef<View> tensors, runti
     description.tensors.push_back({getTensorType(view.layout.elementType), {view.layout.shape.begin(), view.layout.shape.end()}, {view.layout.strides.begin(), view.layout.strides.end()}});
   }
   description.causal = causal;
+  description.ownKernels = context.isHopper && runtime::cuda::takesOwnAttentionGradient(description);
   int64_t scratchBytes = runtime::cuda::attentionScratchBytes(description);
   FlatSymbolRefAttr scratch = getRef(context.storages.createTemporary(scratchBytes, plan::MemoryClass::workspace));
-  Command::create(builder, loc, builder.getArrayAttr(buffers), builder.getArrayAttr(layouts), builder.getDenseI64ArrayAttr(getScratchOffsets(tensors)), scratch, builder.getF64FloatAttr(scale),
+  auto command = Command::create(builder, loc, builder.getArrayAttr(buffers), builder.getArrayAttr(layouts), builder.getDenseI64ArrayAttr(getScratchOffsets(tensors)), scratch, builder.getF64FloatAttr(scale),
                   causal ? builder.getUnitAttr() : nullptr, /*has_mask=*/nullptr);
+  if constexpr (std::is_same_v<Command, plan::AttentionGradOp>)
+    command.setOwnKernels(description.ownKernels);
 }
 
 LogicalResult FunctionLowering::lowerAttention(train::AttentionOp op) {

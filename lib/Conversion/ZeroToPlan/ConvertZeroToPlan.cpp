@@ -55,6 +55,7 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
     KernelCache kernels(generator);
     LoweringContext context(module, kernelTarget, ranks, getCount("train.accum_steps"), threadCount, storages, kernels);
     context.keepCollectives = keepCollectives;
+    context.isHopper = target == "cuda" && chip == "sm_90";
     StatePlacement placement(context);
     if (failed(placement.place(declarations)))
       return signalPassFailure();

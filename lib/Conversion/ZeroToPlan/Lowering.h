@@ -89,6 +89,7 @@ struct LoweringContext {
   LayoutChanges layoutChanges;
   int64_t nextCollective = 0;
   bool keepCollectives = false;
+  bool isHopper = false; // the chip is sm_90
 };
 
 /// Lays out buckets and other states: creates their storages, and the plan ops that say where they live.

@@ -46,7 +46,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Output, name, type, shape, buffer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatmulOperand, type, shape, strides)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Kernel, symbol, blockThreads, blockIterations, sharedBytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Convolution, kind, strides, dilations, pads, groups)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, norms, rates, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal, convolution)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Command, kind, location, kernel, kernels, buffers, byteOffsets, writes, extent, grain, bytes, elements, id, type, destinationType, accumulate, firstMicroStep, buckets, decays, norms, rates, scale, lhs, rhs, out, bias, epilogue, aux, biasGradient, algorithm, tensors, causal, ownKernels, convolution)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Sequence, name, commands)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Program, version, planHash, model, mode, target, cpu, features, libraries, worldSize,
                                    threads, microBatch, accumSteps, sequenceLength, flops, lossAverageGlobal, learningRate,

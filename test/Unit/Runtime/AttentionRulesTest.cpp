@@ -136,4 +136,26 @@ TEST(AttentionRules, ScratchCoversTheGradientsOfTheScores) {
   EXPECT_EQ(attentionScratchBytes(attention(2, 8, 3, 64, 64, 64)), 0);
 }
 
+TEST(AttentionRules, OwnKernelsTakeHeadsOf64And128WithoutAMask) {
+  for (int64_t width : {64, 80, 96, 128}) {
+    Command command = gradientOf(attention(2, 8, 4, 100, 100, width));
+    EXPECT_EQ(takesOwnAttentionGradient(command), width == 64 || width == 128);
+    command.ownKernels = true;
+    EXPECT_EQ(refusalOf(command), width == 64 || width == 128 ? "" : concat("the gradient of attention with heads of ", width, ", for which there are no kernels"));
+  }
+  Command forward = attention(2, 8, 4, 100, 100, 64);
+  EXPECT_FALSE(takesOwnAttentionGradient(forward));
+  Command masked = gradientOf(attention(2, 8, 8, 64, 64, 64));
+  masked.tensors.push_back({DataType::BF16, {64, 64}, {64, 1}});
+  EXPECT_FALSE(takesOwnAttentionGradient(masked));
+  masked.ownKernels = true;
+  EXPECT_EQ(refusalOf(masked), "the gradient of attention with a mask, for which there are no kernels");
+}
+
+TEST(AttentionRules, OwnKernelsNeedNoWorkspaceOfTheSizeOfTheScores) {
+  Command command = gradientOf(attention(4, 32, 4, 4097, 4097, 64));
+  command.ownKernels = true;
+  EXPECT_EQ(attentionScratchBytes(command), 256 + 4 * 32 * 65 * 512); // 4097 queries are 65 tiles
+}
+
 } // namespace

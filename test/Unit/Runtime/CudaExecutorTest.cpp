@@ -9,6 +9,7 @@
 #include "FakeCuda.h"
 #include "TemporaryFolder.h"
 #include "TinyProgram.h"
+#include "Variable.h"
 #include "zopt/Runtime/Comm/Local.h"
 #include "zopt/Runtime/Core/DataType.h"
 #include "zopt/Runtime/Core/Executor.h"
@@ -34,16 +35,6 @@ namespace {
     Status status = (expression);                                                                                      \
     ASSERT_FALSE(status.failed()) << status.message();                                                                 \
   } while (false)
-
-/// Sets a variable of the environment while it lives.
-class Variable {
-public:
-  Variable(const char *name, const std::string &value) : name(name) { setenv(name, value.c_str(), 1); }
-  ~Variable() { unsetenv(name); }
-
-private:
-  const char *name;
-};
 
 struct Outcome {
   std::vector<double> losses, norms, finite;

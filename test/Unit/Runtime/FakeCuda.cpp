@@ -290,7 +290,7 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) {
   return CUDA_SUCCESS;
 }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
-  *value = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? 9 : attribute == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT ? 2 : 0;
+  *value = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? int(number("FAKE_CUDA_CAPABILITY", 9)) : attribute == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT ? 2 : 0;
   return CUDA_SUCCESS;
 }
 
@@ -704,6 +704,18 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule, const char *name) {
 
 CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) {
   ENTER("cuFuncSetAttribute");
+  return CUDA_SUCCESS;
+}
+
+CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType, cuuint32_t rank, void *address, const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
+                                CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  ENTER("cuTensorMapEncodeTiled");
+  bool fits = reinterpret_cast<uintptr_t>(address) % 16 == 0 && holdsDevice(reinterpret_cast<CUdeviceptr>(host(reinterpret_cast<CUdeviceptr>(address))), 4);
+  for (cuuint32_t i = 0; i < rank; ++i)
+    fits &= sizes[i] > 0 && box[i] > 0 && box[i] <= 256 && (i + 1 == rank || (strides[i] > 0 && strides[i] % 16 == 0));
+  if (!fits)
+    return CUDA_ERROR_INVALID_VALUE;
+  std::memset(map, 0, sizeof *map);
   return CUDA_SUCCESS;
 }
 

@@ -14,6 +14,7 @@
 //   FAKE_CUDA_DEVICES   how many devices there are (1)
 //   FAKE_CUDA_NAME      what they are called ("Fake GPU")
 //   FAKE_CUDA_MEMORY    bytes of each (1 GiB)
+//   FAKE_CUDA_CAPABILITY  the major number of their compute capability (9)
 //   FAKE_CUDA_FAIL      "cuLaunchKernel:3:700": the third call from then on returns error 700; "kernel:3:700": the third kernel that runs fails so, which every later call tells
 //   FAKE_CUDA_UNKNOWN_KERNELS  1: kernels that it does not know are taken, and do nothing
 //   FAKE_CUDA_IPC_SHIFT bytes that memory of another rank is mapped beside its place

@@ -162,12 +162,15 @@ def Plan_AttentionOp : Plan_Command<"attention"> {
 }
 
 def Plan_AttentionGradOp : Plan_Command<"attention_grad"> {
-  let summary = "gradients of plan.attention, by the target's library";
+  let summary = "gradients of plan.attention, by the target's library or the runtime's kernels";
   let description = [{
     `buffers` are query, key, value, output, lse, the output's cotangent, the gradients of query, key and value and, where `has_mask`, mask; everything else as in `plan.attention`.
+
+    With `own_kernels`, which plans for the chip sm_90 have where there is no mask and heads are 64 or 128 wide, kernels of the runtime make them: deterministic too, in less time, and without a workspace of the
+    size of the scores.
   }];
   let arguments = (ins FlatSymbolRefArrayAttr:$buffers, TypedArrayAttrBase<Plan_MatmulOperandAttr, "layouts">:$tensors, DenseI64ArrayAttr:$byte_offsets, OptionalAttr<FlatSymbolRefAttr>:$scratch, F64Attr:$scale,
-    UnitAttr:$causal, UnitAttr:$has_mask);
+    UnitAttr:$causal, UnitAttr:$has_mask, UnitAttr:$own_kernels);
   let assemblyFormat = "$buffers `scale` $scale attr-dict";
   let hasVerifier = 1;
 }

@@ -186,6 +186,7 @@ struct Command {
   int64_t algorithm = -1; // Matmul on CUDA: which of the library's candidates, as autotuning chose it; -1: its first
   std::vector<MatmulOperand> tensors; // Attention, AttentionGrad, Convolution: as `buffers`, without the scratch (and a bias that is not there); lse is fp32 [batch, heads, queries, 1]
   bool causal = false;
+  bool ownKernels = false; // AttentionGrad on CUDA: by kernels of the runtime for compute capability 9.0, not by the library
   runtime::Convolution convolution;
 };
 

@@ -112,6 +112,13 @@ Result<AttentionParts> planAttention(const Command &command, const AttentionOpti
   AttentionParts parts;
   parts.batches = batch;
   parts.keyHeads = keyHeads;
+  if (command.ownKernels) {
+    if (!gradient || hasMask || (width != 64 && width != 128))
+      return inputError(gradient ? "the gradient of attention" : "attention", hasMask ? " with a mask" : concat(" with heads of ", width), ", for which there are no kernels");
+    parts.calls = 1;
+    parts.scratchBytes = kAttentionGradientCounterBytes + batch * heads * ((queries + kAttentionGradientTile - 1) / kAttentionGradientTile) * kAttentionGradientStatisticsBytes;
+    return parts;
+  }
   const int64_t group = heads / keyHeads;
   if (!gradient) {
     parts.scratchBytes = kSmallWorkspace + kWorkspaceAlignment;
@@ -133,6 +140,11 @@ Result<AttentionParts> planAttention(const Command &command, const AttentionOpti
     parts.scratchBytes += 2 * partHeads * roundUp(keys, 128) * width * sizeOf(type);
   parts.scratchBytes += kSmallWorkspace + kWorkspaceAlignment;
   return parts;
+}
+
+bool takesOwnAttentionGradient(Command command) {
+  command.ownKernels = true;
+  return !planAttention(command).failed();
 }
 
 bool supportsAttention(const Command &command) { return !planAttention(command).failed(); }

@@ -47,10 +47,12 @@ CudaExecutor::~CudaExecutor() {
         (void)prepared.attention.release();
       }
     (void)libraries.release();
+    (void)attentionGradients.release();
     return;
   }
   sequences.clear();
   libraries.reset();
+  attentionGradients.reset();
   if (module)
     driver.cuModuleUnload(module);
   for (CUdeviceptr arena : arenas)
@@ -155,7 +157,11 @@ Status CudaExecutor::loadLibraries() {
   for (const Sequence &sequence : program.sequences)
     for (const Command &command : sequence.commands) {
       const bool attention = command.kind == Command::Kind::Attention || command.kind == Command::Kind::AttentionGrad;
-      if (attention || command.kind == Command::Kind::Convolution)
+      if (command.ownKernels) {
+        if (!attentionGradients)
+          attentionGradients = std::make_unique<AttentionGradientKernels>(device->driver, device->device);
+        ZOPT_RETURN_IF_FAILED(attentionGradients->load(command));
+      } else if (attention || command.kind == Command::Kind::Convolution)
         plans.push_back({&command, scratchBytes(command, attention ? command.buffers.size() - 1 : 4)});
       usesLibraries |= attention || command.kind == Command::Kind::Matmul || command.kind == Command::Kind::Convolution;
     }

@@ -17,6 +17,7 @@
 #ifndef ZOPT_LIB_RUNTIME_DEVICE_CUDA_CUDAEXECUTOR_H
 #define ZOPT_LIB_RUNTIME_DEVICE_CUDA_CUDAEXECUTOR_H
 
+#include "AttentionGradient.h"
 #include "Collectives.h"
 #include "DeviceActivities.h"
 #include "DeviceContext.h"
@@ -168,6 +169,7 @@ private:
 
   std::unique_ptr<DeviceContext> device;
   std::unique_ptr<LibraryContext> libraries;
+  std::unique_ptr<AttentionGradientKernels> attentionGradients;
   std::unique_ptr<DeviceCollectives> collectives;
   CUmodule module = nullptr;
   std::vector<CUfunction> functions; // one a kernel of the program

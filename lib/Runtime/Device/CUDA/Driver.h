@@ -67,7 +67,8 @@
   X(cuModuleUnload)                                                                                                    \
   X(cuModuleGetFunction)                                                                                               \
   X(cuFuncSetAttribute)                                                                                                \
-  X(cuLaunchKernel)
+  X(cuLaunchKernel)                                                                                                    \
+  X(cuTensorMapEncodeTiled)
 
 namespace zopt::runtime::cuda {
 

@@ -159,6 +159,10 @@ Status CudaExecutor::prepareCommand(const Command &command, Prepared &prepared) 
     break;
   case Command::Kind::Attention:
   case Command::Kind::AttentionGrad:
+    if (command.ownKernels) {
+      ZOPT_RETURN_IF_FAILED(keep(attentionGradients->prepare(command, prepared.pointers.data(), scratchBytes(command, command.buffers.size() - 1)), prepared.attention));
+      break;
+    }
     ZOPT_RETURN_IF_FAILED(keep(createAttention(*libraries, command, scratchBytes(command, command.buffers.size() - 1)),
                                prepared.attention));
     break;

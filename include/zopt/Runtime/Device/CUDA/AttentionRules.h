@@ -16,7 +16,9 @@
 //   mask       of the compute type, added to the scaled scores; axes of size 1 broadcast over batch, heads and queries; unit stride on keys. It gets no gradient. For the gradient
 //              it has a row for each query: with one row for all queries, cuDNN's gradients were wrong on an H100 where its outputs were right.
 //
-// The gradient is made by a deterministic algorithm: the library writes the gradients of the scores of all heads of a call into its workspace, instead of adding to the query gradient with atomics. So
+// On GPUs of compute capability 9.0 the gradient is made by kernels of ours where `ownKernels` is set (lib/Runtime/Device/CUDA/AttentionGradient.cu): without a mask, for heads that are 64 or 128 wide.
+//
+// Elsewhere by a deterministic algorithm of the library, which writes the gradients of the scores of all heads of a call into its workspace, instead of adding to the query gradient with atomics. So
 // that this stays within a planned size, the command is run in equal parts: over batches, and where one batch is too much, over heads.
 //
 //===----------------------------------------------------------------------===//
@@ -46,6 +48,12 @@ struct AttentionParts {
 
 /// An input error says which rule the command (Attention or AttentionGrad) breaks.
 Result<AttentionParts> planAttention(const Command &command, const AttentionOptions &options = {});
+
+/// Of the kernels of ours, workspace: counters, and for each head and tile of so many queries their statistics.
+constexpr int64_t kAttentionGradientCounterBytes = 256, kAttentionGradientTile = 64, kAttentionGradientStatisticsBytes = 512;
+
+/// Whether the kernels of ours take a gradient (AttentionGrad).
+bool takesOwnAttentionGradient(Command command);
 
 /// Whether planAttention() succeeds.
 bool supportsAttention(const Command &command);
