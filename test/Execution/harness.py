@@ -227,6 +227,16 @@ def compile_plan(model, *flags):
     return path
 
 
+def compile_hiding(least, model, *flags):
+    """The final plan of a model with these flags, in which collectives move apart from what they wait for where a rank sends at least so many bytes."""
+    path, name = scratch("plan") / "plan.mlir", "zopt-convert-zero-to-plan{"
+    pipeline = succeed(["zopt", *flags, "--print-pipeline", model]).stdout.strip().splitlines()[-1]
+    assert pipeline.count(name) == 1
+    imported = [flag for flag in flags if flag.startswith(("--bind", "--micro-batch", "--grad-accum"))]
+    succeed(["zopt", *imported, f"--pass-pipeline={pipeline.replace(name, f'{name}hide-bytes={least} ')}", model, "-o", path])
+    return path
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One training run. Batches: micro-batch a rank, micro-steps a step, ranks."""
@@ -243,6 +253,7 @@ class Config:
     flags: tuple = ("--clip=1",)
     data: str = "batch.safetensors"
     run_flags: tuple = ()
+    hide_all: bool = False  # collectives move apart from what they wait for, however small
 
     def zopt_flags(self):
         flags = [f"--zero-stage={self.stage}", f"--micro-batch={self.micro}", f"--grad-accum={self.accum}", *self.flags]
@@ -250,8 +261,8 @@ class Config:
             flags.append(f"--{self.precision}")
         if self.bucket:
             flags.append(f"--bucket-bytes={self.bucket}")
-        if not self.fuse:  # a matter of specialization: the plan must be final
-            flags += ["--no-fuse", f"--nproc={self.ranks}", "--threads=1"]
+        if not self.fuse or self.hide_all:  # a matter of specialization: the plan must be final
+            flags += [*(() if self.fuse else ("--no-fuse",)), f"--nproc={self.ranks}", "--threads=1"]
         return flags
 
 
@@ -297,7 +308,7 @@ def train(config):
 
 def train_anew(config, **extra):
     """Like `train`, but runs even where it has run before; `extra` are environment variables."""
-    plan = compile_plan(config.model, *config.zopt_flags())
+    plan = compile_hiding(0, model_path(config.model), *bindings(config.model), *config.zopt_flags()) if config.hide_all else compile_plan(config.model, *config.zopt_flags())
     folder = scratch("run")
     data = MODELS / config.model / config.data
     if not data.exists():

@@ -7,7 +7,7 @@ import numpy as np
 
 import onnx_writer as onnx
 import tensors
-from harness import MODELS, add, compile_plan, execute, expect_refusal, model_path, scratch, succeed, test
+from harness import MODELS, add, compile_hiding, compile_plan, execute, expect_refusal, model_path, scratch, succeed, test
 
 GRAPHS = MODELS.parent / "Graphs"
 
@@ -51,6 +51,19 @@ def small_plan():
     succeed(["zopt", "--zero-stage=3", "--bf16", GRAPHS / "gpt2-1.5b.onnx", "-o", folder / "plan.mlir"])
     size = (folder / "plan.mlir").stat().st_size
     assert size < 4_000_000, f"{size} bytes"
+
+
+def same_memory(graph, *flags):
+    """Moving collectives apart from what they wait for takes no memory (lib/Conversion/ZeroToPlan/WidenSchedule.cpp)."""
+    for stage in (1, 2, 3):
+        for ranks in (4, 8, 16):
+            plans = [compile_hiding(least, graph, f"--zero-stage={stage}", f"--nproc={ranks}", "--threads=1", *flags) for least in (-1, 1 << 20)]
+            arenas = [int(re.search(r"plan\.arena @device device (\d+)", plan.read_text()).group(1)) for plan in plans]
+            assert arenas[1] <= arenas[0], f"stage {stage} on {ranks} ranks: {arenas[0]} bytes, and {arenas[1]} with collectives moved apart"
+
+
+for name in ("gpt2-124m", "gpt2-1.5b"):
+    add(f"plan/collectives move within the same memory/{name}", same_memory, GRAPHS / f"{name}.onnx", "--bf16", "--target=cuda", "--micro-batch=4")
 
 
 @test("plan/weights are found relative to the plan, and a changed file is refused")

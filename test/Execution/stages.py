@@ -46,6 +46,15 @@ for model in GLOBAL_BATCH:
                 for label, changes in variants.items():
                     add(f"{name}/{label}", check, base, dataclasses.replace(base, **changes))
 
+# Collectives that are under way for longer than one bucket. What these models send is too little to be hidden by default.
+for model in GLOBAL_BATCH:
+    for precision, accum, ranks in (("fp32", 1, 4), ("bf16", 2, 2)):
+        base = group(model, precision, accum, ranks)
+        for stage in (0, 1, 2, 3):
+            moved = dataclasses.replace(base, stage=stage, bucket=SMALL_BUCKETS[model] // 4, hide_all=True)
+            add(f"I1/{model}/{precision}/accum{accum}/ranks{ranks}/stage{stage}-hidden", check, base, moved)
+        add(f"I1/{model}/{precision}/accum{accum}/ranks{ranks}/stage3-hidden-mpi", check, base, dataclasses.replace(moved, comm="mpi"))
+
 # fp16, whose loss is scaled, by a scale that grows on the way.
 for model in GLOBAL_BATCH:
     for accum, ranks in ((1, 4), (2, 3)) if not Settings.full else ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (2, 3)):

@@ -18,7 +18,8 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
     - Movement becomes views where the reader accepts strides, copies elsewhere; gradients and operands of a concatenation are written where they are needed by who produces them. What a
       gradient adds up is added up in its bucket, in place, where the bucket is persistent or holds that gradient alone.
     - Commands keep the program's order. A gather starts when the one before it is complete and older ones are free (`prefetch`), a reduction is waited for when the next one starts, a publication at the
-      end of the step.
+      end of the step. Then starts of gathers move further up and waits of reductions further down, past others of their kind, until about as much is computed meanwhile as they take (`hide-bytes`), as far as
+      no more bytes are live than at the peak and the arena does not grow.
     - Storages that are never live together share bytes of one arena. `plan.peak_by_class` on the module says what is live at the peak.
 
     A remark counts the copies that are left only to change a layout, where there are any or the module has convolutions.
@@ -31,6 +32,7 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
     Option<"chip", "chip", "std::string", "\"sm_90\"", "Of cuda: the oldest chip that runs the plan, sm_80 or sm_90">,
     Option<"threads", "threads", "int64_t", "0", "Threads a rank; 0: cores / ranks, at least 1">,
     Option<"prefetch", "prefetch", "bool", "true", "Start gathers one bucket ahead">,
+    Option<"hideBytes", "hide-bytes", "int64_t", "1048576", "Hide collectives in which a rank sends at least so many bytes behind as much computation as they take, where that takes no memory; negative: none">,
     Option<"keepCollectives", "keep-collectives", "bool", "false", "Place and exchange on one rank as on several: gathers and reductions over one rank stay">,
   ];
   let dependentDialects = ["::zopt::plan::PlanDialect", "::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect", "::mlir::gpu::GPUDialect", "::mlir::index::IndexDialect", "::mlir::math::MathDialect",

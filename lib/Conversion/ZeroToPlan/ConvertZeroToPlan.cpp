@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "CommandTime.h"
 #include "Lowering.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
@@ -61,20 +62,27 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
       return signalPassFailure();
 
     OpBuilder sequences(&getContext());
+    std::vector<ScheduledSequence> scheduled;
     sequences.setInsertionPointToEnd(module.getBody());
     for (func::FuncOp function : functions) {
       auto sequence = plan::SequenceOp::create(sequences, function.getLoc(), nextName(function));
       sequence.getBody().emplaceBlock();
-      SmallVector<Collective> collectives;
-      if (failed(lowerFunction(function, sequence, declarations, context, collectives)))
+      ScheduledSequence &added = scheduled.emplace_back(ScheduledSequence{sequence, {}});
+      if (failed(lowerFunction(function, sequence, declarations, context, added.collectives)))
         return signalPassFailure();
-      scheduleCollectives(sequence, collectives, prefetch, storages);
-      lowered.push_back({function, sequence});
     }
     reportLayoutChanges(module, context.layoutChanges);
-    packStorages(module, storages, declarations, kernelTarget == KernelTarget::Gpu ? kDeviceAlignment : plan::kBufferAlignment);
-    for (auto &[function, sequence] : lowered) {
-      sequence.setSymName(function.getSymName());
+    const int64_t alignment = kernelTarget == KernelTarget::Gpu ? kDeviceAlignment : plan::kBufferAlignment;
+    const StorageAccesses accesses(module, storages);
+    for (ScheduledSequence &added : scheduled)
+      scheduleCollectives(added.sequence, added.collectives, prefetch, accesses);
+    computeLifetimes(module, accesses, storages);
+    int64_t arena = placeStorages(storages, alignment);
+    if (hideBytes >= 0)
+      arena = widenSchedule(scheduled, prefetch, hideBytes, CommandTimes(kernelTarget, ranks, threadCount), accesses, storages, arena, alignment);
+    createBuffers(module, storages, arena, declarations);
+    for (auto [function, added] : llvm::zip_equal(functions, scheduled)) {
+      added.sequence.setSymName(function.getSymName());
       function.erase();
     }
     module->setAttr("train.level", StringAttr::get(&getContext(), "final"));
@@ -149,7 +157,6 @@ private:
   }
 
   int64_t ranks = 1, threadCount = 1;
-  SmallVector<std::pair<func::FuncOp, plan::SequenceOp>> lowered;
 };
 
 } // namespace

@@ -108,7 +108,19 @@ private:
 mlir::LogicalResult lowerFunction(mlir::func::FuncOp function, plan::SequenceOp sequence, mlir::OpBuilder &declarations, LoweringContext &context, llvm::SmallVectorImpl<Collective> &collectives);
 
 /// Moves starts of gathers up (where `prefetch`), and waits of reductions and publications down.
-void scheduleCollectives(plan::SequenceOp sequence, llvm::ArrayRef<Collective> collectives, bool prefetch, StorageTable &storages);
+void scheduleCollectives(plan::SequenceOp sequence, llvm::ArrayRef<Collective> collectives, bool prefetch, const StorageAccesses &accesses);
+
+/// A sequence whose collectives have their places, in the order of their starts.
+struct ScheduledSequence {
+  plan::SequenceOp sequence;
+  llvm::SmallVector<Collective> collectives;
+};
+
+class CommandTimes;
+
+/// Moves starts of gathers (where `prefetch`) further up and waits of reductions further down, for collectives in which a rank sends at least `leastBytes`. Storages have their lifetimes and their places in an
+/// arena of `arena` bytes, and get new ones. Returns the arena's bytes, which are no more.
+int64_t widenSchedule(llvm::ArrayRef<ScheduledSequence> sequences, bool prefetch, int64_t leastBytes, const CommandTimes &times, const StorageAccesses &accesses, StorageTable &storages, int64_t arena, int64_t alignment);
 
 } // namespace zopt
 

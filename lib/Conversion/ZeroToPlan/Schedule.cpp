@@ -6,11 +6,10 @@
 //===----------------------------------------------------------------------===//
 //
 // Communication hides behind computation where that costs no more memory than one further bucket: a gather starts when the one before it is there and those before that are no longer needed; a reduction is waited
-// for when the next one starts. All ranks run the same file, so all start collectives in the same order.
+// for when the next one starts. All ranks run the same file, so all start collectives in the same order. WidenSchedule.cpp then gives more time to those that need it.
 //
 //===----------------------------------------------------------------------===//
 
-#include "../PlanAccess.h"
 #include "Lowering.h"
 
 using namespace mlir;
@@ -20,15 +19,11 @@ namespace {
 
 class Scheduler {
 public:
-  Scheduler(plan::SequenceOp sequence, ArrayRef<Collective> collectives, StorageTable &storages) : collectives(collectives) {
-    PlanSymbols symbols(sequence->getParentOfType<ModuleOp>());
-    SmallVector<PlanAccess> accesses;
+  Scheduler(plan::SequenceOp sequence, ArrayRef<Collective> collectives, const StorageAccesses &accesses) : collectives(collectives) {
     for (Operation &command : sequence.getBody().front()) {
       positions[&command] = commands.size();
-      accesses.clear();
-      collectAccesses(&command, symbols, accesses);
-      for (const PlanAccess &access : accesses)
-        lastAccess[storages.lookup(access.buffer)] = commands.size();
+      for (const StorageAccess &access : accesses.lookup(&command))
+        lastAccess[access.storage] = commands.size();
       commands.push_back(&command);
     }
   }
@@ -88,8 +83,8 @@ private:
 
 } // namespace
 
-void zopt::scheduleCollectives(plan::SequenceOp sequence, ArrayRef<Collective> collectives, bool prefetch, StorageTable &storages) {
-  Scheduler scheduler(sequence, collectives, storages);
+void zopt::scheduleCollectives(plan::SequenceOp sequence, ArrayRef<Collective> collectives, bool prefetch, const StorageAccesses &accesses) {
+  Scheduler scheduler(sequence, collectives, accesses);
   if (prefetch)
     scheduler.prefetchGathers();
   scheduler.delayWaits();

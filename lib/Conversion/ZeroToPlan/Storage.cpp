@@ -39,10 +39,24 @@ StorageId StorageTable::createSlice(StorageId whole, const Twine &name, int64_t 
   return id;
 }
 
-void zopt::computeLifetimes(ModuleOp module, StorageTable &storages) {
+StorageAccesses::StorageAccesses(ModuleOp module, StorageTable &storages) {
   PlanSymbols symbols(module);
+  SmallVector<PlanAccess> found;
+  for (auto sequence : module.getOps<plan::SequenceOp>())
+    for (Operation &command : sequence.getBody().front()) {
+      found.clear();
+      collectAccesses(&command, symbols, found);
+      const size_t begin = accesses.size();
+      for (const PlanAccess &access : found) {
+        StorageId id = storages.lookup(access.buffer);
+        accesses.push_back({id, (access.end == kWholeBuffer ? storages[id].bytes : access.end) - access.begin, access.writes});
+      }
+      ranges[&command] = {begin, accesses.size()};
+    }
+}
+
+void zopt::computeLifetimes(ModuleOp module, const StorageAccesses &accesses, StorageTable &storages) {
   int64_t position = 0;
-  SmallVector<PlanAccess> accesses;
   for (auto sequence : module.getOps<plan::SequenceOp>()) {
     DenseMap<int64_t, SmallVector<StorageId>> inFlight;
     for (Operation &command : sequence.getBody().front()) {
@@ -52,14 +66,11 @@ void zopt::computeLifetimes(ModuleOp module, StorageTable &storages) {
           storages[id].last = std::max(storages[id].last, position);
         }
       };
-      accesses.clear();
-      collectAccesses(&command, symbols, accesses);
       std::optional<int64_t> started = getStartedCollective(&command);
-      for (const PlanAccess &access : accesses) {
-        StorageId id = storages.lookup(access.buffer);
-        touch(id);
+      for (const StorageAccess &access : accesses.lookup(&command)) {
+        touch(access.storage);
         if (started)
-          inFlight[*started].push_back(id);
+          inFlight[*started].push_back(access.storage);
       }
       if (auto wait = dyn_cast<plan::WaitOp>(command))
         for (StorageId id : inFlight.lookup(wait.getId()))
@@ -104,9 +115,7 @@ static DictionaryAttr getPeakByClass(StorageTable &storages, int64_t arenaBytes,
   return builder.getDictionaryAttr(entries);
 }
 
-void zopt::packStorages(ModuleOp module, StorageTable &storages, OpBuilder &builder, int64_t alignment) {
-  computeLifetimes(module, storages);
-
+int64_t zopt::placeStorages(StorageTable &storages, int64_t alignment) {
   int64_t base = 0, end = 0;
   SmallVector<PackedItem> items;
   SmallVector<Storage *> packed;
@@ -127,9 +136,12 @@ void zopt::packStorages(ModuleOp module, StorageTable &storages, OpBuilder &buil
     end = std::min(end, base);
   for (auto [storage, item] : llvm::zip_equal(packed, items))
     storage->offset = item.offset;
+  return end;
+}
 
+void zopt::createBuffers(ModuleOp module, StorageTable &storages, int64_t arenaBytes, OpBuilder &builder) {
   constexpr StringLiteral arena = "device";
-  plan::ArenaOp::create(builder, module.getLoc(), arena, plan::Tier::device, end);
+  plan::ArenaOp::create(builder, module.getLoc(), arena, plan::Tier::device, arenaBytes);
   for (Storage &storage : storages.getAll()) {
     bool isSlice = storage.parent >= 0;
     int64_t offset = isSlice ? storages[storage.parent].offset : storage.offset;
@@ -139,5 +151,5 @@ void zopt::packStorages(ModuleOp module, StorageTable &storages, OpBuilder &buil
                            plan::MemoryClassAttr::get(module.getContext(), storage.memoryClass), builder.getI64IntegerAttr(isSlice ? storage.bytes : 0),
                            storage.persistent ? builder.getUnitAttr() : nullptr);
   }
-  module->setAttr("plan.peak_by_class", getPeakByClass(storages, end, module.getContext()));
+  module->setAttr("plan.peak_by_class", getPeakByClass(storages, arenaBytes, module.getContext()));
 }

@@ -51,11 +51,36 @@ private:
   llvm::DenseSet<mlir::StringAttr> taken;
 };
 
-/// Sets the lifetimes of all storages from the sequences of `module`.
-void computeLifetimes(mlir::ModuleOp module, StorageTable &storages);
+/// Bytes of a storage that a command reads or writes.
+struct StorageAccess {
+  StorageId storage;
+  int64_t bytes;
+  bool writes;
+};
 
-/// Gives every storage its place in one arena, at multiples of `alignment` bytes, writes plan.arena and the plan.buffers above the sequences, and leaves the bytes by class at the peak on the module as `plan.peak_by_class`.
-void packStorages(mlir::ModuleOp module, StorageTable &storages, mlir::OpBuilder &builder, int64_t alignment = plan::kBufferAlignment);
+/// What the commands of a module's sequences touch. It stays true when commands move.
+class StorageAccesses {
+public:
+  StorageAccesses(mlir::ModuleOp module, StorageTable &storages);
+
+  llvm::ArrayRef<StorageAccess> lookup(mlir::Operation *command) const {
+    auto [begin, end] = ranges.lookup(command);
+    return llvm::ArrayRef(accesses).slice(begin, end - begin);
+  }
+
+private:
+  llvm::SmallVector<StorageAccess, 0> accesses;
+  llvm::DenseMap<mlir::Operation *, std::pair<size_t, size_t>> ranges;
+};
+
+/// Sets the lifetimes of all storages from the sequences of `module`.
+void computeLifetimes(mlir::ModuleOp module, const StorageAccesses &accesses, StorageTable &storages);
+
+/// Gives every storage its place in one arena, at a multiple of `alignment` bytes, by its lifetime. Returns the arena's bytes.
+int64_t placeStorages(StorageTable &storages, int64_t alignment);
+
+/// Writes plan.arena and the plan.buffers above the sequences, and leaves the bytes by class at the peak on the module as `plan.peak_by_class`.
+void createBuffers(mlir::ModuleOp module, StorageTable &storages, int64_t arenaBytes, mlir::OpBuilder &builder);
 
 } // namespace zopt
 
