@@ -26,6 +26,7 @@ struct Context {
   llvm::ArrayRef<TensorLayout> layouts; // operands, then results
   Finish finish;
   KernelTarget target;
+  bool totalsApart;
   KernelPlan plan;
 
   bool isGpu() const { return target == KernelTarget::Gpu; }
@@ -37,6 +38,16 @@ struct Context {
   unsigned addWorkspace(int64_t bytes) {
     plan.workspaces.push_back(bytes);
     return op->getNumOperands() + op->getNumResults() + plan.workspaces.size() - 1;
+  }
+  /// GPU: an argument with `count` counters, or more, for KernelBuilder::isLast.
+  unsigned addCounters(int64_t count) {
+    if (plan.counters < 0) {
+      addWorkspace(0);
+      plan.counters = plan.workspaces.size() - 1;
+    }
+    int64_t &bytes = plan.workspaces[plan.counters];
+    bytes = std::max<int64_t>(bytes, count * sizeof(int32_t));
+    return op->getNumOperands() + op->getNumResults() + plan.counters;
   }
   void add(KernelBuilder &kernel) { plan.launches.push_back(finish(kernel)); }
 };
