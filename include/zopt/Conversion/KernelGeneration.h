@@ -18,6 +18,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringMap.h"
+#include <functional>
 
 namespace zopt {
 
@@ -42,14 +43,23 @@ struct KernelLaunch {
   int64_t grain = 1;
 };
 
-struct KernelPlan {
-  llvm::SmallVector<KernelLaunch> launches; // in order
-  llvm::SmallVector<int64_t> workspaces;    // bytes of each temporary buffer that the launches share
-};
-
 namespace kernels {
 class KernelBuilder;
 }
+
+struct KernelPlan {
+  llvm::SmallVector<KernelLaunch> launches; // in order
+  llvm::SmallVector<int64_t> workspaces;    // bytes of each temporary buffer that the launches share
+  int64_t counters = -1;                    // the workspace, if any, that is no temporary: counters of i32 that are 0 before and after each launch, so that all launches of a stream may share one
+  /// Null, or writes the last launch of `count` ops at once, each of which has the launch's arguments behind those of the one before: an op none of whose results in it is needed yet may wait for others with the same last kernel.
+  std::function<void(kernels::KernelBuilder &kernel, int64_t count)> joined;
+};
+
+/// Stretches of 16-bit words, [first, second), in each of `count` buffers.
+struct ZeroedWords {
+  int64_t count = 0;
+  llvm::SmallVector<std::pair<int64_t, int64_t>> stretches; // in order
+};
 
 /// What kernels are written for: loops over vectors of 16 lanes, or blocks of threads in the gpu dialect.
 enum class KernelTarget { Cpu, Gpu };
@@ -58,6 +68,8 @@ enum class KernelTarget { Cpu, Gpu };
 class KernelGenerator {
 public:
   explicit KernelGenerator(mlir::ModuleOp module, KernelTarget target = KernelTarget::Cpu);
+  /// GPU only: sums of columns whose partial results a launch of its own adds up, which gives the same bits: for comparisons.
+  void setTotalsApart(bool apart) { totalsApart = apart; }
 
   /// Whether operand (or result, counted after them) `index` of `op` may have any strides of at least 0; otherwise it must be contiguous. A unit stride on the last axis is fastest.
   static bool acceptsStrides(mlir::Operation *op, unsigned index);
@@ -73,6 +85,11 @@ public:
   /// The first half of an update with Newton-Schulz iterations, over `blocks` blocks of 128 elements: (gradient, slots but an average, direction, scale, finite). Changes the slots and writes the direction,
   /// in the type of the masters, where `finite` is not 0.
   KernelLaunch getDirectionKernel(train::OptimizerOp optimizer, mlir::Type gradientType, int64_t blocks);
+
+  /// GPU only: the last launch of `count` ops with this plan; see KernelPlan::joined.
+  KernelLaunch getJoined(const KernelPlan &plan, int64_t count);
+  /// GPU only: sets words of many buffers to 0, those of the first kind, then those of the next, ...
+  KernelLaunch getZeroKernel(llvm::ArrayRef<ZeroedWords> kinds);
 
   /// CPU only: sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);
@@ -91,6 +108,7 @@ private:
 
   mlir::ModuleOp module;
   KernelTarget target;
+  bool totalsApart = false;
   size_t firstNumber; // kernels that the module had before
   llvm::StringMap<KernelPlan> plans;                // by what an op's kernels depend on
   llvm::StringMap<mlir::FlatSymbolRefAttr> kernels; // by the text of the kernel, under its family's name

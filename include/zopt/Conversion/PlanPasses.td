@@ -33,6 +33,7 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
     Option<"threads", "threads", "int64_t", "0", "Threads a rank; 0: cores / ranks, at least 1">,
     Option<"prefetch", "prefetch", "bool", "true", "Start gathers one bucket ahead">,
     Option<"hideBytes", "hide-bytes", "int64_t", "1048576", "Hide collectives in which a rank sends at least so many bytes behind as much computation as they take, where that takes no memory; negative: none">,
+    Option<"totalsApart", "totals-apart", "bool", "false", "Sum the partial results of columns by launches of their own on GPUs: the same bits, for comparisons">,
     Option<"keepCollectives", "keep-collectives", "bool", "false", "Place and exchange on one rank as on several: gathers and reductions over one rank stay">,
   ];
   let dependentDialects = ["::zopt::plan::PlanDialect", "::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect", "::mlir::gpu::GPUDialect", "::mlir::index::IndexDialect", "::mlir::math::MathDialect",

@@ -26,6 +26,7 @@ struct Context {
   llvm::ArrayRef<TensorLayout> layouts; // operands, then results
   Finish finish;
   KernelTarget target;
+  bool totalsApart;
   KernelPlan plan;
 
   bool isGpu() const { return target == KernelTarget::Gpu; }
@@ -37,6 +38,16 @@ struct Context {
   unsigned addWorkspace(int64_t bytes) {
     plan.workspaces.push_back(bytes);
     return op->getNumOperands() + op->getNumResults() + plan.workspaces.size() - 1;
+  }
+  /// GPU: an argument with `count` counters, or more, for KernelBuilder::isLast.
+  unsigned addCounters(int64_t count) {
+    if (plan.counters < 0) {
+      addWorkspace(0);
+      plan.counters = plan.workspaces.size() - 1;
+    }
+    int64_t &bytes = plan.workspaces[plan.counters];
+    bytes = std::max<int64_t>(bytes, count * sizeof(int32_t));
+    return op->getNumOperands() + op->getNumResults() + plan.counters;
   }
   void add(KernelBuilder &kernel) { plan.launches.push_back(finish(kernel)); }
 };
@@ -116,6 +127,9 @@ void writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, m
 void writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
 void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
 
+//===--- Padding.cpp, GPU only ---===//
+void writeZeroKernel(KernelBuilder &kernel, llvm::ArrayRef<ZeroedWords> kinds);
+
 //===--- ExactNorm.cpp, GPU only ---===//
 void writeSquareSumsKernel(KernelBuilder &kernel, mlir::Type gradientType, int64_t ranges);
 void writeAccumulateKernel(KernelBuilder &kernel);
@@ -152,6 +166,8 @@ void storeColumnResults(KernelBuilder &kernel, const ColumnReduction &reduction,
 unsigned addPartials(Context &context, const ColumnReduction &reduction, int64_t chunks);
 View declarePartials(KernelBuilder &kernel, const ColumnReduction &reduction, int64_t chunks, unsigned workspace, bool write);
 void generateColumnTotals(Context &context, const ColumnReduction &reduction, llvm::ArrayRef<unsigned> workspaces, int64_t chunks);
+/// The same for `count` ops that are alike, each with as many `arguments`.
+void writeColumnTotals(KernelBuilder &kernel, const ColumnReduction &reduction, llvm::ArrayRef<unsigned> workspaces, int64_t chunks, int64_t count, unsigned arguments);
 
 //===--- Rows.cpp ---===//
 

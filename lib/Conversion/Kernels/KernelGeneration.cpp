@@ -166,7 +166,7 @@ FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLa
   if (known != plans.end())
     return known->second;
   auto finishKernel = [&](KernelBuilder &kernel) { return finish(kernel); };
-  Context context{op, layouts, finishKernel, target, {}};
+  Context context{op, layouts, finishKernel, target, totalsApart, {}};
   if (failed(generateKernels(context)))
     return failure();
   plans.try_emplace(key, context.plan);
@@ -188,6 +188,19 @@ FlatSymbolRefAttr KernelGenerator::getParameterNormsKernel(train::OptimizerOp op
 KernelLaunch KernelGenerator::getDirectionKernel(train::OptimizerOp optimizer, Type gradientType, int64_t blocks) {
   KernelBuilder kernel(module.getContext(), ("direction_" + optimizer.getSymName()).str(), target);
   writeDirectionKernel(kernel, optimizer, gradientType, blocks);
+  return finish(kernel);
+}
+
+KernelLaunch KernelGenerator::getJoined(const KernelPlan &plan, int64_t count) {
+  StringRef name = plan.launches.back().kernel.getValue();
+  KernelBuilder kernel(module.getContext(), name.drop_back(name.size() - name.rfind('_')), target);
+  plan.joined(kernel, count);
+  return finish(kernel);
+}
+
+KernelLaunch KernelGenerator::getZeroKernel(ArrayRef<ZeroedWords> kinds) {
+  KernelBuilder kernel(module.getContext(), "zero_padding", target);
+  writeZeroKernel(kernel, kinds);
   return finish(kernel);
 }
 

@@ -302,6 +302,9 @@ std::string typeText(const Tensor &tensor) {
 
 } // namespace
 
+static bool totalsApart = false;
+void test::setTotalsApart(bool apart) { totalsApart = apart; }
+
 void test::setProcessor(const std::string &name) { compiler().processor = name; }
 
 int64_t Tensor::count() const {
@@ -367,8 +370,11 @@ static FailureOr<KernelPlan> generateInto(ModuleOp planModule, const std::string
                                    aligned ? 64 : static_cast<int64_t>(bytesOf(tensor.type))});
   }
   KernelGenerator generator(planModule, kTarget);
+  generator.setTotalsApart(totalsApart);
   FailureOr<KernelPlan> kernels = generator.generate(op, layouts);
   EXPECT_TRUE(succeeded(kernels)) << text;
+  if (succeeded(kernels) && kernels->joined)
+    kernels->launches.push_back(generator.getJoined(*kernels, 2)); // what runPlaced runs beside the last
   return kernels;
 }
 
@@ -387,15 +393,31 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
       buffers.push_back(std::make_unique<Placed>(input, true, aligned));
     for (const Tensor &output : outputs)
       buffers.push_back(std::make_unique<Placed>(output, false, aligned));
-    for (int64_t bytes : kernels->workspaces)
-      buffers.push_back(std::make_unique<Placed>(Tensor{test::Type::F64, {(bytes + 7) / 8}, {}, {}}, false, kEmulatesGpu));
+    for (auto [index, bytes] : llvm::enumerate(kernels->workspaces)) {
+      const bool counts = int64_t(index) == kernels->counters;
+      buffers.push_back(std::make_unique<Placed>(counts ? full(test::Type::F64, {(bytes + 7) / 8}, 0) : Tensor{test::Type::F64, {(bytes + 7) / 8}, {}, {}}, counts, kEmulatesGpu));
+    }
     std::vector<std::vector<unsigned char>> before;
     for (size_t i = 0; i < inputs.size(); ++i)
       before.push_back(buffers[i]->storage);
+    // Two ops at once where they may be joined: the first with results of its own, the second with those of the last launch, which it writes again.
+    std::vector<std::unique_ptr<Placed>> others(outputs.size());
     for (const KernelLaunch &step : kernels->launches) {
       SmallVector<char *> arguments;
-      for (unsigned argument : step.arguments)
+      const bool joins = kernels->joined && &step == &kernels->launches.back();
+      for (unsigned argument : step.arguments) {
+        if (joins) {
+          ArrayRef<unsigned> single = kernels->launches[kernels->launches.size() - 2].arguments;
+          const bool isFirst = argument < single.size();
+          argument = single[argument % single.size()];
+          if (const size_t output = argument - inputs.size(); isFirst && argument >= inputs.size() && output < outputs.size()) {
+            others[output] = std::make_unique<Placed>(outputs[output], false, aligned);
+            arguments.push_back(others[output]->start);
+            continue;
+          }
+        }
         arguments.push_back(buffers[inPlaceOf >= 0 && argument == inputs.size() ? inPlaceOf : argument]->start);
+      }
       StringRef kernel = step.kernel.getValue();
       int64_t third = step.extent / 3;
       if (inParts) {
@@ -406,11 +428,17 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
         launch(*library, kernel, arguments, 0, step.extent, false);
       }
     }
+    for (size_t i = 0; i < others.size(); ++i)
+      if (others[i])
+        EXPECT_EQ(others[i]->values(), buffers[inputs.size() + i]->values()) << "result " << i << " of the first of two ops: " << text;
     for (size_t i = 0; i < inputs.size(); ++i)
       if (static_cast<int>(i) != inPlaceOf)
         EXPECT_EQ(before[i], buffers[i]->storage) << "operand " << i << " was written: " << text;
     for (size_t i = inputs.size() + outputs.size(); i < buffers.size(); ++i)
       EXPECT_TRUE(buffers[i]->guardsHold()) << "bytes around workspace " << i - inputs.size() - outputs.size() << " were written: " << text;
+    if (kernels->counters >= 0)
+      for (double counter : buffers[inputs.size() + outputs.size() + kernels->counters]->values())
+        EXPECT_EQ(counter, 0) << "a counter is left: " << text;
     for (size_t i = 0; i < outputs.size(); ++i) {
       Placed &placed = *buffers[i == 0 && inPlaceOf >= 0 ? inPlaceOf : inputs.size() + i];
       EXPECT_TRUE(placed.guardsHold()) << "bytes around result " << i << " were written: " << text;
@@ -528,6 +556,30 @@ std::vector<int64_t> test::runAccumulate(const std::vector<double> &values) {
   launch(*library, symbol.getValue(), {input, output}, half, count, true);
   launch(*library, symbol.getValue(), {input, output}, 0, half, false);
   return words;
+}
+
+std::vector<Tensor> test::runZeros(const std::vector<ZeroedKind> &kinds, const std::vector<Tensor> &buffers) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule, kTarget);
+  SmallVector<ZeroedWords> words;
+  for (const ZeroedKind &kind : kinds)
+    words.push_back({kind.count, SmallVector<std::pair<int64_t, int64_t>>(kind.stretches.begin(), kind.stretches.end())});
+  KernelLaunch made = generator.getZeroKernel(words);
+  EXPECT_EQ(made.writes.size(), buffers.size());
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+  std::vector<std::unique_ptr<Placed>> placed;
+  SmallVector<char *> arguments;
+  for (const Tensor &buffer : buffers) {
+    placed.push_back(std::make_unique<Placed>(buffer, true));
+    arguments.push_back(placed.back()->start);
+  }
+  launch(*library, made.kernel.getValue(), arguments, 0, made.extent, true);
+  std::vector<Tensor> results = buffers;
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    EXPECT_TRUE(placed[i]->guardsHold());
+    results[i].values = placed[i]->values();
+  }
+  return results;
 }
 
 double test::runNorm(test::Type normType, const std::vector<int64_t> &sliced, const std::vector<int64_t> &whole) {
