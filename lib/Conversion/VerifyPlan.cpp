@@ -291,6 +291,11 @@ private:
     return it->second;
   }
 
+  /// Whether a kernel's blocks find out by it which of them is the last.
+  static bool countsBlocks(BlockArgument argument) {
+    return llvm::any_of(argument.getUsers(), [](Operation *user) { return isa<memref::AtomicRMWOp>(user) && user->hasAttr(plan::kOrdersMemoryAttr); });
+  }
+
   LogicalResult verifyOp(plan::LaunchOp op) {
     plan::KernelOp kernel = symbols.kernels.lookup(op.getKernelAttr().getAttr());
     ArrayRef<Type> types = kernel.getFunctionType().getInputs().drop_back(2);
@@ -305,6 +310,9 @@ private:
       if (stored[index] != isWritten)
         return op.emitOpError() << (isWritten ? "says that it writes argument " : "does not say that it writes argument ") << index << ", which " << op.getKernelAttr()
                                 << (isWritten ? " does not store to" : " stores to");
+      if (stored[index] && countsBlocks(kernel.getBody().getArgument(index)))
+        if (auto name = cast<FlatSymbolRefAttr>(op.getBuffers()[index]); !buffers.find(name.getAttr())->second.persistent)
+          return op.emitOpError("counts blocks in ") << name << ", which is not persistent: counters are 0 before a launch and behind it";
       int64_t offset = op.getByteOffsets().empty() ? 0 : op.getByteOffsets()[index];
       if (offset % getBytes(type.getElementType()) != 0)
         return op.emitOpError("starts argument ") << index << " at byte " << offset << ", inside an element of " << type.getElementType();

@@ -19,18 +19,27 @@
 // CHECK: cvt.rn.bf16x2.f32
 // CHECK: st.global.v4.b32
 
+// An atomic by which a block finds that it is the last is between fences.
+// CHECK-LABEL: .visible .entry zopt_last_2(
+// CHECK: bar.sync
+// CHECK-NEXT: fence.acq_rel.gpu
+// CHECK: atom.global.add.u32
+// CHECK-NEXT: fence.acq_rel.gpu
+// CHECK: st.global.b32
+
 // Threads of a block exchange words, and meet at a barrier around workgroup memory. Counters have no order to keep.
 // CHECK-LABEL: .visible .entry zopt_sum_1(
 // CHECK: shfl.sync.bfly.b32
 // CHECK: st.shared
 // CHECK: bar.sync
 // CHECK: ld.shared
+// CHECK-NOT: fence
 // CHECK: {{(atom|red)}}.global.add.u64
+// CHECK-NOT: fence
 
-// No library, no array in memory, no fence.
+// No library, no array in memory.
 // NOT-NOT: __nv_
 // NOT-NOT: .local
-// NOT-NOT: fence
 module {
   plan.target "cuda" {world_size = 1, threads = 1, micro_batch = 1, accum_steps = 1, triple = "nvptx64-nvidia-cuda", cpu = "sm_90", features = "+ptx80", libraries = []}
   plan.kernel @scale_0(%x: memref<64x512xbf16>, %y: memref<64x512xbf16>, %factor: f32, %begin: index, %end: index) attributes {block_threads = 64 : i64, block_iterations = 1 : i64} {
@@ -69,6 +78,19 @@ module {
     %2 = memref.load %memory[%other] : memref<2xf32, 3>
     %3 = arith.fptosi %2 : f32 to i64
     %4 = memref.atomic_rmw addi %3, %count[%c0] : (i64, memref<1xi64>) -> i64
+    plan.return
+  }
+  plan.kernel @last_2(%count: memref<1xi32>, %begin: index, %end: index) attributes {block_threads = 64 : i64, block_iterations = 1 : i64} {
+    %c0 = arith.constant 0 : index
+    %c0_i32 = arith.constant 0 : i32
+    %c1_i32 = arith.constant 1 : i32
+    %c7_i32 = arith.constant 7 : i32
+    gpu.barrier
+    %0 = memref.atomic_rmw addi %c1_i32, %count[%c0] {plan.orders_memory} : (i32, memref<1xi32>) -> i32
+    %last = arith.cmpi eq, %0, %c7_i32 : i32
+    scf.if %last {
+      memref.store %c0_i32, %count[%c0] : memref<1xi32>
+    }
     plan.return
   }
 }

@@ -45,6 +45,7 @@ struct KernelLaunch {
 struct KernelPlan {
   llvm::SmallVector<KernelLaunch> launches; // in order
   llvm::SmallVector<int64_t> workspaces;    // bytes of each temporary buffer that the launches share
+  int64_t counters = -1;                    // the workspace, if any, that is no temporary: counters of i32 that are 0 before and after each launch, so that all launches of a stream may share one
 };
 
 namespace kernels {
@@ -58,6 +59,8 @@ enum class KernelTarget { Cpu, Gpu };
 class KernelGenerator {
 public:
   explicit KernelGenerator(mlir::ModuleOp module, KernelTarget target = KernelTarget::Cpu);
+  /// GPU only: sums of columns whose partial results a launch of its own adds up, which gives the same bits: for comparisons.
+  void setTotalsApart(bool apart) { totalsApart = apart; }
 
   /// Whether operand (or result, counted after them) `index` of `op` may have any strides of at least 0; otherwise it must be contiguous. A unit stride on the last axis is fastest.
   static bool acceptsStrides(mlir::Operation *op, unsigned index);
@@ -91,6 +94,7 @@ private:
 
   mlir::ModuleOp module;
   KernelTarget target;
+  bool totalsApart = false;
   size_t firstNumber; // kernels that the module had before
   llvm::StringMap<KernelPlan> plans;                // by what an op's kernels depend on
   llvm::StringMap<mlir::FlatSymbolRefAttr> kernels; // by the text of the kernel, under its family's name

@@ -31,6 +31,7 @@ def ConvertZeroToPlan : Pass<"zopt-convert-zero-to-plan", "mlir::ModuleOp"> {
     Option<"chip", "chip", "std::string", "\"sm_90\"", "Of cuda: the oldest chip that runs the plan, sm_80 or sm_90">,
     Option<"threads", "threads", "int64_t", "0", "Threads a rank; 0: cores / ranks, at least 1">,
     Option<"prefetch", "prefetch", "bool", "true", "Start gathers one bucket ahead">,
+    Option<"totalsApart", "totals-apart", "bool", "false", "Sum the partial results of columns by launches of their own on GPUs: the same bits, for comparisons">,
     Option<"keepCollectives", "keep-collectives", "bool", "false", "Place and exchange on one rank as on several: gathers and reductions over one rank stay">,
   ];
   let dependentDialects = ["::zopt::plan::PlanDialect", "::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect", "::mlir::gpu::GPUDialect", "::mlir::index::IndexDialect", "::mlir::math::MathDialect",

@@ -26,6 +26,7 @@ struct Context {
   llvm::ArrayRef<TensorLayout> layouts; // operands, then results
   Finish finish;
   KernelTarget target;
+  bool totalsApart;
   KernelPlan plan;
 
   bool isGpu() const { return target == KernelTarget::Gpu; }
@@ -37,6 +38,16 @@ struct Context {
   unsigned addWorkspace(int64_t bytes) {
     plan.workspaces.push_back(bytes);
     return op->getNumOperands() + op->getNumResults() + plan.workspaces.size() - 1;
+  }
+  /// GPU: an argument with `count` counters, or more, for KernelBuilder::isLast.
+  unsigned addCounters(int64_t count) {
+    if (plan.counters < 0) {
+      addWorkspace(0);
+      plan.counters = plan.workspaces.size() - 1;
+    }
+    int64_t &bytes = plan.workspaces[plan.counters];
+    bytes = std::max<int64_t>(bytes, count * sizeof(int32_t));
+    return op->getNumOperands() + op->getNumResults() + plan.counters;
   }
   void add(KernelBuilder &kernel) { plan.launches.push_back(finish(kernel)); }
 };
@@ -130,6 +141,7 @@ struct ColumnReduction {
   int64_t rows, columns;
   KernelBuilder::Combine kind;
   unsigned results;
+  unsigned mostResults = 0; // that ops with the same order of sums have; 0: `results`
   mlir::Type type;  // that terms have and sums are computed in
   int64_t lanes;    // GPU: columns of a thread: 16 bytes of the operands
   llvm::SmallVector<Access> destinations; // over (outer..., columns), one a result

@@ -138,6 +138,9 @@ public:
   mlir::Value shuffleXor(mlir::Value value, int64_t distance);
   mlir::Value workgroupMemory(llvm::ArrayRef<int64_t> shape, mlir::Type elementType);
   void barrier();
+  /// GPU, by all threads of a block: whether the block is the last of `blocks` that come here for counter number `counter` of i32. It then sees what all of them have stored before. The counter is 0 before
+  /// the first block comes and behind the last.
+  mlir::Value isLast(const View &counters, mlir::Value counter, int64_t blocks);
   /// `forLanes` and a reduction over [low, min(high, n)) of a row of n, where both bounds are multiples of the group's step.
   void forLanesBetween(mlir::Value low, mlir::Value high, int64_t n, llvm::function_ref<void(mlir::Value index, Lanes lanes)> body);
   mlir::Value reduceLanesBetween(Combine kind, mlir::Value low, mlir::Value high, int64_t n, mlir::Type type, llvm::function_ref<mlir::Value(mlir::Value index, Lanes lanes)> terms);

@@ -201,6 +201,22 @@ void KernelBuilder::ifThen(Value condition, function_ref<void()> then) {
 
 void KernelBuilder::barrier() { gpu::BarrierOp::create(builder, loc); }
 
+Value KernelBuilder::isLast(const View &counters, Value counter, int64_t blocks) {
+  Type i32 = builder.getI32Type();
+  Value flag = workgroupMemory({1}, i32), number = gpu::ThreadIdOp::create(builder, loc, gpu::Dimension::x);
+  auto word = [&](int32_t value) { return constant(builder.getI32IntegerAttr(value)); };
+  barrier(); // What the block's threads have stored is before the arrival of its first, and that of the last block before what its threads load.
+  ifThen(arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, number, index(0)), [&] {
+    auto arrived = memref::AtomicRMWOp::create(builder, loc, arith::AtomicRMWKind::addi, word(1), counters.memref, counter);
+    arrived->setAttr(plan::kOrdersMemoryAttr, builder.getUnitAttr());
+    Value last = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, arrived, word(blocks - 1));
+    memref::StoreOp::create(builder, loc, arith::ExtUIOp::create(builder, loc, i32, last), flag, ValueRange{index(0)});
+    ifThen(last, [&] { memref::StoreOp::create(builder, loc, word(0), counters.memref, counter); });
+  });
+  barrier();
+  return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ne, memref::LoadOp::create(builder, loc, flag, ValueRange{index(0)}), word(0));
+}
+
 Value KernelBuilder::workgroupMemory(ArrayRef<int64_t> shape, Type elementType) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(entry);

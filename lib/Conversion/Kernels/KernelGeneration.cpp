@@ -166,7 +166,7 @@ FailureOr<KernelPlan> KernelGenerator::generate(Operation *op, ArrayRef<TensorLa
   if (known != plans.end())
     return known->second;
   auto finishKernel = [&](KernelBuilder &kernel) { return finish(kernel); };
-  Context context{op, layouts, finishKernel, target, {}};
+  Context context{op, layouts, finishKernel, target, totalsApart, {}};
   if (failed(generateKernels(context)))
     return failure();
   plans.try_emplace(key, context.plan);

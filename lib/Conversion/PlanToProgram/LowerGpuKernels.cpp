@@ -25,6 +25,9 @@ using namespace zopt;
 /// PTX's numbers of device and workgroup memory.
 static constexpr unsigned kGlobalSpace = 1, kWorkgroupSpace = 3;
 
+/// LLVM's name for all threads of a device.
+static constexpr StringLiteral kDeviceScope = "device";
+
 /// Bytes that variables of an entry may have in workgroup memory.
 static constexpr int64_t kMostDeclared = 48 << 10;
 
@@ -141,6 +144,16 @@ FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(MLIRContext *context, Arr
     populateGpuInstructionPatterns(patterns);
     walkAndApplyPatterns(*module, std::move(patterns));
   }
+  // The back end gives no order to an atomic itself.
+  module->walk([&](memref::AtomicRMWOp atomic) {
+    if (!atomic->hasAttr(plan::kOrdersMemoryAttr))
+      return;
+    OpBuilder fences(atomic);
+    auto fence = [&] { LLVM::FenceOp::create(fences, atomic.getLoc(), LLVM::AtomicOrdering::acq_rel, kDeviceScope); };
+    fence();
+    fences.setInsertionPointAfter(atomic);
+    fence();
+  });
   if (failed(lowerStructuredControlFlow(*module)))
     return failure();
   RewritePatternSet patterns(context);
@@ -156,11 +169,11 @@ FailureOr<OwningOpRef<ModuleOp>> zopt::lowerGpuKernels(MLIRContext *context, Arr
   SmallVector<UnrealizedConversionCastOp> casts;
   module->walk([&](UnrealizedConversionCastOp cast) { casts.push_back(cast); });
   reconcileUnrealizedCasts(casts);
-  // Counters: their order does not matter, and barriers or launches stand before whoever reads them. Ordered ones would fence all memory each time.
+  // Most are counters whose order does not matter, with barriers or launches before whoever reads them. Ordered ones would fence all memory each time; those that must have fences beside them.
   module->walk([&](LLVM::AtomicRMWOp atomic) {
     bool workgroup = cast<LLVM::LLVMPointerType>(atomic.getPtr().getType()).getAddressSpace() == kWorkgroupSpace;
     atomic.setOrdering(LLVM::AtomicOrdering::monotonic);
-    atomic.setSyncscope(workgroup ? "block" : "device");
+    atomic.setSyncscope(workgroup ? "block" : kDeviceScope);
   });
   return module;
 }

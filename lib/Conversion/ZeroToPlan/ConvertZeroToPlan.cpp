@@ -52,6 +52,7 @@ struct ConvertZeroToPlanPass : zopt::impl::ConvertZeroToPlanBase<ConvertZeroToPl
     StorageTable storages(module);
     const KernelTarget kernelTarget = target == "cuda" ? KernelTarget::Gpu : KernelTarget::Cpu;
     KernelGenerator generator(module, kernelTarget);
+    generator.setTotalsApart(totalsApart);
     KernelCache kernels(generator);
     LoweringContext context(module, kernelTarget, ranks, getCount("train.accum_steps"), threadCount, storages, kernels);
     context.keepCollectives = keepCollectives;

@@ -385,8 +385,18 @@ LogicalResult FunctionLowering::launchKernels(Operation *op, ArrayRef<View> argu
   if (failed(kernels))
     return failure();
   SmallVector<std::pair<FlatSymbolRefAttr, int64_t>> buffers(llvm::map_range(arguments, [&](const View &view) { return std::make_pair(getRef(view.storage), view.getByteOffset()); }));
-  for (int64_t bytes : kernels->workspaces)
-    buffers.push_back({getRef(context.storages.createTemporary(bytes, plan::MemoryClass::workspace)), 0});
+  for (auto [index, bytes] : llvm::enumerate(kernels->workspaces)) {
+    if (int64_t(index) != kernels->counters) {
+      buffers.push_back({getRef(context.storages.createTemporary(bytes, plan::MemoryClass::workspace)), 0});
+      continue;
+    }
+    // One launch after the other uses them.
+    if (context.counters < 0)
+      context.counters = context.storages.create("counters", 0, plan::MemoryClass::workspace, /*persistent=*/true);
+    int64_t &available = context.storages[context.counters].bytes;
+    available = std::max(available, bytes);
+    buffers.push_back({getRef(context.counters), 0});
+  }
   for (const KernelLaunch &launch : kernels->launches) {
     SmallVector<Attribute> names;
     SmallVector<int64_t> offsets;

@@ -87,6 +87,7 @@ struct LoweringContext {
   llvm::DenseMap<mlir::StringAttr, StorageId> stateOf;     // states that are in no bucket
   llvm::DenseMap<mlir::StringAttr, std::pair<StorageId, mlir::RankedTensorType>> inputOf; // by name: functions share what is named alike
   LayoutChanges layoutChanges;
+  StorageId counters = -1; // KernelPlan::counters of all kernels
   int64_t nextCollective = 0;
   bool keepCollectives = false;
 };

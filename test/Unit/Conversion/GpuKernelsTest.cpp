@@ -8,6 +8,7 @@
 #include "KernelHarness.h"
 #include "zopt/Runtime/Core/ExactSum.h"
 #include <cmath>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <limits>
 #include <random>
@@ -344,6 +345,38 @@ TEST(GpuKernels, ColumnsInSeveralChunks) {
   for (size_t i = 0; i < x.values.size(); ++i)
     expected[i / 70001] += x.values[i];
   expectNear(sums, expected, 3e-6, 1e-4);
+}
+
+/// The bits of a launch of its own, also where a thread of the last block stands for several of it (more than 64 chunks of 256 columns), where only some are needed, and where blocks become narrower.
+TEST(GpuKernels, TheLastBlockSumsAsALaunchOfItsOwn) {
+  auto check = [](const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, bool fits = true) {
+    const std::string ptx = ptxOf(op, inputs, outputs);
+    EXPECT_EQ(ptx.find("_total") == std::string::npos, fits) << op;
+    EXPECT_EQ(ptx.find("fence.acq_rel.gpu") != std::string::npos, fits) << op;
+    std::vector<Tensor> joined = run(op, inputs, outputs);
+    setTotalsApart(true);
+    EXPECT_NE(ptxOf(op, inputs, outputs).find("_total"), std::string::npos) << op;
+    std::vector<Tensor> apart = run(op, inputs, outputs);
+    setTotalsApart(false);
+    for (size_t i = 0; i < joined.size(); ++i)
+      EXPECT_EQ(0, std::memcmp(joined[i].values.data(), apart[i].values.data(), joined[i].values.size() * 8)) << "result " << i << ": " << op;
+  };
+  auto shaped = [](const Tensor &tensor) {
+    std::string text = "tensor<";
+    for (int64_t size : tensor.shape)
+      text += std::to_string(size) + "x";
+    return text + nameOf(tensor.type) + ">";
+  };
+  for (auto [type, rows, columns] : {std::tuple<Type, int64_t, int64_t>{Type::BF16, 9100, 256}, {Type::BF16, 5000, 96}, {Type::BF16, 3001, 7}, {Type::F32, 700, 1027}, {Type::F64, 3000, 70}}) {
+    Tensor x = random(type, {rows, columns}, -1, 1), sums = like(type, {columns});
+    check("%r = train.reduce_sum %0 [0] : " + shaped(x) + " -> " + shaped(sums), {x}, {sums});
+  }
+  Tensor x = random(Type::BF16, {3, 2000, 40}, -1, 1), kept = like(Type::BF16, {3, 40});
+  check("%r = train.reduce_max %0 [1] : " + shaped(x) + " -> " + shaped(kept), {x}, {kept});
+  for (auto [rows, channels] : {std::pair<int64_t, int64_t>{10368, 128}, {6000, 24}}) {
+    Tensor input = random(Type::F32, {rows, channels}, -1, 3), mean = like(Type::F32, {channels});
+    check("%r:2 = train.batch_statistics %0 : " + shaped(input) + " -> " + shaped(mean), {input}, {mean, mean});
+  }
 }
 
 /// A norm's gradient with the sums over its rows: the bits of the ops that have one result, and a sum that is right.

@@ -302,6 +302,9 @@ std::string typeText(const Tensor &tensor) {
 
 } // namespace
 
+static bool totalsApart = false;
+void test::setTotalsApart(bool apart) { totalsApart = apart; }
+
 void test::setProcessor(const std::string &name) { compiler().processor = name; }
 
 int64_t Tensor::count() const {
@@ -367,6 +370,7 @@ static FailureOr<KernelPlan> generateInto(ModuleOp planModule, const std::string
                                    aligned ? 64 : static_cast<int64_t>(bytesOf(tensor.type))});
   }
   KernelGenerator generator(planModule, kTarget);
+  generator.setTotalsApart(totalsApart);
   FailureOr<KernelPlan> kernels = generator.generate(op, layouts);
   EXPECT_TRUE(succeeded(kernels)) << text;
   return kernels;
@@ -387,8 +391,10 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
       buffers.push_back(std::make_unique<Placed>(input, true, aligned));
     for (const Tensor &output : outputs)
       buffers.push_back(std::make_unique<Placed>(output, false, aligned));
-    for (int64_t bytes : kernels->workspaces)
-      buffers.push_back(std::make_unique<Placed>(Tensor{test::Type::F64, {(bytes + 7) / 8}, {}, {}}, false, kEmulatesGpu));
+    for (auto [index, bytes] : llvm::enumerate(kernels->workspaces)) {
+      const bool counts = int64_t(index) == kernels->counters;
+      buffers.push_back(std::make_unique<Placed>(counts ? full(test::Type::F64, {(bytes + 7) / 8}, 0) : Tensor{test::Type::F64, {(bytes + 7) / 8}, {}, {}}, counts, kEmulatesGpu));
+    }
     std::vector<std::vector<unsigned char>> before;
     for (size_t i = 0; i < inputs.size(); ++i)
       before.push_back(buffers[i]->storage);
@@ -411,6 +417,9 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
         EXPECT_EQ(before[i], buffers[i]->storage) << "operand " << i << " was written: " << text;
     for (size_t i = inputs.size() + outputs.size(); i < buffers.size(); ++i)
       EXPECT_TRUE(buffers[i]->guardsHold()) << "bytes around workspace " << i - inputs.size() - outputs.size() << " were written: " << text;
+    if (kernels->counters >= 0)
+      for (double counter : buffers[inputs.size() + outputs.size() + kernels->counters]->values())
+        EXPECT_EQ(counter, 0) << "a counter is left: " << text;
     for (size_t i = 0; i < outputs.size(); ++i) {
       Placed &placed = *buffers[i == 0 && inPlaceOf >= 0 ? inPlaceOf : inputs.size() + i];
       EXPECT_TRUE(placed.guardsHold()) << "bytes around result " << i << " were written: " << text;

@@ -46,6 +46,9 @@ std::vector<Tensor> run(const std::string &op, const std::vector<Tensor> &inputs
 /// What kernels are compiled for from now on: a name that LLVM knows, such as "x86-64-v3"; empty: this machine, which is where one starts.
 void setProcessor(const std::string &name);
 
+/// GPU: whether launches of their own sum the partial results of columns from now on.
+void setTotalsApart(bool apart);
+
 /// Fails the test unless result 0 has the same bytes in the buffer of an operand.
 void checkInPlace(const std::string &op, const std::vector<Tensor> &inputs, const std::vector<Tensor> &outputs, int operand);
 

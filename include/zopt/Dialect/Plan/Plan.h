@@ -29,6 +29,8 @@
 namespace zopt::plan {
 /// Every buffer starts at a multiple of this many bytes.
 constexpr int64_t kBufferAlignment = 64;
+/// Marks an atomic of a kernel for GPUs: what its thread has seen or done is before it for whoever finds its result, on the whole device, and the other way round.
+constexpr llvm::StringLiteral kOrdersMemoryAttr = "plan.orders_memory";
 } // namespace zopt::plan
 
 #endif // ZOPT_DIALECT_PLAN_PLAN_H

@@ -57,6 +57,8 @@ def Plan_KernelOp : Plan_Op<"kernel", [AutomaticAllocationScope, IsolatedFromAbo
 
     A kernel with `block_threads` is for CUDA: blocks of so many threads, each of which runs `block_iterations` neighbouring iterations of the range. Its body may use the `gpu` dialect (ids, shuffles,
     barriers, workgroup memory), and arguments before the range may be float scalars, which are passed by value. With `resident_blocks`, its registers are limited so that a multiprocessor holds so many blocks.
+    Blocks may count in a persistent buffer, by a `memref.atomic_rmw` with the attribute `plan.orders_memory`, which of them is the last: that one sees what all others have stored and goes on with it, and leaves the counter at 0, as it was
+    before the first. Such a kernel's range is run once and whole, and which block is the last changes no bit.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type, OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
     OptionalAttr<I64Attr>:$block_threads, OptionalAttr<I64Attr>:$block_iterations, OptionalAttr<I64Attr>:$resident_blocks);
