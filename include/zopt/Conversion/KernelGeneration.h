@@ -48,6 +48,12 @@ struct KernelPlan {
   int64_t counters = -1;                    // the workspace, if any, that is no temporary: counters of i32 that are 0 before and after each launch, so that all launches of a stream may share one
 };
 
+/// Stretches of 16-bit words, [first, second), in each of `count` buffers.
+struct ZeroedWords {
+  int64_t count = 0;
+  llvm::SmallVector<std::pair<int64_t, int64_t>> stretches; // in order
+};
+
 namespace kernels {
 class KernelBuilder;
 }
@@ -76,6 +82,9 @@ public:
   /// The first half of an update with Newton-Schulz iterations, over `blocks` blocks of 128 elements: (gradient, slots but an average, direction, scale, finite). Changes the slots and writes the direction,
   /// in the type of the masters, where `finite` is not 0.
   KernelLaunch getDirectionKernel(train::OptimizerOp optimizer, mlir::Type gradientType, int64_t blocks);
+
+  /// GPU only: sets words of many buffers to 0, those of the first kind, then those of the next, ...
+  KernelLaunch getZeroKernel(llvm::ArrayRef<ZeroedWords> kinds);
 
   /// CPU only: sum of squares of every 128-element block in f64: (gradient, workspace of f64), one outer iteration a block.
   mlir::FlatSymbolRefAttr getSquaresKernel(mlir::Type gradientType);

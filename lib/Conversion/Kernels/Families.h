@@ -127,6 +127,9 @@ void writeDirectionKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, m
 void writeParameterNormsKernel(KernelBuilder &kernel, train::OptimizerOp optimizer, mlir::Type computeType, mlir::Type gradientType, bool hasMaster, bool hasRate);
 void writeSquaresKernel(KernelBuilder &kernel, mlir::Type gradientType);
 
+//===--- Padding.cpp, GPU only ---===//
+void writeZeroKernel(KernelBuilder &kernel, llvm::ArrayRef<ZeroedWords> kinds);
+
 //===--- ExactNorm.cpp, GPU only ---===//
 void writeSquareSumsKernel(KernelBuilder &kernel, mlir::Type gradientType, int64_t ranges);
 void writeAccumulateKernel(KernelBuilder &kernel);

@@ -191,6 +191,12 @@ KernelLaunch KernelGenerator::getDirectionKernel(train::OptimizerOp optimizer, T
   return finish(kernel);
 }
 
+KernelLaunch KernelGenerator::getZeroKernel(ArrayRef<ZeroedWords> kinds) {
+  KernelBuilder kernel(module.getContext(), "zero_padding", target);
+  writeZeroKernel(kernel, kinds);
+  return finish(kernel);
+}
+
 FlatSymbolRefAttr KernelGenerator::getSquaresKernel(Type gradientType) {
   KernelBuilder kernel(module.getContext(), "squares", target);
   writeSquaresKernel(kernel, gradientType);

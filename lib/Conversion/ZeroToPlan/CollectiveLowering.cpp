@@ -8,6 +8,7 @@
 #include "../PlanAccess.h"
 #include "FunctionLowering.h"
 #include "zopt/Runtime/Core/ExactSum.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -51,8 +52,8 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   int64_t elementBytes = getElementBytes(type);
   StorageId source = bucketGradients.lookup(op);
 
-  // Between segments and behind the last there are zeros: norms are taken over whole blocks. What lies between two that are near is written later and may be zeroed with them.
-  constexpr int64_t nearBytes = int64_t(1) << 16;
+  // Between segments and behind the last there are zeros: norms are taken over whole blocks. On a CPU, what lies between two that are near is written later and may be zeroed with them.
+  const int64_t nearBytes = context.isGpu() ? 0 : int64_t(1) << 16;
   int64_t end = 0;
   auto zeroUpTo = [&](int64_t begin) {
     if (begin <= end)
@@ -74,7 +75,9 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
 
   bool alone = context.isAlone();
   if (alone && !home.accumulates)
-    return success();
+    return success(); // nobody reads them in this function but norms and updates
+  if (context.isGpu())
+    zeroTogether();
   IntegerAttr id = builder.getI64IntegerAttr(context.nextCollective++), elements = builder.getI64IntegerAttr(home.slice);
   StringAttr label = builder.getStringAttr("reduce " + home.op.getSymName());
   // A rank alone receives nothing.
@@ -90,7 +93,54 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   return success();
 }
 
+/// One launch, of all buckets that wait for it. Large parts, such as rows behind those of a vocabulary, are no padding: a library's fill has more bandwidth.
+void FunctionLowering::zeroTogether() {
+  constexpr int64_t largeBytes = 1 << 14, wordBytes = 2;
+  constexpr size_t mostBuffers = 256; // whose addresses a launch takes: 2 of 4 KiB
+  llvm::MapVector<StorageId, SmallVector<std::pair<int64_t, int64_t>>> stretches;
+  auto zero = [&](const Gap &gap) {
+    plan::ZeroOp::create(builder, gap.loc, getRef(gap.storage), builder.getI64IntegerAttr(gap.begin), builder.getI64IntegerAttr(gap.end - gap.begin), nullptr);
+  };
+  llvm::erase_if(gaps, [&](const Gap &gap) {
+    bool isLarge = gap.end - gap.begin >= largeBytes;
+    if (isLarge)
+      zero(gap);
+    return isLarge;
+  });
+  if (gaps.size() == 1)
+    zero(gaps.front());
+  else
+    for (const Gap &gap : gaps)
+      stretches[gap.storage].push_back({gap.begin / wordBytes, gap.end / wordBytes});
+  Location loc = gaps.empty() ? builder.getUnknownLoc() : gaps.front().loc;
+  gaps.clear();
+  auto buckets = stretches.takeVector();
+  for (auto rest = ArrayRef(buckets); !rest.empty(); rest = rest.drop_front(std::min(rest.size(), mostBuffers))) {
+    // Buckets that are alike one behind the other.
+    SmallVector<ZeroedWords> kinds;
+    SmallVector<SmallVector<Attribute>> buffers;
+    for (const auto &bucket : rest.take_front(mostBuffers)) {
+      auto *kind = llvm::find_if(kinds, [&](const ZeroedWords &other) { return other.stretches == bucket.second; });
+      if (kind == kinds.end()) {
+        kinds.push_back({0, bucket.second});
+        buffers.emplace_back();
+        kind = &kinds.back();
+      }
+      ++kind->count;
+      buffers[kind - kinds.begin()].push_back(getRef(bucket.first));
+    }
+    SmallVector<Attribute> names;
+    for (ArrayRef<Attribute> ofKind : buffers)
+      names.append(ofKind.begin(), ofKind.end());
+    KernelLaunch launch = context.kernels.getGenerator().getZeroKernel(kinds);
+    plan::LaunchOp::create(builder, loc, launch.kernel, builder.getArrayAttr(names), builder.getDenseI64ArrayAttr({}), builder.getDenseI64ArrayAttr(launch.writes), builder.getI64IntegerAttr(launch.extent),
+                           builder.getI64IntegerAttr(launch.grain));
+  }
+}
+
 void FunctionLowering::zeroGaps() {
+  if (context.isGpu())
+    return zeroTogether();
   if (gaps.empty())
     return;
   DenseMap<StorageId, Operation *> firstAccess;

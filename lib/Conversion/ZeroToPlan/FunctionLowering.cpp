@@ -66,6 +66,8 @@ LogicalResult FunctionLowering::lowerArguments() {
 }
 
 LogicalResult FunctionLowering::lower(Operation *op) {
+  if (context.isGpu() && isa<zero::GradientNormOp, zero::UpdateOp>(op))
+    zeroTogether();
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](func::ReturnOp op) { return lowerReturn(op); })
       .Case<train::BackwardOp, zero::FreeOp>([](auto) { return success(); })

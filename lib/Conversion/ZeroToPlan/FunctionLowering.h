@@ -62,8 +62,9 @@ private:
   void lowerAllGather(zero::AllGatherOp op);
   void lowerView(zero::ViewOp op);
   mlir::LogicalResult lowerReduceGradients(zero::ReduceGradientsOp op);
-  /// Zeroes what gradients leave free in their buckets, before the first of them is written.
+  /// Zeroes what gradients leave free in their buckets: on a CPU before the first of them is written, on a GPU here.
   void zeroGaps();
+  void zeroTogether();
   mlir::LogicalResult lowerAllReduce(zero::AllReduceOp op);
   void lowerGradientNorm(zero::GradientNormOp op);
   mlir::LogicalResult lowerUpdate(zero::UpdateOp op);

@@ -121,6 +121,22 @@ TEST(ExactNormKernels, TheRootOfTwoSumsRoundsOnce) {
   EXPECT_TRUE(std::isnan(runNorm(Type::F32, wordsOf({kInfinity}), wordsOf({std::numeric_limits<double>::quiet_NaN()}))));
 }
 
+/// Bytes of bf16, of several kinds of buckets: what is set to 0, and nothing else.
+TEST(GpuKernels, PaddingOfManyBuckets) {
+  std::vector<ZeroedKind> kinds = {{3, {{5, 6}, {100, 356}, {357, 1000}}}, {1, {{0, 64}}}, {2, {{1, 128}, {900, 1000}}}};
+  std::vector<Tensor> buffers, expected;
+  for (const ZeroedKind &kind : kinds)
+    for (int64_t i = 0; i < kind.count; ++i) {
+      buffers.push_back(random(Type::BF16, {1100}, 1, 2, buffers.size()));
+      expected.push_back(buffers.back());
+      for (auto [begin, end] : kind.stretches)
+        std::fill(expected.back().values.begin() + begin, expected.back().values.begin() + end, 0);
+    }
+  std::vector<Tensor> results = runZeros(kinds, buffers);
+  for (size_t i = 0; i < buffers.size(); ++i)
+    EXPECT_EQ(results[i].values, expected[i].values) << i;
+}
+
 Tensor like(Type type, std::vector<int64_t> shape) { return Tensor{type, std::move(shape), {}, {}}; }
 
 TEST(GpuKernels, ResultsInPlaceOfOperands) {

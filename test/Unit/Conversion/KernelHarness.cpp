@@ -539,6 +539,30 @@ std::vector<int64_t> test::runAccumulate(const std::vector<double> &values) {
   return words;
 }
 
+std::vector<Tensor> test::runZeros(const std::vector<ZeroedKind> &kinds, const std::vector<Tensor> &buffers) {
+  OwningOpRef<ModuleOp> planModule = compiler().makePlan();
+  KernelGenerator generator(*planModule, kTarget);
+  SmallVector<ZeroedWords> words;
+  for (const ZeroedKind &kind : kinds)
+    words.push_back({kind.count, SmallVector<std::pair<int64_t, int64_t>>(kind.stretches.begin(), kind.stretches.end())});
+  KernelLaunch made = generator.getZeroKernel(words);
+  EXPECT_EQ(made.writes.size(), buffers.size());
+  std::unique_ptr<Library> library = compiler().compile(*planModule);
+  std::vector<std::unique_ptr<Placed>> placed;
+  SmallVector<char *> arguments;
+  for (const Tensor &buffer : buffers) {
+    placed.push_back(std::make_unique<Placed>(buffer, true));
+    arguments.push_back(placed.back()->start);
+  }
+  launch(*library, made.kernel.getValue(), arguments, 0, made.extent, true);
+  std::vector<Tensor> results = buffers;
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    EXPECT_TRUE(placed[i]->guardsHold());
+    results[i].values = placed[i]->values();
+  }
+  return results;
+}
+
 double test::runNorm(test::Type normType, const std::vector<int64_t> &sliced, const std::vector<int64_t> &whole) {
   OwningOpRef<ModuleOp> planModule = compiler().makePlan();
   KernelGenerator generator(*planModule, kTarget);

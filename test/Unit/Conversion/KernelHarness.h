@@ -78,6 +78,12 @@ constexpr int64_t kSumWords = 75;
 std::vector<int64_t> runAccumulate(const std::vector<double> &values);
 /// GPU: the words of the exact sum of the squares of `gradients`, each in a place of its own, by blocks [begin, end) of all of them, which `blocks` blocks of threads share.
 std::vector<int64_t> runSquareSums(const std::vector<Tensor> &gradients, int64_t begin, int64_t end, int64_t blocks);
+/// GPU: sets to 0, by one launch, the stretches of words of each kind in `buffers` of i16, as many of the first kind as it says, then those of the next, ...; returns them.
+struct ZeroedKind {
+  int64_t count;
+  std::vector<std::pair<int64_t, int64_t>> stretches;
+};
+std::vector<Tensor> runZeros(const std::vector<ZeroedKind> &kinds, const std::vector<Tensor> &buffers);
 double runNorm(Type normType, const std::vector<int64_t> &sliced, const std::vector<int64_t> &whole);
 
 /// Fails the test where an element differs by more than absolute + relative * |expected|.
