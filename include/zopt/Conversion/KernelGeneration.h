@@ -18,6 +18,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringMap.h"
+#include <functional>
 
 namespace zopt {
 
@@ -42,10 +43,16 @@ struct KernelLaunch {
   int64_t grain = 1;
 };
 
+namespace kernels {
+class KernelBuilder;
+}
+
 struct KernelPlan {
   llvm::SmallVector<KernelLaunch> launches; // in order
   llvm::SmallVector<int64_t> workspaces;    // bytes of each temporary buffer that the launches share
   int64_t counters = -1;                    // the workspace, if any, that is no temporary: counters of i32 that are 0 before and after each launch, so that all launches of a stream may share one
+  /// Null, or writes the last launch of `count` ops at once, each of which has the launch's arguments behind those of the one before: an op none of whose results in it is needed yet may wait for others with the same last kernel.
+  std::function<void(kernels::KernelBuilder &kernel, int64_t count)> joined;
 };
 
 /// Stretches of 16-bit words, [first, second), in each of `count` buffers.
@@ -53,10 +60,6 @@ struct ZeroedWords {
   int64_t count = 0;
   llvm::SmallVector<std::pair<int64_t, int64_t>> stretches; // in order
 };
-
-namespace kernels {
-class KernelBuilder;
-}
 
 /// What kernels are written for: loops over vectors of 16 lanes, or blocks of threads in the gpu dialect.
 enum class KernelTarget { Cpu, Gpu };
@@ -83,6 +86,8 @@ public:
   /// in the type of the masters, where `finite` is not 0.
   KernelLaunch getDirectionKernel(train::OptimizerOp optimizer, mlir::Type gradientType, int64_t blocks);
 
+  /// GPU only: the last launch of `count` ops with this plan; see KernelPlan::joined.
+  KernelLaunch getJoined(const KernelPlan &plan, int64_t count);
   /// GPU only: sets words of many buffers to 0, those of the first kind, then those of the next, ...
   KernelLaunch getZeroKernel(llvm::ArrayRef<ZeroedWords> kinds);
 

@@ -60,7 +60,6 @@ struct Tile {
 
 
 struct Launch {
-  Context &context;
   const ColumnReduction &reduction;
   Tile tile;
   int64_t rows, chunks;
@@ -171,7 +170,6 @@ void Launch::write(KernelBuilder &kernel, Terms terms, Store store, const Tail *
   addUp(kernel, at, slots, Value(), [&](Value, Value own, ArrayRef<Value> totals) { store(totals, outer, chunk, own); });
   if (tail)
     writeTail(kernel, at, *tail);
-  context.add(kernel);
 }
 
 void Launch::leave(KernelBuilder &kernel, const Place &at, ArrayRef<Value> sums) {
@@ -318,25 +316,49 @@ View kernels::declarePartials(KernelBuilder &kernel, const ColumnReduction &redu
   return kernel.argument(rowAccess(workspace, layout, write), layout.shape);
 }
 
-void kernels::generateColumnTotals(Context &context, const ColumnReduction &reduction, ArrayRef<unsigned> workspaces,
-                                   int64_t chunks) {
-  KernelBuilder kernel(context.context(), (reduction.name + "_total").str(), context.target);
-  SmallVector<View> partials;
-  for (unsigned workspace : workspaces)
-    partials.push_back(declarePartials(kernel, reduction, chunks, workspace, /*write=*/false));
-  SmallVector<View> results = declareColumnResults(kernel, reduction);
-  Launch launch{context, reduction, totalTile(reduction, chunks), /*rows=*/chunks, /*chunks=*/1};
+void kernels::writeColumnTotals(KernelBuilder &kernel, const ColumnReduction &reduction, ArrayRef<unsigned> workspaces, int64_t chunks, int64_t count, unsigned arguments) {
+  // Of several ops, each has its columns behind those of the one before: an outermost axis.
+  SmallVector<SmallVector<View>> partials(count), results(count);
+  for (int64_t i = 0; i < count; ++i) {
+    for (unsigned workspace : workspaces)
+      partials[i].push_back(declarePartials(kernel, reduction, chunks, workspace + i * arguments, /*write=*/false));
+    ColumnReduction own = reduction;
+    for (Access &destination : own.destinations)
+      destination.argument += i * arguments;
+    results[i] = declareColumnResults(kernel, own);
+  }
+  ColumnReduction all = reduction;
+  if (count > 1)
+    all.outer.insert(all.outer.begin(), count);
+  auto isOf = [&](Value number, int64_t i) -> Value { return arith::CmpIOp::create(kernel.builder, kernel.loc, arith::CmpIPredicate::eq, number, kernel.index(i)); };
+  Launch launch{all, totalTile(reduction, chunks), /*rows=*/chunks, /*chunks=*/1};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
         SmallVector<Value> at = {row};
-        at.append(outer.begin(), outer.end());
+        llvm::append_range(at, count > 1 ? outer.drop_front() : outer);
         at.push_back(column);
-        return llvm::map_to_vector(partials, [&](const View &view) { return kernel.load(view, at, lanes); });
+        SmallVector<Value> terms;
+        for (size_t k = 0; k < workspaces.size(); ++k) {
+          View view = partials[0][k];
+          for (int64_t i = 1; i < count; ++i)
+            view.memref = arith::SelectOp::create(kernel.builder, kernel.loc, isOf(outer.front(), i), partials[i][k].memref, view.memref);
+          terms.push_back(kernel.load(view, at, lanes));
+        }
+        return terms;
       },
       [&](ArrayRef<Value> totals, ValueRange outer, Value, Value column) {
-        storeColumnResults(kernel, reduction, results, totals, outer, column);
+        if (count == 1)
+          return storeColumnResults(kernel, reduction, results[0], totals, outer, column);
+        for (int64_t i = 0; i < count; ++i)
+          kernel.ifThen(isOf(outer.front(), i), [&] { storeColumnResults(kernel, reduction, results[i], totals, outer.drop_front(), column); });
       });
+}
+
+void kernels::generateColumnTotals(Context &context, const ColumnReduction &reduction, ArrayRef<unsigned> workspaces, int64_t chunks) {
+  KernelBuilder kernel(context.context(), (reduction.name + "_total").str(), context.target);
+  writeColumnTotals(kernel, reduction, workspaces, chunks, /*count=*/1, /*arguments=*/0);
+  context.add(kernel);
 }
 
 /// Chunks of the rows: as many blocks as run at once, with enough rows for a thread.
@@ -380,7 +402,7 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
     const int64_t counters = countElements(reduction.outer) * llvm::divideCeil(reduction.columns, tile.columns());
     tail.emplace(Launch::Tail{partials, kernel.linear(context.addCounters(counters), kernel.builder.getI32Type(), counters, /*write=*/true), storeTotals});
   }
-  Launch launch{context, reduction, tile, reduction.rows, chunks};
+  Launch launch{reduction, tile, reduction.rows, chunks};
   launch.write(
       kernel,
       [&](ValueRange outer, Value row, Value column, const Lanes &lanes) {
@@ -396,6 +418,7 @@ void kernels::generateColumnReduction(Context &context, const ColumnReduction &r
           kernel.storeHere(value, view, at);
       },
       tail ? &*tail : nullptr);
+  context.add(kernel);
   if (chunks > 1 && !totals)
     generateColumnTotals(context, reduction, workspaces, chunks);
 }

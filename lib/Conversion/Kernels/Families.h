@@ -167,6 +167,8 @@ void storeColumnResults(KernelBuilder &kernel, const ColumnReduction &reduction,
 unsigned addPartials(Context &context, const ColumnReduction &reduction, int64_t chunks);
 View declarePartials(KernelBuilder &kernel, const ColumnReduction &reduction, int64_t chunks, unsigned workspace, bool write);
 void generateColumnTotals(Context &context, const ColumnReduction &reduction, llvm::ArrayRef<unsigned> workspaces, int64_t chunks);
+/// The same for `count` ops that are alike, each with as many `arguments`.
+void writeColumnTotals(KernelBuilder &kernel, const ColumnReduction &reduction, llvm::ArrayRef<unsigned> workspaces, int64_t chunks, int64_t count, unsigned arguments);
 
 //===--- Rows.cpp ---===//
 

@@ -191,6 +191,13 @@ KernelLaunch KernelGenerator::getDirectionKernel(train::OptimizerOp optimizer, T
   return finish(kernel);
 }
 
+KernelLaunch KernelGenerator::getJoined(const KernelPlan &plan, int64_t count) {
+  StringRef name = plan.launches.back().kernel.getValue();
+  KernelBuilder kernel(module.getContext(), name.drop_back(name.size() - name.rfind('_')), target);
+  plan.joined(kernel, count);
+  return finish(kernel);
+}
+
 KernelLaunch KernelGenerator::getZeroKernel(ArrayRef<ZeroedWords> kinds) {
   KernelBuilder kernel(module.getContext(), "zero_padding", target);
   writeZeroKernel(kernel, kinds);

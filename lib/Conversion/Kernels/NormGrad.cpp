@@ -363,6 +363,13 @@ static void generateSums(Context &context, const NormGrad &norm) {
   storePartials(kernel, walk, reduction, partials);
   context.add(kernel);
   generateColumnTotals(context, reduction, workspaces, blocks);
+  // What the last block does for other sums would be too much for one: 396 rows of 1600 sums are 2.5 MB, for each of gamma and beta.
+  SmallVector<unsigned> own;
+  for (unsigned k = 0; k < reduction.results; ++k) {
+    own.push_back(k);
+    reduction.destinations[k].argument = reduction.results + k;
+  }
+  context.plan.joined = [=](KernelBuilder &joined, int64_t count) { writeColumnTotals(joined, reduction, own, blocks, count, /*arguments=*/2 * reduction.results); };
 }
 
 LogicalResult kernels::generateNormGrad(Context &context) {

@@ -76,6 +76,7 @@ LogicalResult FunctionLowering::lowerReduceGradients(zero::ReduceGradientsOp op)
   bool alone = context.isAlone();
   if (alone && !home.accumulates)
     return success(); // nobody reads them in this function but norms and updates
+  launchJoined();
   if (context.isGpu())
     zeroTogether();
   IntegerAttr id = builder.getI64IntegerAttr(context.nextCollective++), elements = builder.getI64IntegerAttr(home.slice);

@@ -6,8 +6,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "FunctionLowering.h"
+#include "llvm/ADT/Sequence.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace zopt;
@@ -27,6 +29,7 @@ LogicalResult FunctionLowering::run() {
   for (Operation &op : llvm::make_early_inc_range(function.getBody().front()))
     if (failed(lower(&op)))
       return failure();
+  launchJoined();
   zeroGaps();
   return success();
 }
@@ -66,6 +69,8 @@ LogicalResult FunctionLowering::lowerArguments() {
 }
 
 LogicalResult FunctionLowering::lower(Operation *op) {
+  if (isa<zero::GradientNormOp, zero::DirectionOp, zero::UpdateOp>(op))
+    launchJoined();
   if (context.isGpu() && isa<zero::GradientNormOp, zero::UpdateOp>(op))
     zeroTogether();
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
@@ -399,17 +404,69 @@ LogicalResult FunctionLowering::launchKernels(Operation *op, ArrayRef<View> argu
     available = std::max(available, bytes);
     buffers.push_back({getRef(context.counters), 0});
   }
-  for (const KernelLaunch &launch : kernels->launches) {
-    SmallVector<Attribute> names;
-    SmallVector<int64_t> offsets;
-    for (unsigned argument : launch.arguments) {
-      names.push_back(buffers[argument].first);
-      offsets.push_back(buffers[argument].second);
-    }
-    if (llvm::all_of(offsets, [](int64_t offset) { return offset == 0; }))
-      offsets.clear();
-    plan::LaunchOp::create(builder, loc, launch.kernel, builder.getArrayAttr(names), builder.getDenseI64ArrayAttr(offsets), builder.getDenseI64ArrayAttr(launch.writes),
-                           builder.getI64IntegerAttr(launch.extent), builder.getI64IntegerAttr(launch.grain));
-  }
+  const bool joins = kernels->joined && mayJoin(op, *kernels);
+  for (const KernelLaunch &launch : ArrayRef(kernels->launches).drop_back(joins ? 1 : 0))
+    emitLaunch(loc, launch, buffers);
+  if (!joins)
+    return success();
+  // What waits keeps its workspaces, so little may.
+  constexpr int64_t mostBytes = 24 << 20;
+  constexpr size_t mostOps = 8;
+  auto bytesOf = [](const KernelPlan &plan) { return std::accumulate(plan.workspaces.begin(), plan.workspaces.end(), int64_t(0)); };
+  int64_t bytes = bytesOf(*kernels);
+  for (const Waiting &other : waiting)
+    bytes += bytesOf(other.kernels);
+  if (bytes > mostBytes || waiting.size() == mostOps)
+    launchJoined();
+  waiting.push_back({loc, *kernels, buffers});
   return success();
+}
+
+void FunctionLowering::emitLaunch(Location loc, const KernelLaunch &launch, ArrayRef<std::pair<FlatSymbolRefAttr, int64_t>> buffers) {
+  SmallVector<Attribute> names;
+  SmallVector<int64_t> offsets;
+  for (unsigned argument : launch.arguments) {
+    names.push_back(buffers[argument].first);
+    offsets.push_back(buffers[argument].second);
+  }
+  if (llvm::all_of(offsets, [](int64_t offset) { return offset == 0; }))
+    offsets.clear();
+  plan::LaunchOp::create(builder, loc, launch.kernel, builder.getArrayAttr(names), builder.getDenseI64ArrayAttr(offsets), builder.getDenseI64ArrayAttr(launch.writes),
+                         builder.getI64IntegerAttr(launch.extent), builder.getI64IntegerAttr(launch.grain));
+}
+
+bool FunctionLowering::mayJoin(Operation *op, const KernelPlan &kernels) {
+  const KernelLaunch &last = kernels.launches.back();
+  for (int64_t index : last.writes) {
+    const unsigned argument = last.arguments[index];
+    if (argument < op->getNumOperands() || argument >= op->getNumOperands() + op->getNumResults())
+      return false;
+    Value result = op->getResult(argument - op->getNumOperands());
+    if (!destinations.contains(result) || !result.hasOneUse() || !isa<zero::ReduceGradientsOp>(*result.getUsers().begin()))
+      return false;
+  }
+  return true;
+}
+
+void FunctionLowering::launchJoined() {
+  while (!waiting.empty()) {
+    const Waiting first = waiting.front();
+    KernelLaunch launch = first.kernels.launches.back();
+    SmallVector<std::pair<FlatSymbolRefAttr, int64_t>> buffers;
+    int64_t count = 0;
+    llvm::erase_if(waiting, [&](const Waiting &other) {
+      const KernelLaunch &last = other.kernels.launches.back();
+      if (last.kernel != launch.kernel)
+        return false;
+      for (unsigned argument : last.arguments)
+        buffers.push_back(other.buffers[argument]);
+      ++count;
+      return true;
+    });
+    if (count > 1)
+      launch = context.kernels.getGenerator().getJoined(first.kernels, count);
+    else
+      launch.arguments = llvm::to_vector(llvm::seq<unsigned>(0, buffers.size()));
+    emitLaunch(first.loc, launch, buffers);
+  }
 }

@@ -62,6 +62,10 @@ private:
   void lowerAllGather(zero::AllGatherOp op);
   void lowerView(zero::ViewOp op);
   mlir::LogicalResult lowerReduceGradients(zero::ReduceGradientsOp op);
+  /// Whether nothing reads what the last launch of `op` writes before the gradients of its bucket are reduced, so that one launch may sum for several ops.
+  bool mayJoin(mlir::Operation *op, const KernelPlan &kernels);
+  void launchJoined();
+  void emitLaunch(mlir::Location loc, const KernelLaunch &launch, llvm::ArrayRef<std::pair<mlir::FlatSymbolRefAttr, int64_t>> buffers);
   /// Zeroes what gradients leave free in their buckets: on a CPU before the first of them is written, on a GPU here.
   void zeroGaps();
   void zeroTogether();
@@ -141,6 +145,12 @@ private:
     int64_t begin, end; // bytes
   };
   llvm::SmallVector<Gap> gaps;
+  struct Waiting {
+    mlir::Location loc;
+    KernelPlan kernels; // of which the last launch is left
+    llvm::SmallVector<std::pair<mlir::FlatSymbolRefAttr, int64_t>> buffers;
+  };
+  std::vector<Waiting> waiting;
   llvm::DenseMap<mlir::Operation *, StorageId> bucketGradients; // where zero.reduce_gradients, or zero.update its directions, takes them from
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<bool>> written; // an op that collects operands: those that are there already
   llvm::DenseMap<mlir::Value, mlir::Operation *> lastReads; // by the value that is no movement

@@ -373,6 +373,8 @@ static FailureOr<KernelPlan> generateInto(ModuleOp planModule, const std::string
   generator.setTotalsApart(totalsApart);
   FailureOr<KernelPlan> kernels = generator.generate(op, layouts);
   EXPECT_TRUE(succeeded(kernels)) << text;
+  if (succeeded(kernels) && kernels->joined)
+    kernels->launches.push_back(generator.getJoined(*kernels, 2)); // what runPlaced runs beside the last
   return kernels;
 }
 
@@ -398,10 +400,24 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
     std::vector<std::vector<unsigned char>> before;
     for (size_t i = 0; i < inputs.size(); ++i)
       before.push_back(buffers[i]->storage);
+    // Two ops at once where they may be joined: the first with results of its own, the second with those of the last launch, which it writes again.
+    std::vector<std::unique_ptr<Placed>> others(outputs.size());
     for (const KernelLaunch &step : kernels->launches) {
       SmallVector<char *> arguments;
-      for (unsigned argument : step.arguments)
+      const bool joins = kernels->joined && &step == &kernels->launches.back();
+      for (unsigned argument : step.arguments) {
+        if (joins) {
+          ArrayRef<unsigned> single = kernels->launches[kernels->launches.size() - 2].arguments;
+          const bool isFirst = argument < single.size();
+          argument = single[argument % single.size()];
+          if (const size_t output = argument - inputs.size(); isFirst && argument >= inputs.size() && output < outputs.size()) {
+            others[output] = std::make_unique<Placed>(outputs[output], false, aligned);
+            arguments.push_back(others[output]->start);
+            continue;
+          }
+        }
         arguments.push_back(buffers[inPlaceOf >= 0 && argument == inputs.size() ? inPlaceOf : argument]->start);
+      }
       StringRef kernel = step.kernel.getValue();
       int64_t third = step.extent / 3;
       if (inParts) {
@@ -412,6 +428,9 @@ static std::vector<Tensor> runPlaced(const std::string &text, const std::vector<
         launch(*library, kernel, arguments, 0, step.extent, false);
       }
     }
+    for (size_t i = 0; i < others.size(); ++i)
+      if (others[i])
+        EXPECT_EQ(others[i]->values(), buffers[inputs.size() + i]->values()) << "result " << i << " of the first of two ops: " << text;
     for (size_t i = 0; i < inputs.size(); ++i)
       if (static_cast<int>(i) != inPlaceOf)
         EXPECT_EQ(before[i], buffers[i]->storage) << "operand " << i << " was written: " << text;
