@@ -369,7 +369,7 @@ static int64_t chunksOf(const ColumnReduction &reduction, const Tile &tile) {
 
 /// Whether the last block of some columns may sum their partial results.
 static bool mayTotal(const ColumnReduction &reduction, const Tile &tile) {
-  return chunksOf(reduction, tile) * tile.columns() * reduction.results * llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8) <= kMostTail;
+  return chunksOf(reduction, tile) * tile.columns() * std::max(reduction.results, reduction.mostResults) * llvm::divideCeil(reduction.type.getIntOrFloatBitWidth(), 8) <= kMostTail;
 }
 
 void kernels::generateColumnReduction(Context &context, const ColumnReduction &reduction) {

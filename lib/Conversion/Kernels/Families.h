@@ -144,6 +144,7 @@ struct ColumnReduction {
   int64_t rows, columns;
   KernelBuilder::Combine kind;
   unsigned results;
+  unsigned mostResults = 0; // that ops with the same order of sums have; 0: `results`
   mlir::Type type;  // that terms have and sums are computed in
   int64_t lanes;    // GPU: columns of a thread: 16 bytes of the operands
   llvm::SmallVector<Access> destinations; // over (outer..., columns), one a result

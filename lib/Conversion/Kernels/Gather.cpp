@@ -48,6 +48,9 @@ SmallVector<int64_t> kernels::concatenate(ArrayRef<int64_t> a, ArrayRef<int64_t>
   return result;
 }
 
+/// GPU: rows that a thread has in flight, and iterations that are left at least: several blocks for each multiprocessor.
+static constexpr int64_t kRowsTogether = 4, kLeastIterations = 4096;
+
 /// Bytes moved: the result twice (read from the table, written), the indices once.
 LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
   GatherSpace space = makeGatherSpace(0, context.operand(0), 1, context.operand(1), context.resultArgument(0), context.result(0), op.getAxis());
@@ -55,20 +58,37 @@ LogicalResult kernels::generateGather(Context &context, train::GatherOp op) {
   SmallVector<int64_t> movedShape = concatenate(space.rows, space.inner);
   KernelBuilder kernel(context.context(), "gather", context.target);
   View table = kernel.argument(space.table, concatenate({space.tableSize}, movedShape));
-  View indices = kernel.argument(space.indices, space.rows);
+  // Over the rows' elements too: indices are not moved, so their width must not make accesses narrower.
+  space.indices.strides.append(space.inner.size(), 0);
+  View indices = kernel.argument(space.indices, movedShape);
   View result = kernel.argument(space.moved, movedShape);
 
   SmallVector<int64_t> outerShape = concatenate(space.rows, ArrayRef(space.inner).drop_back());
   kernel.spreadElements(space.inner.back());
-  Value outer = kernel.begin(countElements(outerShape), grainFor(space.inner.back()));
-  SmallVector<Value> coordinates = kernel.delinearize(outer, outerShape);
-  Value row = normalizeIndex(kernel, kernel.loadScalar(indices, ValueRange(coordinates).take_front(space.rows.size())), space.tableSize);
-  coordinates.push_back(Value());
+  // A row is known when its index has come. On a GPU a thread asks for the indices of several rows, then for its parts of all of them: 64 bytes in flight.
+  const int64_t count = countElements(outerShape);
+  int64_t together = context.isGpu() ? kRowsTogether : 1;
+  while (together > 1 && (count % together != 0 || count / together < kLeastIterations))
+    together /= 2;
+  Value outer = kernel.begin(count / together, grainFor(together * space.inner.back()));
+  SmallVector<SmallVector<Value>> places;
+  SmallVector<Value> rows;
+  for (int64_t part = 0; part < together; ++part)
+    places.push_back(kernel.delinearize(kernel.add(kernel.mul(outer, together), part), outerShape));
+  for (ArrayRef<Value> place : places) {
+    SmallVector<Value> at(place.take_front(space.rows.size()));
+    at.append(space.inner.size(), Value());
+    rows.push_back(kernel.loadScalar(indices, at));
+  }
+  for (Value &row : rows)
+    row = normalizeIndex(kernel, row, space.tableSize);
   kernel.forLanes(space.inner.back(), [&](Value i, Lanes lanes) {
-    coordinates.back() = i;
-    SmallVector<Value> source = {row};
-    source.append(coordinates);
-    kernel.store(kernel.load(table, source, lanes), result, coordinates, lanes);
+    for (auto [row, place] : llvm::zip(rows, places)) {
+      SmallVector<Value> destination = place, source = {row};
+      destination.push_back(i);
+      source.append(destination);
+      kernel.store(kernel.load(table, source, lanes), result, destination, lanes);
+    }
   });
   context.add(kernel);
   return success();

@@ -176,6 +176,7 @@ static ColumnReduction describeSums(Context &context, const NormGrad &norm) {
     reduction.destinations.push_back(access);
   }
   reduction.results = reduction.destinations.size();
+  reduction.mostResults = 3;
   return reduction;
 }
 

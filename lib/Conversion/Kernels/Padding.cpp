@@ -5,8 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// What parameters leave free of their blocks of 128 elements is little, but there are hundreds of such places in a large model, and each would be a command that costs more than two microseconds. One launch sets all of
-// them to 0: a block of threads has up to 256 words, and finds by its number, in constants, where they are. Layers have buckets that are alike, so the constants are few.
+// What parameters leave free of their blocks of 128 elements is little, but there are hundreds of such places in a
+// large model, and each would be a command that costs more than two microseconds. One launch sets all of them to 0: a
+// block of threads has up to 256 words, and finds by its number, in constants, where they are. Layers have buckets that
+// are alike, so the constants are few.
 //
 //===----------------------------------------------------------------------===//
 
@@ -29,7 +31,8 @@ void kernels::writeZeroKernel(KernelBuilder &kernel, ArrayRef<ZeroedWords> kinds
   for (const ZeroedWords &kind : kinds) {
     buffers.emplace_back();
     for (int64_t i = 0; i < kind.count; ++i)
-      buffers.back().push_back(kernel.linear(arguments++, b.getI16Type(), kind.stretches.back().second, /*write=*/true));
+      buffers.back().push_back(
+          kernel.linear(arguments++, b.getI16Type(), kind.stretches.back().second, /*write=*/true));
     pieces.emplace_back();
     for (auto [begin, end] : kind.stretches)
       for (int64_t first = begin; first < end; first += kThreads)
@@ -38,8 +41,12 @@ void kernels::writeZeroKernel(KernelBuilder &kernel, ArrayRef<ZeroedWords> kinds
   }
   kernel.setSpread({/*lanes=*/1, kThreads});
   Value block = kernel.begin(blocks, 1), zero = kernel.constant(b.getI16IntegerAttr(0));
-  auto below = [&](Value x, Value y) -> Value { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, x, y); };
-  auto equal = [&](Value x, int64_t y) -> Value { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, kernel.index(y)); };
+  auto below = [&](Value x, Value y) -> Value {
+    return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, x, y);
+  };
+  auto equal = [&](Value x, int64_t y) -> Value {
+    return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, kernel.index(y));
+  };
   int64_t first = 0;
   for (size_t kind = 0; kind < kinds.size(); ++kind) {
     ArrayRef<View> views = buffers[kind];
@@ -57,7 +64,8 @@ void kernels::writeZeroKernel(KernelBuilder &kernel, ArrayRef<ZeroedWords> kinds
       Value word = arith::AddIOp::create(b, loc, begin, kernel.thread());
       kernel.ifThen(below(word, end), [&] {
         for (size_t buffer = 0; buffer < views.size(); ++buffer)
-          kernel.ifThen(equal(split[0], buffer), [&] { memref::StoreOp::create(b, loc, zero, views[buffer].memref, ValueRange{word}); });
+          kernel.ifThen(equal(split[0], buffer),
+                        [&] { memref::StoreOp::create(b, loc, zero, views[buffer].memref, ValueRange{word}); });
       });
     });
     first += count;

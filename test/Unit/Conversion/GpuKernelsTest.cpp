@@ -463,6 +463,23 @@ TEST(GpuKernels, AFrequentTokenAndManyThatAreAbsent) {
   expectNear(grad, expected, 1e-6, 1e-5);
 }
 
+/// As many rows as threads have several of at a time: four, two and, of an odd number, one.
+TEST(GpuKernels, RowsOfATableTogether) {
+  for (auto [positions, n] : {std::pair<int64_t, int64_t>{16384, 40}, {8194, 257}, {16385, 8}}) {
+    Tensor table = random(Type::BF16, {50, n}), indices = random(Type::I64, {positions}, -50, 50), rows = like(Type::BF16, {positions, n});
+    const std::string p = std::to_string(positions), c = std::to_string(n);
+    Tensor found = run("%r = train.gather %0, %1 0 : tensor<50x" + c + "xbf16>, tensor<" + p + "xi64> -> tensor<" + p + "x" + c + "xbf16>", {table, indices}, {rows})[0];
+    std::vector<double> expected;
+    for (double index : indices.values)
+      for (int64_t i = 0; i < n; ++i)
+        expected.push_back(table.values[(index < 0 ? index + 50 : index) * n + i]);
+    EXPECT_EQ(found.values, expected) << p;
+  }
+  // The width of the indices does not make accesses of the rows narrower.
+  const std::string ptx = ptxOf("%r = train.gather %0, %1 0 : tensor<50x768xbf16>, tensor<16384xi64> -> tensor<16384x768xbf16>", {like(Type::BF16, {50, 768}), like(Type::I64, {16384})}, {like(Type::BF16, {16384, 768})});
+  EXPECT_NE(ptx.find("st.global.v4.b32"), std::string::npos) << ptx;
+}
+
 TEST(GpuKernels, TranspositionsGoThroughTiles) {
   for (Type type : {Type::BF16, Type::F32, Type::I64, Type::I1})
     for (auto [rows, columns] : {std::pair<int64_t, int64_t>(128, 64), {70, 131}, {16, 33}}) {
