@@ -8,7 +8,8 @@ import batch_norm
 import harness
 import images
 import operators
-from device import Device, gradients, on_cpu, on_device, specialization
+import tensors
+from device import Device, compute_capability, find_graph, gradients, on_cpu, on_device, specialization
 from harness import MODELS, Settings, add, assert_same_training, compile_plan, every_run, expected_gradients, reference, scratch, succeed, train, train_anew
 from reference import (BF16_LOSS, BF16_WEIGHTS_TOTAL, FP32_LOSS, FP32_NORM, FP32_WEIGHTS, MODELS_WITH_CURVES, MSE_LOSS, MSE_NORM, check_losses, check_norms, check_weights,
                        check_weights_total, configuration)
@@ -122,6 +123,20 @@ def evaluates(stage, precision, tolerance):
     assert counted == labels and abs(device - cpu) <= tolerance * cpu, found
 
 
+def own_attention(positions):
+    """The gradients of all parameters where the runtime's kernels make those of attention, which heads of 64 have on Hopper: beside cuDNN's, and the same bits again."""
+    folder, found = scratch("attention"), {}
+    for run, chip in (("ours", "sm_90"), ("again", "sm_90"), ("library", "sm_80")):
+        plan, file = folder / f"{run}.mlir", folder / f"{run}.safetensors"
+        succeed(["zopt", "--mode=gradient", "--bf16", "--micro-batch=2", f"--bind=seq={positions}", "--target=cuda", "--nproc=1", "--threads=1", f"--chip={chip}", find_graph("gpt2-124m"), "-o", plan])
+        assert ("own_kernels" in plan.read_text()) == (chip == "sm_90"), f"--chip={chip}: own_kernels"
+        succeed(["zrun", plan, "--nproc", 1, "--threads", 1, "--target=cuda", "--init=gpt2", "--steps", 1, "--gradients-out", file, "--metrics", folder / "m"], timeout=300)
+        found[run] = tensors.load(file)
+    changed = [name for name, g in found["ours"].items() if not np.array_equal(g, found["again"][name])]
+    assert not changed, f"other bits in a second run: {changed[:5]}"
+    compare_gradients("gpt2-124m", "bf16", found["ours"], found["library"], RELATIVE["bf16"])
+
+
 def memory_report(model):
     plan = compile_plan(model, "--micro-batch=4", "--bf16", *specialization(Device.target, 1))
     done = succeed(["zrun", plan, "--comm=local", "--threads", 1, f"--target={Device.target}", "--steps", 2, "--memory-report=json"], timeout=300)
@@ -214,6 +229,9 @@ def register():
     for name, flags in (("alone", ()), ("recomputed", ("--recompute=full",)), ("synchronized", ("--sync-batchnorm",))):
         case = batch_norm.Case(flags=flags + specialization(Device.target, 1), run_flags=(f"--target={Device.target}",))
         add(f"I9/batch_norm/{name}/as PyTorch", batch_norm.check_pytorch, "alone", case, 1e-4)
+    if Device.target == "cuda" and compute_capability() == "9.0":
+        for positions in (197, 512):
+            add(f"I9/gpt2-124m/bf16/T{positions}/attention's gradients by our kernels as by cuDNN", own_attention, positions)
     images.register(compare_gradients)
     operators.register()
     for stage in (0, 3):

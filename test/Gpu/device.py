@@ -85,6 +85,15 @@ def gpus():
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
+@memoize
+def compute_capability():
+    """"9.0" of the first GPU; empty where nvidia-smi knows none."""
+    if not shutil.which("nvidia-smi"):
+        return ""
+    done = subprocess.run(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"], capture_output=True, text=True)
+    return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""
+
+
 def find_graph(name):
     """The file of a graph without weights, or None."""
     for folder in (Device.graphs, Settings.tools.parent / "graphs", ROOT / "test/Graphs", *sorted(ROOT.parent.glob("*/graphs"))):
