@@ -58,7 +58,6 @@ struct Tile {
   }
 };
 
-
 struct Launch {
   const ColumnReduction &reduction;
   Tile tile;

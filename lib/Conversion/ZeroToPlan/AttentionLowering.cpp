@@ -66,7 +66,7 @@ void FunctionLowering::emitAttention(Location loc, ArrayRef<View> tensors, runti
   int64_t scratchBytes = runtime::cuda::attentionScratchBytes(description);
   FlatSymbolRefAttr scratch = getRef(context.storages.createTemporary(scratchBytes, plan::MemoryClass::workspace));
   auto command = Command::create(builder, loc, builder.getArrayAttr(buffers), builder.getArrayAttr(layouts), builder.getDenseI64ArrayAttr(getScratchOffsets(tensors)), scratch, builder.getF64FloatAttr(scale),
-                  causal ? builder.getUnitAttr() : nullptr, /*has_mask=*/nullptr);
+                                 causal ? builder.getUnitAttr() : nullptr, /*has_mask=*/nullptr);
   if constexpr (std::is_same_v<Command, plan::AttentionGradOp>)
     command.setOwnKernels(description.ownKernels);
 }

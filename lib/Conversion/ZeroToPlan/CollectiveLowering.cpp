@@ -119,7 +119,7 @@ void FunctionLowering::zeroTogether() {
   for (auto rest = ArrayRef(buckets); !rest.empty(); rest = rest.drop_front(std::min(rest.size(), mostBuffers))) {
     // Buckets that are alike one behind the other.
     SmallVector<ZeroedWords> kinds;
-    SmallVector<SmallVector<Attribute>> buffers;
+    SmallVector<SmallVector<FlatSymbolRefAttr>> buffers;
     for (const auto &bucket : rest.take_front(mostBuffers)) {
       auto *kind = llvm::find_if(kinds, [&](const ZeroedWords &other) { return other.stretches == bucket.second; });
       if (kind == kinds.end()) {
@@ -130,12 +130,11 @@ void FunctionLowering::zeroTogether() {
       ++kind->count;
       buffers[kind - kinds.begin()].push_back(getRef(bucket.first));
     }
-    SmallVector<Attribute> names;
-    for (ArrayRef<Attribute> ofKind : buffers)
-      names.append(ofKind.begin(), ofKind.end());
-    KernelLaunch launch = context.kernels.getGenerator().getZeroKernel(kinds);
-    plan::LaunchOp::create(builder, loc, launch.kernel, builder.getArrayAttr(names), builder.getDenseI64ArrayAttr({}), builder.getDenseI64ArrayAttr(launch.writes), builder.getI64IntegerAttr(launch.extent),
-                           builder.getI64IntegerAttr(launch.grain));
+    SmallVector<std::pair<FlatSymbolRefAttr, int64_t>> arguments;
+    for (ArrayRef<FlatSymbolRefAttr> ofKind : buffers)
+      for (FlatSymbolRefAttr buffer : ofKind)
+        arguments.push_back({buffer, 0});
+    emitLaunch(loc, context.kernels.getGenerator().getZeroKernel(kinds), arguments);
   }
 }
 

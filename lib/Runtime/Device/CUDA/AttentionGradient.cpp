@@ -40,14 +40,18 @@ static_assert(layout::kTile == kAttentionGradientTile && layout::kStatisticsByte
 static_assert(layout::QueryShared<64>::kBytes <= 227 * 1024 && layout::QueryShared<128>::kBytes <= 227 * 1024 && layout::KeyShared<64>::kBytes <= 227 * 1024 && layout::KeyShared<128>::kBytes <= 227 * 1024,
               "a block may have 227 KiB");
 
+/// Shared memory of a block of each kernel.
+unsigned querySharedBytes(int64_t width) { return width > 64 ? layout::QueryShared<128>::kBytes : layout::QueryShared<64>::kBytes; }
+unsigned keySharedBytes(int64_t width) { return width > 64 ? layout::KeyShared<128>::kBytes : layout::KeyShared<64>::kBytes; }
+
 class OwnAttentionGradient final : public DeviceAttention {
 public:
-  OwnAttentionGradient(const Driver &driver, CUfunction query, CUfunction keyValue, int64_t width) : driver(driver), query(query), keyValue(keyValue), isWide(width > 64) {}
+  OwnAttentionGradient(const Driver &driver, CUfunction query, CUfunction keyValue, int64_t width) : driver(driver), query(query), keyValue(keyValue), width(width) {}
 
   Status run(CUstream stream, const CUdeviceptr *) override {
     ZOPT_CUDA(driver, cuMemsetD8Async, CUdeviceptr(parameters.counters), 0, 2 * sizeof(unsigned), stream);
-    ZOPT_RETURN_IF_FAILED(launch(query, queryBlocks, isWide ? layout::QueryShared<128>::kBytes : layout::QueryShared<64>::kBytes, stream));
-    return launch(keyValue, keyBlocks, isWide ? layout::KeyShared<128>::kBytes : layout::KeyShared<64>::kBytes, stream);
+    ZOPT_RETURN_IF_FAILED(launch(query, queryBlocks, querySharedBytes(width), stream));
+    return launch(keyValue, keyBlocks, keySharedBytes(width), stream);
   }
 
   int64_t workspaceBytes() const override { return workspace; }
@@ -65,7 +69,7 @@ private:
 
   const Driver &driver;
   CUfunction query, keyValue;
-  bool isWide;
+  int64_t width;
 };
 
 /// Boxes of `rows` positions and one slice of the width, of a tensor [batch, heads, positions, width].
@@ -124,13 +128,15 @@ Status AttentionGradientKernels::load(const Command &command) {
   if (ptx.empty())
     return inputError("there are no kernels for the gradients of attention in ", name);
   ZOPT_RETURN_IF_FAILED(loadModule(driver, ptx, entry.module).in("the gradients of attention in " + name));
-  ZOPT_CUDA(driver, cuModuleGetFunction, &entry.query, entry.module, ("zopt_attention_query_gradient_" + name).c_str());
-  ZOPT_CUDA(driver, cuFuncSetAttribute, entry.query, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, width > 64 ? layout::QueryShared<128>::kBytes : layout::QueryShared<64>::kBytes);
-  CUfunction keyValue = nullptr;
-  ZOPT_CUDA(driver, cuModuleGetFunction, &keyValue, entry.module, ("zopt_attention_key_value_gradient_" + name).c_str());
-  ZOPT_CUDA(driver, cuFuncSetAttribute, keyValue, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, width > 64 ? layout::KeyShared<128>::kBytes : layout::KeyShared<64>::kBytes);
-  entry.keyValue = keyValue;
-  return success();
+  auto find = [&](const std::string &symbol, unsigned sharedBytes, CUfunction &function) -> Status {
+    CUfunction found = nullptr;
+    ZOPT_CUDA(driver, cuModuleGetFunction, &found, entry.module, symbol.c_str());
+    ZOPT_CUDA(driver, cuFuncSetAttribute, found, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, sharedBytes);
+    function = found;
+    return success();
+  };
+  ZOPT_RETURN_IF_FAILED(find("zopt_attention_query_gradient_" + name, querySharedBytes(width), entry.query));
+  return find("zopt_attention_key_value_gradient_" + name, keySharedBytes(width), entry.keyValue);
 }
 
 Result<std::unique_ptr<DeviceAttention>> AttentionGradientKernels::prepare(const Command &command, const CUdeviceptr *buffers, int64_t scratchBytes) {
